@@ -1,0 +1,113 @@
+"""Checking a workspace: the chain of commits, the index against a replay, and the bytes behind every artifact."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from drystone.blobs import blob_key, file_digest
+from drystone.components import ArtifactStore
+from drystone.databases import Session
+from drystone.digests import digest_bytes
+from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
+from drystone.index import Index
+from drystone.ledgers import Commit, Head, check_follows, checked_commit
+
+RESTORE = "Restore the workspace's directory from a backup."
+REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
+RERUN = "Run the pipeline again: what made it counts as not cached."
+
+
+@attrs.frozen
+class Finding:
+    """Something that is wrong: what kind of thing, which one, how, and what can be done."""
+
+    kind: str
+    subject: str
+    message: str
+    remedy: str
+
+
+def findings(session: Session, store_for: Callable[[str], ArtifactStore]) -> list[Finding]:
+    """Everything that is wrong with a workspace."""
+    commits, broken = _chain(session)
+    replayed = broken or [*_replayed(session, commits)]
+    return [*replayed, *_blobs(session, store_for)]
+
+
+def _chain(session: Session) -> tuple[list[Commit], list[Finding]]:
+    """The commits, and what is wrong with them one by one."""
+    commits: list[Commit] = []
+    broken: list[Finding] = []
+    head = Head()
+    for seq, digest, body in session.ledger.rows():
+        try:
+            check_follows(commit := checked_commit(seq, digest, body), head)
+            commits.append(commit)
+        except LedgerDamagedError as exc:
+            broken.append(Finding("commit", str(seq), str(exc), RESTORE))
+        head = Head(seq, digest)
+    seq, digest = session.index.position()
+    if (seq, digest) != (head.seq, head.digest) and not broken:
+        text = f"The index ends with commit {seq}, the ledger with {head.seq}: the ledger's end is missing or altered."
+        broken.append(Finding("commit", str(seq), text, RESTORE))
+    return commits, broken
+
+
+def _replayed(session: Session, commits: list[Commit]) -> Iterator[Finding]:
+    """Differences between the index and one that is made from the ledger now."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        replay = Index(connection)
+        replay.create()
+        for commit in commits:
+            replay.apply(commit)
+        now, then = session.index.dump(), replay.dump()
+    except WorkspaceError as exc:
+        yield Finding("ledger", "numbers", str(exc), RESTORE)
+        return
+    finally:
+        connection.close()
+    for table in sorted({*now, *then}):
+        if now.get(table) != then.get(table):
+            yield Finding("index", table, f"The table {table} is not what the ledger says.", REBUILD)
+
+
+def _blobs(session: Session, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
+    """Blobs that are missing, damaged or out of reach."""
+    stores: dict[str, ArtifactStore | Finding] = {}
+    seen: set[tuple[str, str]] = set()
+    for subject, identity, digest, size in session.index.blobs():
+        if (identity, digest) in seen:
+            continue
+        seen.add((identity, digest))
+        if identity not in stores:
+            stores[identity] = found = _reached(identity, store_for)
+            if isinstance(found, Finding):
+                yield found
+        store = stores[identity]
+        problem = None if isinstance(store, Finding) else _problem(store, digest, size)
+        if problem:
+            text = f"The blob {digest[:12]}… of {subject} is {problem} in the artifact store {identity}."
+            yield Finding("blob", subject, text, RERUN)
+
+
+def _reached(identity: str, store_for: Callable[[str], ArtifactStore]) -> ArtifactStore | Finding:
+    try:
+        return store_for(identity)
+    except DrystoneError as exc:
+        return Finding("store", identity, str(exc), "Define a stack whose artifact_store is this one.")
+
+
+def _problem(store: ArtifactStore, digest: str, size: int | None) -> str | None:
+    key = blob_key(digest)
+    found = store.size(key)
+    if found is None:
+        return "missing"
+    if size is not None and found != size:
+        return "damaged"
+    local = store.local_path(key)
+    actual = file_digest(local) if local else digest_bytes(store.read_range(key, 0, None))
+    return None if actual == digest else "damaged"

@@ -1,0 +1,190 @@
+"""What a step prints, kept: by file descriptor where the step has the process to itself, else by context."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import io
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import IO, Any, ClassVar, TextIO
+
+LIMIT = 16 << 20
+"""Bytes of a step's log that are kept; of a longer one the beginning and the end."""
+
+FOLLOW = 0.1
+"""Seconds between two looks at the output of a running step, on a terminal."""
+
+
+class Log:
+    """The output of one step while it runs."""
+
+    spare: ClassVar[list[IO[bytes]]] = []
+    """An empty file left by the step before, since making one costs more than the rest of a trivial step."""
+
+    def __init__(self) -> None:
+        try:
+            self.file = self.spare.pop()
+        except IndexError:
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
+
+    def read(self) -> bytes:
+        """What was printed; of more than `LIMIT` bytes the first and the last half."""
+        size = os.fstat(self.file.fileno()).st_size
+        if size <= LIMIT:
+            return os.pread(self.file.fileno(), size, 0)
+        half = LIMIT // 2
+        head, tail = os.pread(self.file.fileno(), half, 0), os.pread(self.file.fileno(), half, size - half)
+        return head + f"\n… {size - LIMIT} bytes left out …\n".encode() + tail
+
+    def close(self) -> None:
+        """Empty the file for the next step, or drop it if there is a spare one."""
+        if self.spare:
+            self.file.close()
+            return
+        if os.fstat(self.file.fileno()).st_size:
+            self.file.truncate(0)
+            self.file.seek(0)
+        self.spare.append(self.file)
+
+
+@contextlib.contextmanager
+def captured(*, exclusive: bool) -> Iterator[Log]:
+    """Collect what is printed inside the block, and pass it on to where it would have gone.
+
+    Args:
+        exclusive: Nothing else runs in this process meanwhile, so file descriptors 1 and 2 can be redirected, which
+            catches C extensions and child processes too.
+    """
+    log = Log()
+    try:
+        with _descriptors(log) if exclusive else _context(log):
+            yield log
+    finally:
+        log.close()
+
+
+@contextlib.contextmanager
+def _descriptors(log: Log) -> Iterator[None]:
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        stream.flush()
+    saved = os.dup(1), os.dup(2)
+    raw = _Unclosed(log.file.fileno())
+    text = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+    os.dup2(log.file.fileno(), 1)
+    os.dup2(log.file.fileno(), 2)
+    sys.stdout = sys.stderr = text
+    follower = _Follower(log, saved[0]) if os.isatty(saved[0]) else None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the step may have closed its stdout
+            text.flush()
+        raw.descriptor = 1  # a logging handler made in the step may hold on to the stream
+        for stream in streams:  # what old references to them still hold belongs to this step
+            with contextlib.suppress(ValueError):
+                stream.flush()
+        sys.stdout, sys.stderr = streams
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        os.close(saved[1])
+        if follower is not None:
+            follower.stop()
+        else:
+            _pass_on(log.read(), streams[0])
+        os.close(saved[0])
+
+
+class _Unclosed(io.RawIOBase):
+    """Writes to a descriptor and leaves it open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def write(self, data: Any) -> int:
+        return os.write(self.descriptor, data)
+
+
+def _pass_on(data: bytes, stream: TextIO) -> None:
+    if data:
+        stream.write(data.decode("utf-8", "replace"))
+        stream.flush()
+
+
+class _Follower:
+    """Copies a growing log to a terminal."""
+
+    def __init__(self, log: Log, terminal: int) -> None:
+        self._log, self._terminal, self._copied = log, terminal, 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="drystone-log", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._done.wait(FOLLOW):
+            self._copy()
+
+    def _copy(self) -> None:
+        while data := os.pread(self._log.file.fileno(), 1 << 16, self._copied):
+            self._copied += os.write(self._terminal, data)
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+        self._copy()
+
+
+_log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("drystone_log", default=None)
+
+
+class _ContextStream(io.TextIOBase):
+    """A standard stream that writes to the log of the step whose context it is used in."""
+
+    lock = threading.Lock()
+    users = 0
+
+    def __init__(self, original: TextIO) -> None:
+        self.original = original
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        log = _log.get()
+        if log is not None:
+            log.file.write(text.encode("utf-8", "backslashreplace"))
+        return self.original.write(text)
+
+    def flush(self) -> None:
+        self.original.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.original, name)
+
+
+@contextlib.contextmanager
+def _context(log: Log) -> Iterator[None]:
+    with _ContextStream.lock:
+        if _ContextStream.users == 0:
+            sys.stdout, sys.stderr = _ContextStream(sys.stdout), _ContextStream(sys.stderr)
+        _ContextStream.users += 1
+    token = _log.set(log)
+    try:
+        yield
+    finally:
+        _log.reset(token)
+        with _ContextStream.lock:
+            _ContextStream.users -= 1
+            if _ContextStream.users == 0:
+                sys.stdout = getattr(sys.stdout, "original", sys.stdout)
+                sys.stderr = getattr(sys.stderr, "original", sys.stderr)

@@ -1,0 +1,311 @@
+"""Stack components: what they are, and the kinds that core knows.
+
+A component is one attrs class whose fields are its settings. A kind is an abstract class; the name a stack uses for it
+is its `kind`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import attrs
+
+from drystone.errors import ArtifactStoreError, StackError
+
+
+@attrs.frozen
+class Secret:
+    """A reference to a secret: `Secret("env:S3_KEY")` reads the environment variable when it is needed.
+
+    Only the reference is shown, published and kept; the text never is.
+    """
+
+    reference: str = attrs.field()
+
+    @reference.validator
+    def _check(self, attribute: object, value: str) -> None:
+        scheme, colon, name = value.partition(":")
+        if scheme != "env" or not colon or not name:
+            raise StackError(
+                'A secret is written as a reference, like Secret("env:S3_KEY"). Known schemes: env. If this was the '
+                "secret itself, it does not belong in code."
+            )
+
+    def resolve(self) -> str:
+        """The secret's text.
+
+        Raises:
+            StackError: The environment variable is not set.
+        """
+        name = self.reference.partition(":")[2]
+        if name not in os.environ:
+            raise StackError(f"The secret {self.reference!r} is not there: set the environment variable {name}.")
+        return os.environ[name]
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where a stack is used: the project's root and the workspace's local directory."""
+
+    root: Path
+    workspace: Path
+
+
+@attrs.frozen(kw_only=True)
+class RunContext:
+    """What an orchestrator is told of the run it serves: name of run, pipeline and stack, and how many steps it has."""
+
+    run: str
+    pipeline: str
+    stack: str
+    steps: int
+
+
+@attrs.frozen(kw_only=True)
+class StackComponent:
+    """One configured object in a stack; the fields of its class are its settings.
+
+    Class attributes:
+        kind: The keyword a stack takes it by, as `orchestrator`. Set by the abstract class of the kind.
+        name: The short name for the command line; by default the class name without its kind, in lower case.
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__dict__.get("name"):
+            kind = "".join(part.title() for part in cls.kind.split("_"))
+            cls.name = (cls.__name__.removesuffix(kind) or cls.__name__).lower()
+
+    def at(self, place: Place) -> StackComponent:
+        """This component with whatever depends on the place filled in; called when its stack is used."""
+        return self
+
+
+PARALLEL, TIMEOUT, RESOURCES, CANCEL, ISOLATION = "parallel", "timeout", "resources", "cancel", "isolation"
+CAPABILITIES = (PARALLEL, TIMEOUT, RESOURCES, CANCEL, ISOLATION)
+
+
+@attrs.frozen(kw_only=True)
+class Orchestrator(StackComponent, ABC):
+    """Says where steps run; never what runs or in which order."""
+
+    kind: ClassVar[str] = "orchestrator"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What it can do, of `CAPABILITIES`. A pipeline that needs more is refused before it starts."""
+        return frozenset({PARALLEL})
+
+    @abstractmethod
+    def executor(self, run: RunContext) -> Executor:
+        """A `concurrent.futures.Executor` for one run.
+
+        The driver submits one module-level function and one JSON string per step, reads the JSON string it returns,
+        and shuts the executor down when the run is over.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class ArtifactStore(StackComponent, ABC):
+    """Keeps blobs under keys such as `blobs/3f/3f8a…`. Keys are relative, with `/` between their parts."""
+
+    kind: ClassVar[str] = "artifact_store"
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What tells this store from others: its URL if it is shared, a random id kept in it if it is local."""
+
+    @abstractmethod
+    def upload(self, local_path: Path, key: str) -> None:
+        """Store a file; it is complete under its key, or not there. A file in `spool` is taken, others are copied."""
+
+    @abstractmethod
+    def download(self, key: str, local_path: Path) -> None:
+        """Copy what is stored to a local file.
+
+        Raises:
+            FileNotFoundError: Nothing is stored under this key.
+        """
+
+    @abstractmethod
+    def read_range(self, key: str, start: int, length: int | None) -> bytes:
+        """Bytes from `start` on, at most `length` of them; None reads to the end.
+
+        Raises:
+            FileNotFoundError: Nothing is stored under this key.
+        """
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under this key."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys below a prefix, with sizes in bytes, in no order."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove what is stored under this key; nothing happens if nothing is."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> None:
+        """Store bytes under a key that must be free; of several callers at once exactly one succeeds.
+
+        Raises:
+            FileExistsError: The key is taken.
+        """
+
+    @property
+    def spool(self) -> Path:
+        """A local directory for files on their way into the store; where it can, on the store's own disk."""
+        return Path(tempfile.gettempdir())
+
+    def local_path(self, key: str) -> Path | None:
+        """The local file behind a key, where there is one to be mapped; else None."""
+        return None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store a few bytes; like `upload` of a file that holds them."""
+        handle, name = tempfile.mkstemp(dir=self.spool)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            self.upload(Path(name), key)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def size(self, key: str) -> int | None:
+        """The size in bytes of what is stored under a key, or None if nothing is."""
+        return next((size for found, size in self.list(key) if found == key), None)
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Make what is stored under these keys survive a power failure; nothing to do where every upload does."""
+
+
+def checked_key(key: str) -> str:
+    """A key that cannot leave its store.
+
+    Raises:
+        ValueError: It is empty, absolute, or has parts like `..`.
+    """
+    parts = key.split("/")
+    if not key or "\\" in key or "\0" in key or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")
+    return key
+
+
+@attrs.frozen(kw_only=True)
+class FsspecArtifactStore(ArtifactStore):
+    """Keeps blobs on any filesystem that fsspec knows, under a URL such as `memory://artifacts` or `gs://team/blobs`.
+
+    Attributes:
+        url: Where the blobs are.
+        options: Passed to the filesystem.
+    """
+
+    url: str
+    options: dict[str, Any] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """The URL."""
+        return self.url
+
+    def filesystem(self) -> tuple[Any, str]:
+        """The fsspec filesystem and the root inside it."""
+        import fsspec  # noqa: PLC0415 - costs 0.15 s, and the local stack needs none of it
+
+        try:
+            found = fsspec.core.url_to_fs(
+                self.url, **{"use_listings_cache": False, "skip_instance_cache": True, **self.options}
+            )
+        except (ImportError, ValueError) as exc:
+            raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
+        return found[0], str(found[1]).rstrip("/")
+
+    def upload(self, local_path: Path, key: str) -> None:
+        """Store a file, under a name of its own first where the filesystem does not replace whole files."""
+        filesystem, root = self.filesystem()
+        target = f"{root}/{checked_key(key)}"
+        filesystem.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+        staged = f"{root}/spool/{os.urandom(8).hex()}"
+        filesystem.makedirs(f"{root}/spool", exist_ok=True)
+        filesystem.put_file(str(local_path), staged)
+        filesystem.mv(staged, target)
+
+    def download(self, key: str, local_path: Path) -> None:
+        """Copy what is stored to a local file."""
+        filesystem, root = self.filesystem()
+        with filesystem.open(f"{root}/{checked_key(key)}", "rb") as source, local_path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+
+    def read_range(self, key: str, start: int, length: int | None) -> bytes:
+        """Bytes from `start` on."""
+        filesystem, root = self.filesystem()
+        end = None if length is None else start + length
+        return bytes(filesystem.cat_file(f"{root}/{checked_key(key)}", start=start, end=end))
+
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under this key."""
+        filesystem, root = self.filesystem()
+        return bool(filesystem.isfile(f"{root}/{checked_key(key)}"))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys below a prefix, with sizes in bytes."""
+        filesystem, root = self.filesystem()
+        for path, details in filesystem.find(root, detail=True).items():
+            key = str(path)[len(root) :].lstrip("/")
+            if key.startswith(prefix):
+                yield key, int(details["size"])
+
+    def delete(self, key: str) -> None:
+        """Remove what is stored under this key."""
+        filesystem, root = self.filesystem()
+        path = f"{root}/{checked_key(key)}"
+        if filesystem.exists(path):
+            filesystem.rm_file(path)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store bytes under a key that must be free."""
+        filesystem, root = self.filesystem()
+        path = f"{root}/{checked_key(key)}"
+        filesystem.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+        if "file" in filesystem.protocol:  # fsspec checks, then writes; the kernel does both at once
+            with open(path, "xb") as file:
+                file.write(data)
+            return
+        try:
+            filesystem.pipe_file(path, data, mode="create")
+        except NotImplementedError as exc:
+            raise ArtifactStoreError(f"{self.url!r} cannot create files exclusively.") from exc
+
+    def size(self, key: str) -> int | None:
+        """The size of what is stored under a key."""
+        filesystem, root = self.filesystem()
+        try:
+            return int(filesystem.info(f"{root}/{checked_key(key)}")["size"])
+        except FileNotFoundError:
+            return None
+
+
+@attrs.frozen(kw_only=True)
+class ContainerRegistry(StackComponent, ABC):
+    """Holds container images; orchestrators that run containers push to it and pull from it."""
+
+    kind: ClassVar[str] = "container_registry"
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """The registry and the path below which images are kept, as `localhost:5000/team`."""

@@ -1,0 +1,181 @@
+"""Everything Drystone raises on purpose.
+
+Catch the class that matches the decision you can take; every one of them is a `DrystoneError`::
+
+    DrystoneError
+    ├── PipelineDefinitionError (ValueError)      the graph is wrong; all its defects are listed
+    │   └── ParameterError                        the call of a pipeline does not fit its parameters
+    ├── TargetError (LookupError)                 no pipeline stands where the target points
+    ├── PlanError                                 this pipeline cannot run on this stack; nothing was started
+    ├── RunError
+    │   ├── RunFailedError                        a run ended without success: `.run` is its record
+    │   ├── StepFailedError                       user code raised somewhere its exception object could not leave
+    │   └── OutputError (TypeError)               a step returned what its annotation does not promise
+    ├── StepContextError                          a call that belongs inside (or outside) a step
+    │   └── VersionPendingError                   the version exists once the step is committed
+    ├── EncodingError (TypeError)                 a value has no deterministic encoding
+    ├── ArtifactError
+    │   ├── MaterializerError (TypeError)         no materializer takes (or may take) this type
+    │   ├── BlobLostError                         bytes that the ledger promises are missing or damaged
+    │   └── ArtifactStoreError (OSError)          a store refused or cannot be reached
+    ├── NotFoundError (LookupError)               no such run, artifact, model, version, stage
+    ├── StageError (ValueError)                   a promotion or rollback that must not happen
+    ├── StackError (ValueError)                   stacks.py or a stack does not fit
+    │   └── StackNotFoundError (LookupError)
+    ├── PluginError
+    │   ├── PluginLoadError (ImportError)         installed but unusable
+    │   ├── ComponentNotFoundError (LookupError)  nothing installed offers that name
+    │   └── DuplicateComponentError               two distributions claim one name
+    └── WorkspaceError
+        ├── LedgerConflict                        somebody else took this sequence number
+        ├── LedgerDamagedError                    a commit is altered, missing or foreign
+        └── FormatError                           written by a version of Drystone this one cannot read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class DrystoneError(Exception):
+    """The root of every error that Drystone raises on purpose."""
+
+
+class PipelineDefinitionError(DrystoneError, ValueError):
+    """A pipeline's graph is wrong. Every defect found is in `problems`."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(listed(problems))
+
+
+class ParameterError(PipelineDefinitionError):
+    """The arguments of a call do not fit the parameters of a pipeline or step."""
+
+
+class TargetError(DrystoneError, LookupError):
+    """A target (`module:pipeline` or `path/to/file.py:pipeline`) leads nowhere."""
+
+
+class PlanError(DrystoneError):
+    """A pipeline cannot run on a stack as things are. Nothing was started."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(listed(problems))
+
+
+class RunError(DrystoneError):
+    """Something went wrong while a run was running."""
+
+
+class RunFailedError(RunError):
+    """A run ended without success.
+
+    `run` is its record; the exception of the first failed step is `__cause__`.
+    """
+
+    def __init__(self, message: str, run: object) -> None:
+        self.run = run
+        super().__init__(message)
+
+
+class StepFailedError(RunError):
+    """User code raised in a place its exception object could not leave; the text holds its traceback."""
+
+
+class OutputError(RunError, TypeError):
+    """A step returned a value that its annotation does not promise. Nothing of it was stored."""
+
+
+class StepContextError(DrystoneError):
+    """A function was called on the wrong side of a step's border."""
+
+
+class VersionPendingError(StepContextError):
+    """An artifact saved in a running step has no version until the step is committed."""
+
+
+class EncodingError(DrystoneError, TypeError):
+    """A value has no deterministic encoding, so no digest can stand for it."""
+
+
+class ArtifactError(DrystoneError):
+    """An artifact cannot be written or read."""
+
+
+class MaterializerError(ArtifactError, TypeError):
+    """No materializer takes this type here."""
+
+
+class BlobLostError(ArtifactError):
+    """Bytes that the ledger promises are missing or damaged."""
+
+
+class ArtifactStoreError(ArtifactError, OSError):
+    """An artifact store refused a request or cannot be reached."""
+
+
+class NotFoundError(DrystoneError, LookupError):
+    """The workspace holds no such record."""
+
+
+class StageError(DrystoneError, ValueError):
+    """A promotion or rollback that must not happen."""
+
+
+class StackError(DrystoneError, ValueError):
+    """A stack, or the file that defines stacks, does not fit."""
+
+
+class StackNotFoundError(StackError, LookupError):
+    """No stack of that name is defined here."""
+
+
+class PluginError(DrystoneError):
+    """Something is wrong with an installed plugin."""
+
+
+class PluginLoadError(PluginError, ImportError):
+    """A plugin is installed but unusable."""
+
+
+class ComponentNotFoundError(PluginError, LookupError):
+    """Nothing installed offers a component, materializer or scheme of that name."""
+
+
+class DuplicateComponentError(PluginError):
+    """Two distributions claim one name."""
+
+
+class WorkspaceError(DrystoneError):
+    """A workspace cannot be used."""
+
+
+class LedgerConflict(WorkspaceError):  # noqa: N818 - a race, which the commit loop resolves, rather than a failure
+    """The sequence number of a commit is already taken."""
+
+
+class LedgerDamagedError(WorkspaceError):
+    """A commit of the ledger is altered, missing or foreign."""
+
+
+class FormatError(WorkspaceError):
+    """A workspace was written by a version of Drystone that this one cannot read."""
+
+
+def listed(problems: Sequence[str]) -> str:
+    """One problem as it is, several as a list."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems:\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+def suggestion(name: str, known: Iterable[str], label: str = "Known") -> str:
+    """The sentence that follows an unknown name: the nearest known one, then all of them."""
+    import difflib  # noqa: PLC0415 - authoring imports this module, and only a mistake needs difflib
+
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{hint} {label}: {', '.join(names) if names else 'none'}."

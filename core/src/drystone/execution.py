@@ -1,0 +1,145 @@
+"""The driver: what calling a pipeline starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drystone.digests import module_name
+from drystone.errors import WorkspaceError
+from drystone.events import Event, RunClaimed, RunStarted
+from drystone.pipelines import Pipeline
+from drystone.planning import Plan
+from drystone.preparation import Prepared, check, journal_of, prepare, shown_parameter
+from drystone.projects import find_pipeline, project_root
+from drystone.runs import RUNNING, SUCCEEDED, Run
+from drystone.traversal import Walk
+from drystone.values import from_json
+from drystone.workspaces import RunLock, View, Workspace
+
+
+class Driver:
+    """Runs and plans pipelines; implements `drystone.pipelines.Runner`."""
+
+    def run(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Run:
+        """Run a pipeline on its stack and return the record.
+
+        Raises:
+            RunFailedError: It did not succeed.
+            PlanError: It cannot run; nothing was started.
+        """
+        prepared = prepare(pipeline, parameters)
+        check(prepared)
+        with RunLock.new(prepared.setting.workspace) as lock:
+            name = _announced(prepared, lock)
+            return Walk(prepared, name, epoch=1, done={}).finish()
+
+    def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
+        """What `run` would do."""
+        prepared = prepare(pipeline, parameters)
+        check(prepared)
+        return prepared.planner.plan(prepared.setting.stack.name)
+
+    def resume(self, workspace: Workspace, run: str) -> Run:
+        """Go on with a run that crashed, failed or was cancelled: what is done and still valid is kept.
+
+        Raises:
+            WorkspaceError: It is still running, has succeeded, or its code cannot be imported.
+        """
+        record = workspace.run(run)
+        if record.status in (RUNNING, SUCCEEDED):
+            raise WorkspaceError(f"Run {run} is {record.status}; only a crashed, failed or cancelled run is resumed.")
+        if record.target is None:
+            raise WorkspaceError(
+                f"Run {run} cannot be resumed: its pipeline is defined inside a function or a session, so it cannot be "
+                "imported. Call the pipeline again; what it finished comes from the cache."
+            )
+        pipeline = find_pipeline(record.target, Path(record.root or project_root()))
+        parameters = {name: from_json(value) for name, value in workspace.raw_parameters(run).items()}
+        prepared = prepare(pipeline.with_options(stack=record.stack), parameters, workspace)
+        check(prepared)
+        with RunLock.new(workspace) as lock:
+            epoch = _claimed(workspace, run, lock)
+            done = {
+                name: (key, outputs, record.steps[name].status)
+                for name, (key, outputs) in workspace.run_steps_by_key(run).items()
+            }
+            return Walk(prepared, run, epoch=epoch, done=done).finish()
+
+
+def _announced(prepared: Prepared, lock: RunLock) -> str:
+    """Commit the start of a run; returns its name."""
+    setting, graph, pipeline = prepared.setting, prepared.graph, prepared.pipeline
+    commit, dirty = _git_state(setting.root)
+    name = ""
+
+    def decide(view: View) -> list[Event]:
+        nonlocal name
+        number = view.next_run_number(graph.pipeline)
+        name = f"{graph.pipeline}-{number}"
+        started = RunStarted(
+            run=name,
+            number=number,
+            pipeline=graph.pipeline,
+            stack=setting.stack.name,
+            parameters={key: shown_parameter(value) for key, value in graph.parameters.items()},
+            target=_target(pipeline),
+            root=str(setting.root),
+            tags=dict(pipeline.options.tags),
+            model=prepared.role.model.name if prepared.role else None,
+            commit=commit,
+            dirty=dirty,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lock=lock.name,
+            steps=[*graph.nodes],
+        )
+        return [started, *journal_of(prepared, name, 1).declared(view)]
+
+    setting.workspace.commit(decide)
+    return name
+
+
+def _claimed(workspace: Workspace, run: str, lock: RunLock) -> int:
+    """Take a dead run over; of several drivers one wins. Returns the new epoch."""
+    epoch = 0
+
+    def decide(view: View) -> list[Event]:
+        nonlocal epoch
+        if view.run_status(run) == RUNNING:
+            raise WorkspaceError(f"Run {run} is running: another driver has resumed it.")
+        epoch = view.run_epoch(run) + 1
+        return [RunClaimed(run=run, epoch=epoch, host=socket.gethostname(), pid=os.getpid(), lock=lock.name)]
+
+    workspace.commit(decide)
+    return epoch
+
+
+def _target(pipeline: Pipeline[Any, Any]) -> str | None:
+    """`module:pipeline`, if importing that leads to this pipeline."""
+    function = pipeline.fn
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if getattr(found, "fn", None) is not function:
+        return None
+    module = module_name(function.__module__)
+    return None if module == "__main__" else f"{module}:{function.__qualname__}"
+
+
+def _git_state(root: Path) -> tuple[str | None, bool]:
+    """The commit of the project and whether tracked files differ from it."""
+    if not any((parent / ".git").exists() for parent in (root, *root.parents)):
+        return None, False
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return None, False
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid")), None)
+    return (None if commit == "(initial)" else commit), any(not line.startswith("#") for line in lines)

@@ -1,0 +1,205 @@
+"""The code a step reaches, and the key its results are stored under."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from drystone.closures import Reach
+from drystone.digests import digest_bytes, digest_value, frame, module_name
+from drystone.errors import EncodingError
+from drystone.graphs import StepDefinition
+from drystone.nodes import Node
+from drystone.pipelines import Pipeline, Step
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@attrs.frozen
+class Member:
+    """One function, class, constant or file that a step's result depends on.
+
+    Attributes:
+        name: Canonical, as in `library.Scaler.fit`.
+        digest: Of what it is and of the names of what it reaches.
+        source: Its text, to compare with another; of a value, how it is shown, shortened.
+    """
+
+    name: str
+    digest: str
+    source: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Closure:
+    """Everything in code that a step's result depends on.
+
+    Attributes:
+        digest: Over members, packages and Python; None if there are problems or edits.
+        members: By name.
+        packages: Version of each installed distribution that is used.
+        python: The minor version.
+        problems: Why there can be no key, each with the way out.
+        edited: Names whose file was edited since it was loaded.
+    """
+
+    digest: str | None
+    members: Mapping[str, Member] = attrs.field(repr=False)
+    packages: Mapping[str, str]
+    python: str
+    problems: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+
+
+class Fingerprints:
+    """Takes the closures of one plan: files are read once, so that all steps are seen at the same moment."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._reach = Reach()
+        self._closures: dict[tuple[Any, ...], tuple[StepDefinition, Closure]] = {}
+
+    def closure(self, definition: StepDefinition) -> Closure:
+        """The closure of a step, its `depends_on` and `ignore` included."""
+        key = (id(definition.function), id(definition.options.depends_on), id(definition.options.ignore))
+        if key not in self._closures:
+            self._closures[key] = definition, self._closure(definition)
+        return self._closures[key][1]
+
+    def _closure(self, definition: StepDefinition) -> Closure:
+        options = definition.options
+        roots = [self._reach.step(definition)]
+        files: dict[str, Member] = {}
+        problems: list[str] = []
+        for added in options.depends_on:
+            if isinstance(added, str):
+                found = dict(self._files(added))
+                files |= found
+                problems += [] if found else [self._no_match(definition, added)]
+            else:
+                roots.append(self._reach.object(added, f"{roots[0].name}.depends_on"))
+        ignored = _Ignored(options.ignore)
+        problems += [self._no_name(definition, each) for each in options.ignore if isinstance(each, _VALUES)]
+        nodes = list(_reached(roots, ignored))
+        members = _members(nodes, ignored) | files
+        packages = dict(sorted({node.package for node in nodes if node.package is not None}))
+        edited = tuple(sorted({node.name for node in nodes if node.edited}))
+        problems += [node.problem for node in nodes if node.problem is not None]
+        content = sorted((name, member.digest) for name, member in members.items()), packages, PYTHON, ignored.names
+        return Closure(
+            digest=None if problems or edited else digest_value(content),
+            members=members,
+            packages=packages,
+            python=PYTHON,
+            problems=tuple(problems),
+            edited=edited,
+        )
+
+    def _files(self, pattern: str) -> Iterator[tuple[str, Member]]:
+        anchor = Path(pattern).anchor
+        found = Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else self.root.glob(pattern)
+        for path in sorted(found):
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
+                    yield name, Member(name, digest_bytes(file.read_bytes()))
+
+    def _no_match(self, definition: StepDefinition, pattern: str) -> str:
+        return (
+            f"Step {definition.name!r} depends on {pattern!r}, but no file matches that below {self.root}. "
+            "Patterns are relative to the project root."
+        )
+
+    def _no_name(self, definition: StepDefinition, value: object) -> str:
+        return (
+            f"Step {definition.name!r} ignores {value!r}, which says nothing of where it stands. Name the constant "
+            'instead: ignore="module.NAME".'
+        )
+
+
+_VALUES = (bool, int, float, bytes, tuple, type(None))
+"""What one object may stand for in many places."""
+
+
+class _Ignored:
+    """What `ignore=` names, by object or by canonical name; a name stands for everything below it too."""
+
+    def __init__(self, ignored: Iterable[Any]) -> None:
+        objects = [each.fn if isinstance(each, Step | Pipeline) else each for each in ignored]
+        self._objects = {id(each) for each in objects if not isinstance(each, str)}
+        self.names = sorted(each if isinstance(each, str) else _name(each) for each in objects)
+
+    def __contains__(self, node: Node) -> bool:
+        above = (node.name[:end] for end, letter in enumerate(f"{node.name}.") if letter == ".")
+        return id(node.value) in self._objects or any(name in self.names for name in above)
+
+
+def _name(value: Any) -> str:
+    name = getattr(value, "__qualname__", None)
+    if name is None:
+        return module_name(value.__name__) if hasattr(value, "__name__") else f"a {type(value).__qualname__}"
+    return f"{module_name(value.__module__)}.{name}"
+
+
+def _reached(roots: list[Node], ignored: _Ignored) -> Iterator[Node]:
+    """Every node within reach once, in an order that depends on nothing but the code."""
+    seen: set[int] = set()
+    pending = list(reversed(roots))
+    while pending:
+        node = pending.pop()
+        if id(node) not in seen and node not in ignored:
+            seen.add(id(node))
+            yield node
+            pending.extend(target for _, target in reversed(node.edges))
+
+
+def _members(nodes: list[Node], ignored: _Ignored) -> dict[str, Member]:
+    names: dict[int, str] = {}
+    taken: dict[str, int] = {}
+    for node in nodes:
+        count = taken[node.name] = taken.get(node.name, 0) + 1
+        names[id(node)] = node.name if count == 1 else f"{node.name}#{count}"
+    return {
+        names[id(node)]: Member(names[id(node)], _digest(node, names), node.source) for node in nodes if node.member
+    }
+
+
+def _digest(node: Node, names: Mapping[int, str]) -> str:
+    edges = sorted({(label, names.get(id(target), "ignored")) for label, target in node.edges})
+    return digest_bytes(frame(b"member", node.content, repr(edges).encode()))
+
+
+def step_key(
+    closure: Closure,
+    parameter_digests: Mapping[str, str],
+    input_digests: Mapping[str, str],
+    outputs: Any,
+    salt: str = "",
+    ignore_inputs: Iterable[str] = (),
+) -> str:
+    """The key under which the results of a step are stored.
+
+    Args:
+        closure: Of the step's code.
+        parameter_digests: Digest of each parameter's value.
+        input_digests: Digest of each artifact's content, by parameter.
+        outputs: Names of the outputs with materializers and their versions: anything `digests.encode` takes.
+        salt: The step's `cache_salt`.
+        ignore_inputs: Parameters that do not count.
+
+    Raises:
+        EncodingError: The closure has no digest, so there is no key.
+    """
+    if closure.digest is None:
+        raise EncodingError(
+            "There is no key for code that cannot be read: "
+            + "; ".join([*closure.problems, *(f"{name} was edited since it was loaded" for name in closure.edited)])
+        )
+    ignored = sorted(set(ignore_inputs))
+    parameters = {name: digest for name, digest in parameter_digests.items() if name not in ignored}
+    inputs = {name: digest for name, digest in input_digests.items() if name not in ignored}
+    return digest_value(("step", closure.digest, parameters, inputs, outputs, salt, ignored))

@@ -1,0 +1,366 @@
+"""The static graph of a pipeline: nodes, what is bound to their parameters, and the handles a body passes around."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import attrs
+
+from drystone.annotations import RETURN, Output, accepts, described, fits, member_annotations
+from drystone.artifacts import ArtifactVersion, Reference
+from drystone.errors import PipelineDefinitionError, suggestion
+from drystone.models import Model, ModelReference
+
+
+@attrs.frozen(kw_only=True)
+class StepDefinition:
+    """What the graph needs to know of a step.
+
+    Attributes:
+        function: The undecorated function.
+        options: A `drystone.pipelines.StepOptions`.
+    """
+
+    name: str
+    function: Callable[..., Any] = attrs.field(eq=False)
+    signature: inspect.Signature = attrs.field(repr=False, eq=False)
+    annotations: Mapping[str, Any] = attrs.field(repr=False, eq=False)
+    outputs: tuple[Output, ...] = attrs.field(repr=False, eq=False)
+    options: Any = attrs.field(repr=False, eq=False)
+
+
+@attrs.frozen
+class Value:
+    """A parameter bound to a plain value."""
+
+    value: Any
+
+
+@attrs.frozen
+class OutputRef:
+    """A parameter bound to what another node makes."""
+
+    node: str
+    output: str
+
+
+@attrs.frozen
+class Lookup:
+    """A parameter bound to an artifact that exists before the run."""
+
+    reference: Reference | ArtifactVersion
+
+
+@attrs.frozen
+class Items:
+    """A list, tuple or dict with something to resolve inside."""
+
+    kind: str
+    items: tuple[Binding, ...]
+    keys: tuple[Any, ...] = ()
+
+
+Binding = Value | OutputRef | Lookup | Items
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """One call of a step in a pipeline."""
+
+    name: str
+    step: StepDefinition
+    bindings: Mapping[str, Binding]
+    after: tuple[str, ...] = ()
+    when: OutputRef | None = None
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the nodes that must be done before this one, each once."""
+        needed = [ref.node for binding in self.bindings.values() for ref in output_refs(binding)]
+        return tuple(dict.fromkeys([*needed, *self.after, *([self.when.node] if self.when else [])]))
+
+
+@attrs.frozen(kw_only=True)
+class Graph:
+    """The static graph of a pipeline for one set of parameters; its nodes stand in an order that can be executed."""
+
+    pipeline: str
+    parameters: Mapping[str, Any]
+    nodes: Mapping[str, Node]
+    outputs: Mapping[str, OutputRef]
+
+    @property
+    def edges(self) -> list[tuple[str, str]]:
+        """Pairs of node names, upstream first."""
+        return [(before, node.name) for node in self.nodes.values() for before in node.upstream]
+
+    def downstream(self, names: set[str]) -> set[str]:
+        """The given nodes and all that depend on them."""
+        reached = set(names)
+        for node in self.nodes.values():
+            if reached.intersection(node.upstream):
+                reached.add(node.name)
+        return reached
+
+
+def output_refs(binding: Binding) -> Iterator[OutputRef]:
+    """Every node output that a binding needs."""
+    if isinstance(binding, OutputRef):
+        yield binding
+    elif isinstance(binding, Items):
+        for item in binding.items:
+            yield from output_refs(item)
+
+
+def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
+    """Every artifact from before the run that a binding needs."""
+    if isinstance(binding, Lookup):
+        yield binding.reference
+    elif isinstance(binding, Items):
+        for item in binding.items:
+            yield from lookups(item)
+
+
+class NodeOutput:
+    """What a step call returns in the body of a pipeline: a stand-in for a value that does not exist yet."""
+
+    def __init__(self, builder: Builder, ref: OutputRef, annotation: Any) -> None:
+        self.builder = builder
+        self.ref = ref
+        self.annotation = annotation
+
+    def _no_value(self, attempt: str, instead: str) -> NoReturn:
+        raise PipelineDefinitionError(
+            f"The body of a pipeline cannot {attempt} the output of step {self.ref.node!r}: it describes the graph and "
+            f"runs before any step does. {instead}"
+        )
+
+    def __bool__(self) -> NoReturn:
+        self._no_value("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
+
+    def __iter__(self) -> Iterator[Any]:
+        self._no_value("iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs.")
+
+    def _compare(self, other: object) -> NoReturn:
+        self._no_value("compare", "Compare inside a step that returns bool, and use it with with_options(when=flag).")
+
+    def __getitem__(self, item: object) -> NoReturn:
+        self._no_value("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._no_value(f"read .{name} of", "Read it inside a step.")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compare
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<output {self.ref.output!r} of step {self.ref.node!r}>"
+
+
+class Builder:
+    """Collects the nodes while the body of a pipeline runs."""
+
+    def __init__(self, pipeline: str) -> None:
+        self.pipeline = pipeline
+        self.nodes: dict[str, Node] = {}
+        self.problems: list[str] = []
+        self.prefixes: list[str] = []
+        self._annotations: dict[OutputRef, Any] = {}
+
+    def add(self, step: StepDefinition, arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
+        """Add a call of a step; returns the handle or handles of its outputs."""
+        name = self._free_name(step.name)
+        bindings = {parameter: self.binding(value) for parameter, value in arguments.items()}
+        for parameter, binding in bindings.items():
+            self._check(name, parameter, binding, step.annotations.get(parameter, Any))
+        self.nodes[name] = Node(
+            name=name,
+            step=step,
+            bindings=bindings,
+            after=tuple(self._upstream(name, each) for each in (after if isinstance(after, list | tuple) else [after])),
+            when=self._condition(name, when),
+        )
+        return self._handles(name, step)
+
+    def binding(self, value: Any) -> Binding:
+        """What a value in the body of a pipeline stands for."""
+        if isinstance(value, NodeOutput):
+            if value.builder is not self:
+                raise PipelineDefinitionError(f"{value!r} belongs to another pipeline and cannot be used in this one.")
+            return value.ref
+        if isinstance(value, Reference | ArtifactVersion):
+            return Lookup(value)
+        if isinstance(value, Model | ModelReference):
+            raise PipelineDefinitionError(
+                f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."
+            )
+        return self._collection(value)
+
+    def _collection(self, value: Any) -> Binding:
+        if type(value) in (list, tuple):
+            bound = tuple(self.binding(item) for item in value)
+            if not all(isinstance(item, Value) for item in bound):
+                return Items(type(value).__name__, bound)
+        elif type(value) is dict:
+            bound = tuple(self.binding(item) for item in value.values())
+            if not all(isinstance(item, Value) for item in bound):
+                return Items("dict", bound, tuple(value))
+        return Value(value)
+
+    def graph(self, parameters: Mapping[str, Any], returned: Any) -> Graph:
+        """The finished graph.
+
+        Raises:
+            PipelineDefinitionError: Lists every problem that was found.
+        """
+        outputs = self._returned(returned)
+        if not self.nodes and not self.problems:
+            self.problems.append(f"Pipeline {self.pipeline!r} calls no step.")
+        if self.problems:
+            raise PipelineDefinitionError(*self.problems)
+        return Graph(pipeline=self.pipeline, parameters=dict(parameters), nodes=self.nodes, outputs=outputs)
+
+    def _free_name(self, wanted: str) -> str:
+        wanted = ".".join([*self.prefixes, wanted])
+        name, count = wanted, 1
+        while name in self.nodes:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
+    def _handles(self, name: str, step: StepDefinition) -> Any:
+        handles = []
+        for output in step.outputs:
+            ref = OutputRef(name, output.name)
+            self._annotations[ref] = output.annotation
+            handles.append(NodeOutput(self, ref, output.annotation))
+        if not step.outputs:
+            return NodeOutput(self, OutputRef(name, ""), None)
+        return handles[0] if len(handles) == 1 else _packed(step, handles)
+
+    def _check(self, node: str, parameter: str, binding: Binding, wanted: Any) -> None:
+        if isinstance(binding, OutputRef):
+            if not binding.output:
+                self.problems.append(
+                    f"Step {node!r} takes {parameter!r} from step {binding.node!r}, which returns None."
+                )
+                return
+            have = self._annotations[binding]
+            if not fits(have, wanted):
+                self.problems.append(
+                    f"Step {node!r} takes {parameter!r} as {described(wanted)}, but step {binding.node!r} makes "
+                    f"{described(have)}. Change one of the two annotations, or put a step between them."
+                )
+        elif isinstance(binding, Items):
+            self._check_items(node, parameter, binding, wanted)
+        elif isinstance(binding, Value) and not accepts(binding.value, wanted):
+            self.problems.append(
+                f"Step {node!r} takes {parameter!r} as {described(wanted)}, but is given "
+                f"{binding.value!r}, which is {described(type(binding.value))}."
+            )
+
+    def _check_items(self, node: str, parameter: str, binding: Items, wanted: Any) -> None:
+        container = {"list": list, "tuple": tuple, "dict": dict}[binding.kind]
+        if not fits(container, wanted):
+            self.problems.append(
+                f"Step {node!r} takes {parameter!r} as {described(wanted)}, but is given a {binding.kind} of outputs."
+            )
+            return
+        inside = member_annotations(wanted, container, len(binding.items))
+        keys: Iterable[Any] = binding.keys or range(len(binding.items))
+        for key, item, annotation in zip(keys, binding.items, inside, strict=True):
+            self._check(node, f"{parameter}[{key!r}]", item, annotation)
+
+    def _upstream(self, node: str, handle: Any) -> str:
+        first = handle[0] if isinstance(handle, tuple) and handle else handle
+        if not isinstance(first, NodeOutput) or first.builder is not self:
+            raise PipelineDefinitionError(
+                f"Step {node!r} is to run after {handle!r}, which is not what a step of this pipeline returned."
+            )
+        return first.ref.node
+
+    def _condition(self, node: str, when: Any) -> OutputRef | None:
+        if when is None:
+            return None
+        if not isinstance(when, NodeOutput) or when.annotation is not bool:
+            raise PipelineDefinitionError(
+                f"Step {node!r} has when={when!r}; it takes the output of a step annotated `-> bool`. "
+                "For a value known when the pipeline is built, use a plain `if`."
+            )
+        return when.ref
+
+    def _returned(self, returned: Any) -> dict[str, OutputRef]:
+        if returned is None or (isinstance(returned, NodeOutput) and not returned.ref.output):
+            return {}
+        several = isinstance(returned, list | tuple)
+        named = (
+            returned.items()
+            if isinstance(returned, dict)
+            else ((None, each) for each in (returned if several else [returned]))
+        )
+        outputs: dict[str, OutputRef] = {}
+        for key, handle in named:
+            if not isinstance(handle, NodeOutput):
+                self.problems.append(
+                    f"Pipeline {self.pipeline!r} returns {handle!r}; a pipeline returns outputs of its steps."
+                )
+                continue
+            name = str(key) if key is not None else self._output_name(handle.ref, outputs)
+            outputs[name] = handle.ref
+        return outputs
+
+    def _output_name(self, ref: OutputRef, taken: Mapping[str, OutputRef]) -> str:
+        for name in (ref.output if ref.output != "output" else ref.node, f"{ref.node}.{ref.output}"):
+            if name not in taken:
+                return name
+        return f"{ref.node}.{ref.output}_{len(taken)}"
+
+
+def _packed(step: StepDefinition, handles: list[NodeOutput]) -> Any:
+    """Several handles as what the step is annotated to return: a tuple, or its named tuple."""
+    returned = step.annotations.get(RETURN)
+    if isinstance(returned, type) and hasattr(returned, "_make"):
+        return returned._make(handles)
+    return tuple(handles)
+
+
+building: contextvars.ContextVar[Builder | None] = contextvars.ContextVar("drystone_building", default=None)
+"""The builder of the pipeline whose body runs in this context."""
+
+
+def bound_arguments(
+    label: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by parameter, defaults included.
+
+    Raises:
+        PipelineDefinitionError: Lists every unknown, missing and surplus argument.
+    """
+    parameters = signature.parameters
+    positional = [name for name, each in parameters.items() if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+    problems = [
+        f"{label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
+        for name in kwargs
+        if name not in parameters
+    ]
+    if len(args) > len(positional):
+        problems.append(f"{label} takes {len(positional)} positional arguments, {len(args)} were given.")
+    given = dict(zip(positional, args, strict=False))
+    problems += [f"{label} got {name!r} twice." for name in kwargs if name in given]
+    given |= kwargs
+    arguments: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if name in given:
+            arguments[name] = given[name]
+        elif parameter.default is not inspect.Parameter.empty:
+            arguments[name] = parameter.default
+        else:
+            problems.append(f"{label} needs {name!r}, which has no default.")
+    if problems:
+        raise PipelineDefinitionError(*problems)
+    return arguments

@@ -1,0 +1,233 @@
+"""Ledgers: numbered commits of events, each holding the digest of the one before."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from drystone.digests import digest_bytes
+from drystone.errors import FormatError, LedgerConflict, LedgerDamagedError
+from drystone.serialization import to_text, to_time
+
+FORMAT = 1
+"""The number of the format this package writes, and the only one it reads."""
+
+BEGINNING = "1970-01-01T00:00:00.000000+00:00"
+
+
+@attrs.frozen
+class Head:
+    """Where a ledger ends: number, digest and time of its last commit."""
+
+    seq: int = 0
+    digest: str = ""
+    at: str = BEGINNING
+
+
+@attrs.frozen(kw_only=True)
+class Commit:
+    """Events that happened together.
+
+    Attributes:
+        seq: Its number: 1, 2, 3 …
+        prev: Digest of the commit before; empty for the first.
+        id: Random; tells one's own commit from another's.
+        at: When, as text in UTC; never earlier than the commit before.
+        drystone: Version of the package that wrote it.
+        events: As `event_to_json` gives them.
+        body: The exact text the ledger keeps, which `digest` is taken of.
+    """
+
+    seq: int
+    prev: str
+    id: str
+    at: str
+    author: str
+    host: str
+    drystone: str
+    events: tuple[Mapping[str, Any], ...] = attrs.field(repr=False)
+    body: str = attrs.field(eq=False, repr=False)
+    digest: str = attrs.field(init=False, eq=False, repr=False)
+
+    @body.default
+    def _body(self) -> str:
+        return to_text({name: getattr(self, name) for name in _WRITTEN})
+
+    @digest.default
+    def _digest(self) -> str:
+        return digest_bytes(self.body.encode())
+
+    @property
+    def head(self) -> Head:
+        """The ledger's head once this is its last commit."""
+        return Head(self.seq, self.digest, self.at)
+
+
+_WRITTEN = ("seq", "prev", "id", "at", "author", "host", "drystone", "events")
+
+
+def next_commit(head: Head, events: Sequence[Mapping[str, Any]], *, author: str, host: str, drystone: str) -> Commit:
+    """The commit that would follow a head, if it were made now."""
+    return Commit(
+        seq=head.seq + 1,
+        prev=head.digest,
+        id=os.urandom(16).hex(),
+        at=max(to_time(datetime.datetime.now(datetime.UTC)), head.at),
+        author=author,
+        host=host,
+        drystone=drystone,
+        events=tuple(events),
+    )
+
+
+def parse_commit(body: str) -> Commit:
+    """The commit that a ledger keeps as this text.
+
+    Raises:
+        LedgerDamagedError: The text is no commit.
+    """
+    try:
+        data = json.loads(body)
+        return Commit(**{**{name: data[name] for name in _WRITTEN}, "events": tuple(data["events"])}, body=body)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise LedgerDamagedError(f"The ledger holds something that is no commit ({exc!r}): {body[:80]!r}.") from exc
+
+
+def check_follows(commit: Commit, head: Head) -> None:
+    """Check that a commit is the one after a head.
+
+    Raises:
+        LedgerDamagedError: It is not; the message says whether one is missing, altered or foreign.
+    """
+    if commit.seq != head.seq + 1:
+        raise LedgerDamagedError(
+            f"Commit {head.seq + 1} of the ledger is missing: {commit.seq} follows {head.seq}.{_CURE}"
+        )
+    if commit.prev != head.digest:
+        raise LedgerDamagedError(
+            f"Commit {commit.seq} of the ledger does not follow commit {head.seq}: one of them is altered or foreign."
+            f"{_CURE}"
+        )
+
+
+_CURE = " Restore the workspace from a backup; `drystone workspace verify` lists everything that is wrong."
+
+
+class Ledger(Protocol):
+    """The append-only truth of a workspace."""
+
+    def head(self) -> Head:
+        """Where it ends now."""
+
+    def read(self, after: int = 0) -> Iterator[Commit]:
+        """Commits after a number, in order, each checked against the one before."""
+
+    def append(self, commit: Commit) -> None:
+        """Add a commit.
+
+        Raises:
+            LedgerConflict: Its number is taken.
+        """
+
+
+class SQLiteLedger:
+    """A ledger in a SQLite database, which belongs to whoever opened the connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._head = Head()
+
+    def create(self) -> None:
+        """Make its tables where they are missing.
+
+        Raises:
+            FormatError: They were made by a version of Drystone with another format.
+        """
+        execute = self._connection.execute
+        execute("CREATE TABLE IF NOT EXISTS format (number INTEGER NOT NULL)")
+        execute("INSERT INTO format SELECT ? WHERE NOT EXISTS (SELECT 1 FROM format)", (FORMAT,))
+        execute(
+            "CREATE TABLE IF NOT EXISTS commits (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL, body TEXT NOT NULL)"
+        )
+        self.check_format()
+
+    def check_format(self) -> None:
+        """Refuse a format that this package does not write.
+
+        Raises:
+            FormatError: Names what to install.
+        """
+        number = self._connection.execute("SELECT number FROM format").fetchone()[0]
+        if number != FORMAT:
+            raise FormatError(
+                f"This workspace has format {number}; the installed Drystone reads and writes format {FORMAT}. Install "
+                "the newest one, which reads it: pip install -U drystone-core."
+            )
+
+    def head(self) -> Head:
+        """Where it ends now.
+
+        Raises:
+            LedgerDamagedError: Its last commit is altered.
+        """
+        row = self._connection.execute("SELECT seq, digest FROM commits ORDER BY seq DESC LIMIT 1").fetchone()
+        if row is None:
+            return Head()
+        if row != (self._head.seq, self._head.digest):
+            self._head = self._stored(row[0]).head
+        return self._head
+
+    def read(self, after: int = 0) -> Iterator[Commit]:
+        """Commits after a number, in order, each checked against the one before.
+
+        Raises:
+            LedgerDamagedError: One is altered, missing or foreign.
+        """
+        head = self._stored(after).head if after else Head()
+        for seq, digest, body in self.rows(after):
+            commit = checked_commit(seq, digest, body)
+            check_follows(commit, head)
+            head = commit.head
+            yield commit
+
+    def rows(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
+        """Number, digest and text of the commits after a number, as they are."""
+        yield from self._connection.execute(
+            "SELECT seq, digest, body FROM commits WHERE seq > ? ORDER BY seq", (after,)
+        )
+
+    def append(self, commit: Commit) -> None:
+        """Add a commit.
+
+        Raises:
+            LedgerConflict: Its number is taken.
+        """
+        try:
+            self._connection.execute("INSERT INTO commits VALUES (?, ?, ?)", (commit.seq, commit.digest, commit.body))
+        except sqlite3.IntegrityError as exc:
+            raise LedgerConflict(f"Commit {commit.seq} exists already; somebody else was faster.") from exc
+        self._head = commit.head
+
+    def _stored(self, seq: int) -> Commit:
+        row = self._connection.execute("SELECT seq, digest, body FROM commits WHERE seq = ?", (seq,)).fetchone()
+        if row is None:
+            raise LedgerDamagedError(f"Commit {seq} of the ledger is missing.{_CURE}")
+        return checked_commit(*row)
+
+
+def checked_commit(seq: int, digest: str, body: str) -> Commit:
+    """The commit stored under a number with a digest.
+
+    Raises:
+        LedgerDamagedError: Its text is not what was stored.
+    """
+    commit = parse_commit(body)
+    if commit.digest != digest or commit.seq != seq:
+        raise LedgerDamagedError(f"Commit {seq} of the ledger is altered: its text does not fit its digest.{_CURE}")
+    return commit

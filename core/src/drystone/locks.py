@@ -1,0 +1,93 @@
+"""Locks that tell whether the driver of a run is alive: the system lets go of them whenever and however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+_held: dict[Path, tuple[int, int]] = {}
+"""Process and file descriptor of every lock held here. POSIX locks do not stop their own process, so it must know."""
+
+
+class Locked(Protocol):
+    """What has a directory for locks; a workspace."""
+
+    @property
+    def directory(self) -> Path:
+        """The directory."""
+
+
+@attrs.frozen
+class RunLock:
+    """The lock of one run, held by its driver: `with RunLock.new(workspace) as lock`.
+
+    Attributes:
+        path: The file; it goes when the lock is released in good order.
+    """
+
+    path: Path
+
+    @classmethod
+    def new(cls, workspace: Locked) -> RunLock:
+        """A lock of its own for a new run, not yet taken."""
+        return cls.named(workspace.directory, os.urandom(8).hex())
+
+    @classmethod
+    def named(cls, directory: Path, name: str) -> RunLock:
+        """The lock of this name in a workspace's directory."""
+        return cls(directory / "locks" / f"{name}.lock")
+
+    @property
+    def name(self) -> str:
+        """What the ledger calls it."""
+        return self.path.stem
+
+    def acquire(self) -> bool:
+        """Take it; False if somebody holds it."""
+        if self._held_here():
+            return False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self._take(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._held_here():
+            self.path.unlink(missing_ok=True)
+            os.close(_held.pop(self.path)[1])
+
+    def is_free(self) -> bool:
+        """Whether its driver is gone."""
+        if self._held_here():
+            return False
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        if not self._take(handle):
+            return False
+        os.close(_held.pop(self.path)[1])
+        return True
+
+    def _held_here(self) -> bool:
+        return _held.get(self.path, (0, 0))[0] == os.getpid()
+
+    def _take(self, handle: int) -> bool:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        _held[self.path] = (os.getpid(), handle)
+        return True
+
+    def __enter__(self) -> RunLock:
+        if not self.acquire():
+            raise BlockingIOError(f"The lock {self.path} is taken.")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()

@@ -1,0 +1,400 @@
+"""`@step` and `@pipeline`: declarations of what runs, pure data without I/O."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+import attrs
+
+from drystone.annotations import accepts, declared_outputs, described, resolved_annotations
+from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
+from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building
+from drystone.models import Model, ModelReference
+from drystone.runs import Run, StepRun
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RUNNER = "drystone.execution:Driver"
+"""What runs and plans a pipeline; imported on the first call of one, never before."""
+
+
+class Runner(Protocol):
+    """Runs and plans pipelines. `drystone.execution.Driver` implements it."""
+
+    def run(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Run:
+        """Run a pipeline and return its record."""
+
+    def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Any:
+        """Say what a run would do, without doing it."""
+
+    def resume(self, workspace: Any, run: str) -> Run:
+        """Go on with a run that ended before it was done."""
+
+
+@attrs.frozen
+class Retry:
+    """How often a failed step is tried again, and how long to wait before.
+
+    Attributes:
+        max: Further attempts after the first.
+        delay: Seconds before the second attempt.
+        backoff: What the delay is multiplied by for each further one.
+        jitter: Up to this share of the delay is added at random.
+    """
+
+    max: int = attrs.field(validator=attrs.validators.ge(0))
+    delay: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    backoff: float = attrs.field(default=2.0, validator=attrs.validators.ge(1))
+    jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+
+    def wait(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after a failed attempt (1 is the first), given a random number from 0 to 1."""
+        return self.delay * self.backoff ** (attempt - 1) * (1 + self.jitter * chance)
+
+
+@attrs.frozen
+class Resources:
+    """What a step needs of the machine it runs on: cores, memory (`"8GiB"`), GPUs."""
+
+    cpus: float | None = None
+    memory: str | None = None
+    gpus: int | None = None
+
+
+def _retry(value: int | Retry | None) -> Retry | None:
+    return Retry(value) if isinstance(value, int) else value
+
+
+def _seconds(value: float | timedelta | None) -> float | None:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+StepHook = Callable[[StepRun], object]
+RunHook = Callable[[Run], object]
+
+
+@attrs.frozen(kw_only=True)
+class StepOptions:
+    """How a step is run and cached.
+
+    Attributes:
+        cache: False: never use a stored result. A timedelta: use one no older than that.
+        cache_salt: Any text; changing it makes the step run once more.
+        depends_on: Objects, modules or file globs (relative to the project root) that its result depends on.
+        ignore: Objects, or their canonical names, whose code and value do not count.
+        ignore_inputs: Parameters that do not count.
+        retries: Further attempts after a failure.
+        timeout: Seconds after which it is ended.
+    """
+
+    cache: bool | timedelta | None = None
+    cache_salt: str = ""
+    depends_on: tuple[Any, ...] = attrs.field(default=(), converter=_several)
+    ignore: tuple[Any, ...] = attrs.field(default=(), converter=_several)
+    ignore_inputs: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    retries: Retry | None = attrs.field(default=None, converter=_retry)
+    timeout: float | None = attrs.field(default=None, converter=_seconds)
+    resources: Resources | None = None
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    on_success: StepHook | None = None
+    on_failure: StepHook | None = None
+
+
+class Step(Generic[P, R]):
+    """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
+
+    def __init__(
+        self, function: Callable[P, R], name: str, options: StepOptions, after: Any = (), when: Any = None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.fn = function
+        self.name = name
+        self.options = options
+        self._after = after
+        self._when = when
+        self._definition: StepDefinition | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, or in the body of a pipeline add a node that will."""
+        builder = building.get()
+        if builder is None:
+            return self.fn(*args, **kwargs)
+        definition = self.definition
+        arguments = bound_arguments(f"Step {self.name!r}", definition.signature, args, kwargs)
+        return cast(R, builder.add(definition, arguments, after=self._after, when=self._when))
+
+    def with_options(self, *, name: str | None = None, after: Any = (), when: Any = None, **options: Any) -> Step[P, R]:
+        """The same step under another name or with other options.
+
+        Args:
+            name: The node's name.
+            after: Outputs of steps that must be done first, though nothing is taken from them.
+            when: Output of a step annotated `-> bool`; where it is false, this step is skipped.
+            **options: As for `step`.
+        """
+        return Step(self.fn, name or self.name, _evolved(self.options, options, f"Step {self.name!r}"), after, when)
+
+    @property
+    def definition(self) -> StepDefinition:
+        """What the graph knows of this step; its annotations are resolved on first use."""
+        if self._definition is None:
+            annotations = resolved_annotations(self.fn)
+            self._definition = StepDefinition(
+                name=self.name,
+                function=self.fn,
+                signature=inspect.signature(self.fn),
+                annotations=annotations,
+                outputs=declared_outputs(annotations),
+                options=self.options,
+            )
+        return self._definition
+
+    def __get__(self, instance: object, owner: type | None = None) -> Step[P, R]:
+        if instance is None:
+            return self
+        raise PipelineDefinitionError(f"Step {self.name!r} is a method. Steps are functions: take it out of the class.")
+
+    def __repr__(self) -> str:
+        return f"<step {self.name!r} of {self.fn.__module__}>"
+
+
+def _evolved(options: Any, changes: Mapping[str, Any], label: str) -> Any:
+    known = [field.name for field in attrs.fields(type(options))]
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise TypeError(f"{label} has no option {', '.join(map(repr, unknown))}. Options: {', '.join(known)}.")
+    return attrs.evolve(options, **changes)
+
+
+def _check_function(function: Callable[..., Any], kind: str) -> None:
+    name = getattr(function, "__qualname__", repr(function))
+    if not inspect.isfunction(inspect.unwrap(function)):
+        raise PipelineDefinitionError(f"@{kind.lower()} takes a function, not {name}.")
+    if inspect.iscoroutinefunction(function):
+        raise PipelineDefinitionError(
+            f"{kind} {name} is async. Make it a plain function; run the event loop inside it."
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise PipelineDefinitionError(f"{kind} {name} is a generator. Return a list, or one output per annotation.")
+    for each in inspect.signature(function).parameters.values():
+        if each.kind in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL, each.VAR_KEYWORD):
+            raise PipelineDefinitionError(
+                f"{kind} {name} has the {each.kind.description} parameter {each}. Name its parameters, or take a list "
+                "or dict."
+            )
+
+
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+
+
+@overload
+def step(
+    *,
+    name: str | None = None,
+    cache: bool | timedelta | None = None,
+    cache_salt: str = "",
+    depends_on: Any = (),
+    ignore: Any = (),
+    ignore_inputs: str | Iterable[str] = (),
+    retries: int | Retry | None = None,
+    timeout: float | timedelta | None = None,
+    resources: Resources | None = None,
+    tags: Mapping[str, Any] | None = None,
+    on_success: StepHook | None = None,
+    on_failure: StepHook | None = None,
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+
+
+def step(function: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Make a function a step of pipelines.
+
+    Args:
+        function: Takes named parameters only; its return annotation names its outputs.
+        name: How runs call it; the function's name by default.
+        **options: The fields of `StepOptions`.
+
+    Raises:
+        PipelineDefinitionError: The function is async, a generator, a method, or takes `*args` or `**kwargs`.
+    """
+    options = {key: value for key, value in options.items() if value is not None}
+    checked: StepOptions = _evolved(StepOptions(), options, "step")
+
+    def decorate(decorated: Callable[P, R]) -> Step[P, R]:
+        _check_function(decorated, "Step")
+        return Step(decorated, name or decorated.__name__, checked)
+
+    return decorate if function is None else decorate(function)
+
+
+ON_ERROR = ("continue", "stop", "fail_fast")
+
+
+def _known_mode(options: object, attribute: object, value: str) -> None:
+    if value not in ON_ERROR:
+        raise PipelineDefinitionError(f"on_error={value!r} is not known.{suggestion(value, ON_ERROR)}")
+
+
+@attrs.frozen(kw_only=True)
+class PipelineOptions:
+    """How a pipeline is run.
+
+    Attributes:
+        model: The model it makes versions of, serves (`.shared`) or uses (`.version(…)`).
+        cache: Overrides the steps that say nothing themselves; False computes everything.
+        on_error: `continue` with independent branches, `stop` starting, or `fail_fast`.
+        stack: Name of the stack to run on, or the stack itself.
+        rerun: Names of steps to compute again, with everything that depends on them.
+        version: Name of the model version it makes; may hold `{date}`, `{time}` and parameters.
+    """
+
+    model: Model | ModelReference | None = None
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    cache: bool | timedelta | None = None
+    retries: Retry | None = attrs.field(default=None, converter=_retry)
+    on_error: str = attrs.field(default="continue", validator=_known_mode)
+    on_success: RunHook | None = None
+    on_failure: RunHook | None = None
+    stack: Any = None
+    rerun: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    version: str | None = None
+
+
+class Pipeline(Generic[P, R]):
+    """A function whose body calls steps. Calling it runs them on the active stack."""
+
+    def __init__(self, function: Callable[P, R], name: str, options: PipelineOptions) -> None:
+        functools.update_wrapper(self, function)
+        self.fn = function
+        self.name = name
+        self.options = options
+        self.signature = inspect.signature(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
+        """Run the pipeline on the active stack.
+
+        Raises:
+            RunFailedError: The run did not succeed; `.run` is its record, `__cause__` the step's exception.
+            PipelineDefinitionError: The graph is wrong. Nothing ran.
+            PlanError: The stack cannot run it. Nothing ran.
+        """
+        if building.get() is not None:
+            raise PipelineDefinitionError(
+                f"Pipeline {self.name!r} is called in the body of another. Write {self.name}.inline(…) to splice its "
+                "steps in."
+            )
+        return runner().run(self, self.parameters(*args, **kwargs))
+
+    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """A `drystone.planning.Plan`: for every step whether it would run, and why. Nothing is run."""
+        return runner().plan(self, self.parameters(*args, **kwargs))
+
+    def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
+        """The static graph for these parameters; what is wrong with it is listed in a `PipelineDefinitionError`."""
+        return self.build(self.parameters(*args, **kwargs))
+
+    def build(self, parameters: Mapping[str, Any]) -> Graph:
+        """The static graph for parameters that `parameters` has checked."""
+        builder = Builder(self.name)
+        token = building.set(builder)
+        try:
+            returned = self.fn(**parameters)  # type: ignore[call-arg]
+        except PipelineDefinitionError as exc:  # ended the body, so what was found before is told with it
+            raise PipelineDefinitionError(*builder.problems, *exc.problems) from exc.__cause__
+        finally:
+            building.reset(token)
+        return builder.graph(parameters, returned)
+
+    def inline(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """In the body of another pipeline: splice this one's steps in, under its name."""
+        builder = building.get()
+        if builder is None:
+            raise PipelineDefinitionError(f"{self.name}.inline(…) belongs in the body of a pipeline.")
+        builder.prefixes.append(self.name)
+        try:
+            return self.fn(*args, **kwargs)
+        finally:
+            builder.prefixes.pop()
+
+    def with_options(self, **options: Any) -> Pipeline[P, R]:
+        """The same pipeline with other options: `stack`, `tags`, `cache`, `rerun`, `version`, …."""
+        options = {key: value for key, value in options.items() if value is not None}
+        return Pipeline(self.fn, self.name, _evolved(self.options, options, f"Pipeline {self.name!r}"))
+
+    def parameters(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The arguments of a call, complete and checked.
+
+        Raises:
+            ParameterError: Lists every unknown, missing and wrong one.
+        """
+        label = f"Pipeline {self.name!r}"
+        try:
+            arguments = bound_arguments(label, self.signature, args, kwargs)
+        except PipelineDefinitionError as exc:
+            raise ParameterError(*exc.problems) from None
+        annotations = resolved_annotations(self.fn)
+        wrong = [
+            f"{label} takes {name!r} as {described(annotations[name])}, but is given {value!r}, which is "
+            f"{described(type(value))}."
+            for name, value in arguments.items()
+            if name in annotations and not accepts(value, annotations[name])
+        ]
+        if wrong:
+            raise ParameterError(*wrong)
+        return arguments
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name!r} of {self.fn.__module__}>"
+
+
+@overload
+def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
+
+
+@overload
+def pipeline(
+    *,
+    name: str | None = None,
+    model: Model | ModelReference | None = None,
+    tags: Mapping[str, Any] | None = None,
+    cache: bool | timedelta | None = None,
+    retries: int | Retry | None = None,
+    on_error: str = "continue",
+    on_success: RunHook | None = None,
+    on_failure: RunHook | None = None,
+) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
+
+
+def pipeline(function: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Make a function whose body calls steps a pipeline.
+
+    Args:
+        function: Runs once per call, to describe the graph; what it returns are the run's outputs.
+        name: How runs are named; the function's name by default.
+        **options: The fields of `PipelineOptions`.
+    """
+    options = {key: value for key, value in options.items() if value is not None}
+    checked: PipelineOptions = _evolved(PipelineOptions(), options, "pipeline")
+
+    def decorate(decorated: Callable[P, R]) -> Pipeline[P, R]:
+        _check_function(decorated, "Pipeline")
+        return Pipeline(decorated, name or decorated.__name__, checked)
+
+    return decorate if function is None else decorate(function)
+
+
+def runner() -> Runner:
+    """What runs pipelines, imported now."""
+    module, name = RUNNER.split(":")
+    made: Callable[[], Runner] = getattr(import_module(module), name)
+    return made()

@@ -1,0 +1,137 @@
+"""Model versions by hand: creating, linking, and moving stages between them. All pure: a view in, events out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from drystone.errors import NotFoundError, StageError, suggestion
+from drystone.events import Linked, ModelVersionCreated, StageMoved
+from drystone.index import Index
+from drystone.runs import SUCCEEDED
+
+ANYONE: Any = object()
+"""Stands for `expect` not being given: whoever holds the stage may lose it."""
+
+RESERVED = ("latest", "shared", "archived")
+COMMON_STAGES = ("staging", "production")
+_STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+def number_of(view: Index, model: str, selector: int | str) -> int:
+    """The version that a number, a name, a stage or `latest` means now.
+
+    Raises:
+        NotFoundError: There is none; the message says what there is.
+    """
+    number = view.select_version(model, selector)
+    if number is None:
+        raise NotFoundError(_nothing(view, model, selector))
+    return number
+
+
+def _nothing(view: Index, model: str, selector: int | str) -> str:
+    if not view.model_declared(model):
+        return f"There is no model {model!r} in this workspace. Run a pipeline with model=Model({model!r}) to make one."
+    last = view.last_number("model", model)
+    if last == 0:
+        return f"Model {model!r} has no versions yet. A run of a pipeline with model=Model({model!r}) makes one."
+    if selector == "latest":
+        return f"Model {model!r} has {last} versions, but none from a run that succeeded."
+    known = [stage for stage in view.known_stages(model) if view.stage_holder(model, stage) is not None]
+    hint = suggestion(str(selector), known, f"It has versions 1 to {last}; stages held")
+    return f"Model {model!r} has no version, name or stage {selector!r}.{hint}"
+
+
+def created(view: Index, model: str, name: str | None, tags: Any) -> list[ModelVersionCreated]:
+    """A new version made by hand."""
+    check_version_name(view, model, name)
+    return [ModelVersionCreated(model=model, number=view.next_model_number(model), name=name, tags=tags)]
+
+
+def check_version_name(view: Index, model: str, name: str | None) -> None:
+    """Refuse a version's name that would be mistaken for something else.
+
+    Raises:
+        StageError: It is a number, `latest`, a stage, or another version has it.
+    """
+    if name is None:
+        return
+    if not name or name.isdigit() or name in {*RESERVED, *COMMON_STAGES, *view.known_stages(model)}:
+        raise StageError(
+            f"{name!r} cannot be the name of a model version: numbers, stages, latest, shared and archived mean "
+            "something else. Choose another, such as 'baseline'."
+        )
+    taken = view.select_version(model, name)
+    if taken is not None:
+        raise StageError(f"Version {taken} of model {model!r} is already named {name!r}. Choose another name.")
+
+
+def links(view: Index, model: str, number: int | None, pairs: Iterable[tuple[str, int]]) -> list[Linked]:
+    """Links that do not exist yet."""
+    return [
+        Linked(model=model, number=number, artifact=artifact, version=version)
+        for artifact, version in pairs
+        if not view.linked(model, number, artifact, version)
+    ]
+
+
+def promotion(
+    view: Index, model: str, selector: int | str, stage: str, expect: int | None, reason: str | None
+) -> list[StageMoved]:
+    """The move of a stage to a version; nothing if it holds the stage already.
+
+    Raises:
+        NotFoundError: There is no such version.
+        StageError: Its run did not succeed, or somebody else than expected holds the stage.
+    """
+    _check_stage(view, model, stage)
+    number, holder = number_of(view, model, selector), view.stage_holder(model, stage)
+    status = view.model_version_status(model, number)
+    if status != SUCCEEDED:
+        raise StageError(
+            f"{model}@{number} cannot be promoted: the run that made it is {status}. Only versions of runs that "
+            "succeeded can hold a stage."
+        )
+    if expect is not ANYONE and expect != holder:
+        raise StageError(
+            f"{model}@{number} was not promoted: {stage!r} is held by {_shown(model, holder)}, not by "
+            f"{_shown(model, expect)} as expected. Somebody moved it; look at stage_history and decide again."
+        )
+    if holder == number:
+        return []
+    return [StageMoved(model=model, stage=stage, number=number, previous=holder, action="promote", reason=reason)]
+
+
+def rollback(view: Index, model: str, stage: str, reason: str | None) -> list[StageMoved]:
+    """The move of a stage back to who held it before the last promotion that is not yet rolled back.
+
+    Raises:
+        StageError: There is none to go back to.
+    """
+    before: list[int | None] = []
+    for _, _, previous, _, _, action, _ in view.stage_moves(model, stage):
+        if action == "promote":
+            before.append(previous)
+        elif before:
+            before.pop()
+    if not before or before[-1] is None:
+        held = "was held by nobody before" if before else "was never promoted to, or all of it is rolled back"
+        raise StageError(f"Stage {stage!r} of model {model!r} cannot be rolled back: it {held}.")
+    holder = view.stage_holder(model, stage)
+    return [StageMoved(model=model, stage=stage, number=before[-1], previous=holder, action="rollback", reason=reason)]
+
+
+def _check_stage(view: Index, model: str, stage: str) -> None:
+    if not _STAGE.fullmatch(stage) or stage in RESERVED:
+        raise StageError(
+            f"{stage!r} is no name for a stage: use letters, digits, '_', '-' and '.', beginning with a letter, and "
+            f"not {', '.join(RESERVED)}. Common ones are {' and '.join(COMMON_STAGES)}."
+        )
+    if stage not in view.known_stages(model) and view.select_version(model, stage) is not None:
+        raise StageError(f"A version of model {model!r} is named {stage!r}, so no stage can be called that.")
+
+
+def _shown(model: str, number: int | None) -> str:
+    return "nobody" if number is None else f"{model}@{number}"

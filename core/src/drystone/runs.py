@@ -1,0 +1,115 @@
+"""Runs and step runs: frozen records of what happened."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from drystone.artifacts import ArtifactVersion, Source, source_field
+from drystone.models import ModelVersion
+
+PENDING, RUNNING, SUCCEEDED, FAILED = "pending", "running", "succeeded", "failed"
+CACHED, SKIPPED, CANCELLED, CRASHED = "cached", "skipped", "cancelled", "crashed"
+
+COMPLETE = (SUCCEEDED, CACHED)
+"""Statuses of a step whose outputs can be used."""
+
+RUN_STATUSES = (RUNNING, SUCCEEDED, FAILED, CANCELLED, CRASHED)
+STEP_STATUSES = (PENDING, RUNNING, SUCCEEDED, FAILED, CACHED, SKIPPED, CANCELLED, CRASHED)
+
+
+@attrs.frozen(kw_only=True)
+class StepRun:
+    """What became of one step in one run.
+
+    Attributes:
+        status: One of `STEP_STATUSES`.
+        cached_from: Name of the run whose result was used instead of computing, or None.
+        inputs: Artifact versions it read, by parameter; `data[0]` is the first item of a list of them.
+        outputs: Artifact versions it made or, when cached, linked, by output name.
+        parameters: Its other arguments, as text.
+        attempts: How often it was started.
+        error: Type, message and traceback of the failure or the reason it was skipped, or None.
+        reason: Why it ran, or from where its result was taken.
+    """
+
+    name: str
+    run: str
+    status: str
+    cached_from: str | None = None
+    inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    outputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    parameters: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    attempts: int = 0
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    error: str | None = attrs.field(default=None, repr=False)
+    reason: str = attrs.field(default="", repr=False)
+    started_at: datetime.datetime | None = attrs.field(default=None, repr=False)
+    ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
+    log: str | None = attrs.field(default=None, repr=False)
+    store: str = attrs.field(default="", repr=False)
+    _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
+
+    def logs(self) -> str:
+        """What it printed and logged."""
+        if self.log is None or self._source is None:
+            return ""
+        return self._source.read_log(self.log, self.store)
+
+
+@attrs.frozen(kw_only=True)
+class Code:
+    """Where a run's code came from: the Git commit of the project and whether files differed from it."""
+
+    commit: str | None = None
+    dirty: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One execution of a pipeline.
+
+    Attributes:
+        name: Pipeline and number, as `training-17`.
+        status: One of `RUN_STATUSES`.
+        steps: In order of execution, by name.
+        outputs: What the pipeline's body returned, by output name.
+        model_version: The version it made, used, or whose outputs it repeated from the cache; or None.
+        executed: How many steps computed something; 0 means that everything came from the cache.
+        target: `module:pipeline` or None where the code cannot be imported; what `resume` starts from.
+    """
+
+    name: str
+    number: int
+    pipeline: str
+    status: str
+    stack: str
+    parameters: Mapping[str, Any] = attrs.field(factory=dict)
+    started_at: datetime.datetime = attrs.field(repr=False)
+    ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
+    steps: Mapping[str, StepRun] = attrs.field(factory=dict, repr=False)
+    outputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    model_version: ModelVersion | None = attrs.field(default=None, repr=False)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    code: Code = attrs.field(factory=Code, repr=False)
+    executed: int = 0
+    error: str | None = attrs.field(default=None, repr=False)
+    target: str | None = attrs.field(default=None, repr=False)
+    root: str | None = attrs.field(default=None, repr=False)
+    author: str = attrs.field(default="", repr=False)
+    host: str = attrs.field(default="", repr=False)
+
+    @property
+    def output(self) -> ArtifactVersion:
+        """The one output of a pipeline that returns one step's one output.
+
+        Raises:
+            LookupError: It has none, or several.
+        """
+        if len(self.outputs) != 1:
+            raise LookupError(f"Run {self.name} has {len(self.outputs)} outputs: {', '.join(self.outputs) or 'none'}.")
+        return next(iter(self.outputs.values()))

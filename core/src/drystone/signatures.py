@@ -1,0 +1,43 @@
+"""What a commit says of where it comes from: who, on which machine, with which version."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import importlib.metadata
+import os
+import socket
+import subprocess
+
+
+def author_name() -> str:
+    """Who commits: `DRYSTONE_AUTHOR`, else the address Git knows, else the user of the system."""
+    return os.environ.get("DRYSTONE_AUTHOR") or _user()
+
+
+@functools.cache
+def _user() -> str:
+    try:
+        asked = subprocess.run(["git", "config", "user.email"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return _system_user()
+    return asked.stdout.strip() or _system_user()
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container that runs as a user nobody told it of
+        return str(os.getuid())
+
+
+@functools.cache
+def host_name() -> str:
+    """The name of this machine."""
+    return socket.gethostname()
+
+
+@functools.cache
+def package_version() -> str:
+    """The version of Drystone that is running."""
+    return importlib.metadata.version("drystone-core")

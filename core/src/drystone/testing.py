@@ -1,0 +1,207 @@
+"""Contracts: what a correct implementation does, as tests to inherit.
+
+A plugin's own tests subclass the contract of what it implements, in a class whose name starts with `Test`; pytest does
+the rest. Needs the extra `drystone-core[testing]`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import pytest
+
+from drystone.artifacts import Artifact, Manifest
+from drystone.blobs import blob_key
+from drystone.components import ArtifactStore, FsspecArtifactStore
+from drystone.errors import BlobLostError
+from drystone.materializers import BUILT_IN, Materializer, Materializers
+from drystone.serialization import structure, unstructure
+
+Factory = Callable[[], Any]
+"""A function at the top of a test module, without parameters, that makes one value."""
+
+PROVIDER = "the tests"
+
+CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(json.load(sys.stdin))))"
+
+
+class MaterializerContract:
+    """What every materializer does.
+
+    Subclass it with the materializer and examples::
+
+        class TestPointMaterializer(MaterializerContract):
+            materializer = PointMaterializer
+
+            def examples(self):
+                return [origin, far_away]  # functions of this module
+
+            def variants(self):
+                return [(far_away, far_away_computed_in_another_order)]
+
+    Class attributes:
+        materializer: The class under test.
+        reloads: Whether a value that was loaded is written with the bytes it was read from. False where loading gives
+            a likeness, such as a picture of a figure.
+        libraries: Modules that importing the materializer must leave alone, besides those its `types` name.
+    """
+
+    materializer: ClassVar[type[Materializer]]
+    reloads: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def examples(self) -> Sequence[Factory]:
+        """Functions at the top of the test module, each making one value: ordinary, empty, large and odd ones."""
+        raise NotImplementedError
+
+    def variants(self) -> Sequence[tuple[Factory, ...]]:
+        """Groups of such functions that make equal values in different ways: other chunks, other order of filling."""
+        return ()
+
+    def equal(self, one: Any, other: Any) -> bool:
+        """Whether two values are equal in every respect the materializer promises to keep."""
+        return type(one) is type(other) and bool(one == other)
+
+    @pytest.fixture
+    def artifact_store(self, tmp_path: Path) -> ArtifactStore:
+        """Where the values go."""
+        return FsspecArtifactStore(url=f"file://{tmp_path}/artifacts")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One test per example."""
+        if "example" in metafunc.fixturenames:
+            metafunc.parametrize("example", self.examples(), ids=lambda factory: factory.__name__)
+
+    def test_value_comes_back(self, example: Factory, artifact_store: ArtifactStore) -> None:
+        """What is loaded equals what was saved, and saving has not changed it."""
+        value = example()
+        manifest, loaded = _round_trip(self.materializer, value, artifact_store)
+        assert manifest.materializer == self.materializer.name, f"{manifest.materializer} wrote it instead"
+        assert self.equal(value, example()), "saving changed the value"
+        assert self.equal(value, loaded), f"{value!r} came back as {loaded!r}"
+
+    def test_metadata_is_json(self, example: Factory) -> None:
+        """Automatic metadata are plain JSON values under strings."""
+        noted = dict(self.materializer().metadata(example()))
+        assert json.loads(json.dumps(noted, allow_nan=False)) == noted
+
+    def test_equal_values_are_equal_bytes(self, artifact_store: ArtifactStore) -> None:
+        """However a value was made, its digest is the same."""
+        offered = _materializers(self.materializer)
+        for group in self.variants():
+            digests = {make.__name__: offered.save(make(), Artifact(), artifact_store)[0].digest for make in group}
+            assert len(set(digests.values())) == 1, digests
+
+    def test_other_processes_write_the_same(self, artifact_store: ArtifactStore, tmp_path: Path) -> None:
+        """Another process, hash seed, day and time zone give the same digests, if it says that it is deterministic."""
+        offered = _materializers(self.materializer)
+        here = [offered.save(make(), Artifact(), artifact_store)[0].digest for make in self.examples()]
+        makers = [_address(make) for make in self.examples()]
+        one = _ask(self.materializer, tmp_path / "one", "1", make=makers)
+        other = _ask(self.materializer, tmp_path / "other", "2", make=makers, later=90_000, zone="Asia/Kathmandu")
+        assert len(one) == len(other) == len(here)
+        if self.materializer.deterministic:
+            assert one == other == here
+
+    def test_other_processes_read_it(self, tmp_path: Path) -> None:
+        """Another process loads the values, and writes them again with the same digests."""
+        store, offered = _store(tmp_path), _materializers(self.materializer)
+        saved = [offered.save(make(), Artifact(), store)[0] for make in self.examples()]
+        makers = [_address(make) for make in self.examples()]  # their module may define the values' classes
+        again = _ask(self.materializer, tmp_path, "3", load=[unstructure(each) for each in saved], know=makers)
+        assert len(again) == len(saved)
+        if self.materializer.deterministic and self.reloads:
+            assert again == [each.digest for each in saved]
+
+    def test_damage_is_noticed(self, example: Factory, artifact_store: ArtifactStore) -> None:
+        """Loading from a blob of the right size and other content raises `BlobLostError`."""
+        offered = _materializers(self.materializer)
+        manifest, _ = offered.save(example(), Artifact(), artifact_store)
+        for blob in (each for each in manifest.blobs if each.size):
+            content = artifact_store.read_range(blob_key(blob.digest), 0, None)
+            artifact_store.write(blob_key(blob.digest), bytes(255 - byte for byte in content))
+        if manifest.size:
+            with pytest.raises(BlobLostError, match="damaged"):
+                offered.load(manifest, artifact_store)
+
+    def test_importing_it_is_light(self) -> None:
+        """Importing the materializer imports none of the libraries whose values it takes."""
+        named = {each.partition(".")[0] for each in self.materializer.types if isinstance(each, str)}
+        heavy = sorted((named | set(self.libraries)) - sys.stdlib_module_names)
+        code = f"import sys, {self.materializer.__module__}; print([name for name in {heavy!r} if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
+
+
+def _materializers(cls: type[Materializer]) -> Materializers:
+    return Materializers([] if cls in BUILT_IN else [(cls, PROVIDER)], allow_pickle=True)
+
+
+def _store(root: Path) -> ArtifactStore:
+    return FsspecArtifactStore(url=f"file://{root}/shared")
+
+
+def _round_trip(cls: type[Materializer], value: Any, store: ArtifactStore) -> tuple[Manifest, Any]:
+    offered = _materializers(cls)
+    manifest, _ = offered.save(value, Artifact(), store)
+    return manifest, offered.load(manifest, store)
+
+
+def _address(factory: Factory) -> list[str]:
+    """Where another process finds a function: its file, and the names of its module and its own."""
+    return [factory.__code__.co_filename, factory.__module__, factory.__qualname__]
+
+
+def _ask(cls: type[Materializer], root: Path, seed: str, *, zone: str = "UTC", **request: Any) -> list[str]:
+    """What `answer` returns in a process of its own.
+
+    Raises:
+        AssertionError: It failed; with what it wrote.
+    """
+    root.mkdir(exist_ok=True)
+    asked = {"materializer": [cls.__module__, cls.__qualname__], "root": str(root), **request}
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone}
+    command = [sys.executable, "-c", CHILD]
+    done = subprocess.run(
+        command, input=json.dumps(asked), capture_output=True, text=True, env=environment, cwd=root, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    digests: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return digests
+
+
+def answer(request: Mapping[str, Any]) -> list[str]:
+    """Make or load values, save them, and return their digests; runs in the processes that a contract starts."""
+    if later := request.get("later"):
+        now = time.time
+        time.time = lambda: now() + later  # what stamps files with the time must not show in them
+    for file, name, _ in request.get("know", []):
+        _module(file, name)
+    module, name = request["materializer"]
+    offered = _materializers(getattr(importlib.import_module(module), name))
+    store = _store(Path(request["root"]))
+    values = [
+        *(getattr(_module(file, module), name)() for file, module, name in request.get("make", [])),
+        *(offered.load(structure(each, Manifest), store) for each in request.get("load", [])),
+    ]
+    return [offered.save(value, Artifact(), store)[0].digest for value in values]
+
+
+def _module(file: str, name: str) -> ModuleType:
+    """A test module, under the name pytest gave it: its classes are stored by that name."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]

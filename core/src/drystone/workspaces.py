@@ -1,0 +1,397 @@
+"""The workspace: everything a team's runs, artifacts and models are asked for, and the one way to commit."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from drystone import contexts
+from drystone.artifacts import LATEST, Artifact, ArtifactVersion
+from drystone.audits import Finding, findings
+from drystone.blobs import blob_key
+from drystone.components import ArtifactStore, Place
+from drystone.crashes import crash
+from drystone.databases import Database, made_directory
+from drystone.digests import digest_bytes
+from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError
+from drystone.events import (
+    ArtifactSaved,
+    Event,
+    MetadataLogged,
+    Tagged,
+    Untagged,
+    event_to_json,
+)
+from drystone.index import Index
+from drystone.ledgers import Commit, next_commit
+from drystone.locks import RunLock as RunLock
+from drystone.materializers import Materializers
+from drystone.models import Model, ModelRecord, ModelVersion
+from drystone.pipelines import runner
+from drystone.plugins import load_plugins
+from drystone.promotions import ANYONE, created, links, promotion, rollback
+from drystone.queries import Queries, name_of
+from drystone.records import CachedStep as CachedStep
+from drystone.records import Execution as Execution
+from drystone.runs import Run, StepRun
+from drystone.signatures import author_name, host_name, package_version
+from drystone.stacks import find_stacks, project_root, workspace_directory
+
+View = Index
+"""What `decide` is given: the workspace as it is, while nobody else commits."""
+
+Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
+
+
+class Workspace(Queries):
+    """A workspace in a directory: one ledger, and the index that answers from it.
+
+    Attributes:
+        directory: Where it is.
+    """
+
+    def __init__(self, location: str | Path | None = None, *, allow_pickle: bool | None = None) -> None:
+        """Open a workspace, making it if it does not exist.
+
+        Args:
+            location: A local directory; by default `DRYSTONE_WORKSPACE` or `.drystone` in the project's root.
+            allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it.
+
+        Raises:
+            WorkspaceError: Nothing can be opened there; the message says why and what to do.
+        """
+        _check_outside("open the workspace")
+        self.directory = made_directory(workspace_directory(project_root()) if location is None else location)
+        self.allow_pickle = allow_pickle is not False
+        self._stores: dict[str, ArtifactStore] = {}
+        self._database = Database(self.directory, self)
+        self.mark_crashed()
+
+    @classmethod
+    def current(cls) -> Workspace:
+        """The workspace of the project that the working directory belongs to.
+
+        The first of: `DRYSTONE_WORKSPACE`, the object `workspace` in `stacks.py`, `.drystone` in the project's root.
+        """
+        _check_outside("use the workspace")
+        root = project_root()
+        declared = None if os.environ.get("DRYSTONE_WORKSPACE") else find_stacks(root, load_plugins()).workspace
+        if isinstance(declared, Workspace):
+            found = _current.setdefault(declared.directory, declared)
+        else:
+            directory = made_directory(workspace_directory(root))
+            found = _current.get(directory) or _current.setdefault(directory, cls(directory))
+        found.mark_crashed()
+        return found
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.directory)!r})"
+
+    def close(self) -> None:
+        """Let go of the database. The workspace cannot be used afterwards."""
+        if _current.get(self.directory) is self:
+            del _current[self.directory]
+        self._database.close()
+
+    def commit(self, decide: Callable[[View], Sequence[Event]], *, author: str | None = None) -> Commit | None:
+        """Add events to the ledger, all or none.
+
+        Args:
+            decide: Looks at the workspace, while nobody else commits, and says what happened. Must have no effect
+                of its own: elsewhere it may be called again.
+            author: Who is said to have done it, instead of the user.
+
+        Returns:
+            The commit, or None if there was nothing to say.
+        """
+        _check_outside("write to the workspace")
+        with self._database.transaction() as session:
+            head = session.index.catch_up(session.ledger)
+            events = [event_to_json(event) for event in decide(session.index)]
+            if not events:
+                return None
+            commit = next_commit(
+                head, events, author=author or author_name(), host=host_name(), drystone=package_version()
+            )
+            session.ledger.append(commit)
+            session.index.apply(commit)
+        return commit
+
+    def mark_crashed(self) -> list[str]:
+        """Record the runs whose drivers died without a word; returns their names."""
+        with self._database.session() as session:
+            dead = [each for each in session.index.running() if RunLock.named(self.directory, each[1]).is_free()]
+        if dead:
+            self.commit(
+                lambda view: [event for each in view.running() if each in dead for event in crash(view, each[0])]
+            )
+        return [run for run, _, _ in dead]
+
+    def checkpoint(self) -> None:
+        """Make everything committed so far survive a power failure."""
+        with self._database.session() as session:
+            session.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def rebuild(self) -> None:
+        """Make the index anew from the ledger."""
+        with self._database.transaction() as session:
+            session.index.clear()
+            session.index.catch_up(session.ledger)
+
+    def verify(self) -> list[Finding]:
+        """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
+        with self._database.snapshot() as session:
+            return findings(session, self.store_for)
+
+    def resume(self, run: str | Run) -> Run:
+        """Go on with a run that crashed, failed or was cancelled; what it finished and is still valid is kept.
+
+        Raises:
+            WorkspaceError: It is running, has succeeded, or its pipeline cannot be imported.
+            RunFailedError: It failed again.
+        """
+        return runner().resume(self, run.name if isinstance(run, Run) else run)
+
+    def read_log(self, digest: str, store: str) -> str:
+        """The text of a step's log.
+
+        Raises:
+            BlobLostError: It is missing or damaged.
+        """
+        try:
+            data = self.store_for(store).read_range(blob_key(digest), 0, None)
+        except FileNotFoundError:
+            data = b""
+        if digest_bytes(data) != digest:
+            raise BlobLostError(f"The log {digest[:12]}… is missing or damaged in the artifact store {store}.")
+        return data.decode("utf-8", "replace")
+
+    def load_version(self, version: ArtifactVersion) -> Any:
+        """The value of an artifact version."""
+        return self.materializers.load(version.manifest, self.store_for(version.manifest.store))
+
+    def load_artifact(self, name: str, version: int | str = LATEST) -> Any:
+        """The value of one version of an artifact."""
+        return self.load_version(self.artifact(name, version))
+
+    def save_artifact(
+        self,
+        value: Any,
+        name: str,
+        *,
+        kind: str = "data",
+        tags: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        trusted: Iterable[str] = (),
+        allow_pickle: bool = False,
+    ) -> ArtifactVersion:
+        """Store a value as a new version of an artifact; returns its record.
+
+        Raises:
+            MaterializerError: Nothing that is allowed here can store it.
+        """
+        logged = contexts.checked_metadata(metadata or {})
+        artifact = Artifact(name, kind=kind, tags=dict(tags or {}), trusted=tuple(trusted), allow_pickle=allow_pickle)
+        store = self._active_store()
+        manifest, noted = self.materializers.save(value, artifact, store)
+        store.sync(blob_key(blob.digest) for blob in manifest.blobs)
+        version = 0
+
+        def decide(view: View) -> list[Event]:
+            nonlocal version
+            version = view.next_version(name)
+            values = {**contexts.checked_metadata(noted), **logged}
+            return [
+                ArtifactSaved(
+                    name=name, version=version, kind=kind, manifest=manifest, metadata=values, tags=artifact.tags
+                )
+            ]
+
+        self.commit(decide)
+        return self.artifact(name, version)
+
+    @functools.cached_property
+    def materializers(self) -> Materializers:
+        """What reads and writes values here."""
+        return Materializers(load_plugins().materializers(), allow_pickle=self.allow_pickle)
+
+    @property
+    def place(self) -> Place:
+        """The project's root and this workspace's directory, for stacks to be used here."""
+        root = self.directory.parent if self.directory.name == ".drystone" else project_root()
+        return Place(root=root, workspace=self.directory)
+
+    def bind_store(self, store: ArtifactStore) -> None:
+        """Make a store known, so that artifacts in it can be read."""
+        self._stores[store.identity] = store
+
+    def store_for(self, identity: str) -> ArtifactStore:
+        """The artifact store of this identity.
+
+        Raises:
+            NotFoundError: No stack that is defined here has it.
+        """
+        if identity not in self._stores:
+            self._bind_known_stores()
+        if identity not in self._stores:
+            known = ", ".join(self._stores) or "none"
+            raise NotFoundError(
+                f"The artifact store {identity} is out of reach: no stack that is defined here uses it. Within reach: "
+                f"{known}. If it is another machine's, read the artifact there, or run the pipeline here."
+            )
+        return self._stores[identity]
+
+    def _bind_known_stores(self) -> None:
+        place = self.place
+        stacks = find_stacks(place.root, load_plugins())
+        for name in stacks.names:
+            try:
+                self.bind_store(stacks.get(name).at(place).artifact_store)
+            except DrystoneError:  # a stack that cannot be used here has nothing to read from
+                continue
+
+    def _active_store(self) -> ArtifactStore:
+        place = self.place
+        store = find_stacks(place.root, load_plugins()).active().at(place).artifact_store
+        self.bind_store(store)
+        return store
+
+    def create_model_version(
+        self, model: str | Model, name: str | None = None, *, tags: Mapping[str, Any] | None = None
+    ) -> ModelVersion:
+        """Make a version of a model by hand.
+
+        Raises:
+            StageError: The name means something else already.
+        """
+        commit = self.commit(lambda view: created(view, name_of(model), name, dict(tags or {})))
+        assert commit is not None
+        return self.model_version(model, commit.events[-1]["number"])
+
+    def link(self, target: ModelVersion | Model, version: ArtifactVersion) -> None:
+        """Make an artifact version part of a model version, or of a model as a whole."""
+        model, number = (target.model, target.number) if isinstance(target, ModelVersion) else (target.name, None)
+        self.commit(lambda view: links(view, model, number, [(version.name, version.version)]))
+
+    def promote(
+        self,
+        model: str | Model,
+        version: int | str | ModelVersion,
+        stage: str,
+        *,
+        expect: int | None = ANYONE,
+        override_reason: str | None = None,
+        reason: str | None = None,
+    ) -> ModelVersion:
+        """Give a stage to a version of a model; who holds it now loses it in the same instant.
+
+        Args:
+            model: The model.
+            version: Its number, name, `latest`, or record.
+            stage: `production`, `staging`, or a name of your own.
+            expect: The number that must hold the stage now, or None for nobody; else nothing happens.
+            override_reason: Why the promotion is right although a gate refuses it.
+            reason: Why, for the history.
+
+        Raises:
+            StageError: Its run did not succeed, or somebody else holds the stage than expected.
+        """
+        selector = version.number if isinstance(version, ModelVersion) else version
+        why = reason or override_reason
+        self.commit(lambda view: promotion(view, name_of(model), selector, stage, expect, why))
+        return self.model_version(model, stage)
+
+    def rollback(self, model: str | Model, stage: str, *, reason: str | None = None) -> ModelVersion:
+        """Give a stage back to who held it before the last promotion that is not yet rolled back.
+
+        Raises:
+            StageError: There is nothing to go back to.
+        """
+        self.commit(lambda view: rollback(view, name_of(model), stage, reason))
+        return self.model_version(model, stage)
+
+    def tag(self, record: Record, *plain: str, **keyed: str) -> None:
+        """Put tags on a record: plain ones, and ones with a value."""
+        kind, address = _address(record)
+        tags = {**dict.fromkeys(plain, True), **keyed}
+        self.commit(lambda view: [Tagged(kind=kind, record=address, tags=tags)] if tags else [])
+
+    def untag(self, record: Record, *names: str) -> None:
+        """Take tags off a record."""
+        kind, address = _address(record)
+        self.commit(lambda view: [Untagged(kind=kind, record=address, tags=tuple(names))] if names else [])
+
+    def log_metadata(self, record: Record, values: Mapping[str, Any]) -> None:
+        """Add metadata to a record.
+
+        Raises:
+            TypeError: A value cannot be kept as metadata. Nothing was logged.
+        """
+        kind, address = _address(record)
+        checked = contexts.checked_metadata(values)
+        self.commit(lambda view: [MetadataLogged(kind=kind, record=address, values=checked)] if checked else [])
+
+
+def save_artifact(value: Any, name: str, **options: Any) -> Any:
+    """Store a value as a new version of an artifact.
+
+    Inside a step it is stored with the step's outputs, and has a version once the step is committed.
+
+    Args:
+        value: Anything a materializer takes.
+        name: The artifact's name.
+        **options: `kind`, `tags`, `metadata`, `trusted`, `allow_pickle`.
+    """
+    context = contexts.active.get(None)
+    if context is not None:
+        return context.effects.save_artifact(value, name, **options)
+    return Workspace.current().save_artifact(value, name, **options)
+
+
+def load_artifact(name: str, version: int | str = LATEST) -> Any:
+    """The value of one version of an artifact, the newest by default.
+
+    Raises:
+        StepContextError: A step is running here.
+    """
+    if contexts.active.get(None) is not None:
+        raise StepContextError(
+            f"load_artifact({name!r}) was called inside a step, where what it finds would not be part of the cache key. "
+            f"Make it a parameter of the step and pass Artifact({name!r}).latest in the pipeline."
+        )
+    return Workspace.current().load_artifact(name, version)
+
+
+_current: dict[Path, Workspace] = {}
+"""The open workspaces that `current` hands out, by directory."""
+
+
+def _check_outside(what: str) -> None:
+    context = contexts.active.get(None)
+    if context is not None:
+        raise StepContextError(
+            f"Step {context.step!r} tries to {what}. A step only computes: pass what it reads as an argument "
+            '(Artifact("name").latest), return what it makes, or call save_artifact and log_metadata. What needs the '
+            "whole workspace, such as promoting, belongs into on_success= or behind the run."
+        )
+
+
+_ADDRESSES: dict[type, Callable[[Any], tuple[str, str]]] = {
+    Run: lambda run: ("run", run.name),
+    StepRun: lambda step: ("step", f"{step.run}/{step.name}"),
+    ArtifactVersion: lambda version: ("artifact", str(version)),
+    ModelVersion: lambda version: ("model_version", str(version)),
+    ModelRecord: lambda model: ("model", model.name),
+    Model: lambda model: ("model", model.name),
+}
+
+
+def _address(record: object) -> tuple[str, str]:
+    """What the ledger calls a record: its kind and its name."""
+    if type(record) not in _ADDRESSES:
+        kinds = ", ".join(kind.__name__ for kind in _ADDRESSES)
+        raise TypeError(f"A {type(record).__name__} has no tags or metadata here. What has: {kinds}.")
+    return _ADDRESSES[type(record)](record)

@@ -1,0 +1,120 @@
+"""`drystone artifacts`: what was made."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import click
+
+from drystone_cli import completion, tables
+
+COLUMNS: list[tables.Column] = [
+    ("ARTIFACT", str),
+    ("KIND", lambda version: version.kind),
+    ("TYPE", lambda version: version.type),
+    ("SIZE", lambda version: tables.size(version.size)),
+    ("MADE BY", lambda version: maker(version)),
+    ("CREATED", lambda version: version.created_at),
+    ("TAGS", lambda version: version.tags),
+]
+
+
+@click.group()
+def artifacts() -> None:
+    """List, show and get artifacts."""
+
+
+@artifacts.command("list")
+@click.option("--name", help="Only versions of this artifact.", shell_complete=completion.artifact_names)
+@click.option("--tag", help="Only those with this tag: NAME, or NAME=VALUE.")
+@click.option("--kind", help="Only those of this kind, such as data or model.")
+@click.option("--run", help="Only those that this run made.", shell_complete=completion.run_names)
+@tables.limit_option()
+@tables.json_option
+def list_(limit: int, as_json: bool, **filters: Any) -> None:
+    """List artifact versions, the newest first."""
+    from drystone import Workspace
+
+    found = Workspace.current().artifacts(limit=limit + 1, **filters)
+    tables.listing(found, COLUMNS, as_json=as_json, limit=limit, empty="No such artifacts here.")
+
+
+@artifacts.command()
+@click.argument("reference", metavar="NAME[@VERSION]", shell_complete=completion.artifact_names)
+@tables.json_option
+def show(reference: str, as_json: bool) -> None:
+    """Show one artifact version, the latest unless a number is given."""
+    version = found(reference)
+    if as_json:
+        tables.listing([version], COLUMNS, as_json=True)
+        return
+    tables.fields(
+        {
+            "artifact": version,
+            "kind": version.kind,
+            "type": version.type,
+            "materializer": version.materializer,
+            "size": tables.size(version.size),
+            "digest": version.digest,
+            "made by": maker(version),
+            "created": version.created_at,
+            "tags": version.tags,
+            "store": version.manifest.store,
+        }
+    )
+    if version.metadata:
+        tables.heading("Metadata")
+        tables.fields(version.metadata)
+    tables.heading("Files")
+    tables.table(["PATH", "SIZE", "BLAKE3"], [[b.path, tables.size(b.size), b.digest] for b in version.manifest.blobs])
+
+
+@artifacts.command()
+@click.argument("reference", metavar="NAME[@VERSION]", shell_complete=completion.artifact_names)
+@click.argument("target", type=click.Path(path_type=Path), required=False)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@tables.json_option
+def get(reference: str, target: Path | None, force: bool, as_json: bool) -> None:
+    """Copy the files of an artifact version to TARGET, a directory (default: one named after it)."""
+    from drystone import BlobReader, Workspace
+
+    version = found(reference)
+    directory = target or Path(f"{version.name}-{version.version}")
+    paths = [inside(directory, blob.path) for blob in version.manifest.blobs]
+    taken = [str(path) for path in paths if path.exists()]
+    if taken and not force:
+        raise click.UsageError(f"{', '.join(taken)} would be overwritten. Give another directory, or --force.")
+    reader = BlobReader(Workspace.current().store_for(version.manifest.store), version.manifest)
+    for blob, path in zip(version.manifest.blobs, paths, strict=True):
+        reader.copy(blob.path, path)
+    if as_json:
+        tables.listing([{"artifact": str(version), "files": [str(path) for path in paths]}], [], as_json=True)
+        return
+    for path in paths:
+        print(path)
+
+
+def found(reference: str) -> Any:
+    """The artifact version that `NAME` or `NAME@VERSION` means."""
+    from drystone import Workspace
+
+    name, at, number = reference.rpartition("@")
+    if not at:
+        return Workspace.current().artifact(reference)
+    if number != "latest" and not number.isdecimal():
+        raise click.UsageError(f"{reference!r} names no version. Write NAME@3, NAME@latest, or the NAME alone.")
+    return Workspace.current().artifact(name, number if number == "latest" else int(number))
+
+
+def inside(directory: Path, path: str) -> Path:
+    """A path below a directory."""
+    parts = PurePosixPath(path).parts
+    if not parts or PurePosixPath(path).is_absolute() or ".." in parts:
+        raise click.ClickException(f"It holds a file {path!r}, which would leave {directory}. Nothing was copied.")
+    return directory.joinpath(*parts)
+
+
+def maker(version: Any) -> str | None:
+    """The run and step that made a version."""
+    return None if version.produced_by is None else "/".join(each for each in version.produced_by if each)

@@ -1,0 +1,94 @@
+"""What the command line says when something goes wrong: one paragraph, and a traceback only of the user's own code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import click
+
+import drystone
+from drystone.errors import (
+    DrystoneError,
+    NotFoundError,
+    ParameterError,
+    RunFailedError,
+    StackNotFoundError,
+    StepFailedError,
+    TargetError,
+)
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+WRONG_USAGE = (ParameterError, TargetError, StackNotFoundError, NotFoundError)
+"""Errors that say that the command line names something which does not exist or does not fit."""
+
+
+def report(exc: BaseException, *, debug: bool) -> int:
+    """Print an error to stderr; returns the exit code."""
+    if isinstance(exc, click.exceptions.Exit):
+        return exc.exit_code
+    if isinstance(exc, BrokenPipeError):  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    for line in _lines(exc, debug):
+        print(line, file=sys.stderr)
+    return _code(exc)
+
+
+def _lines(exc: BaseException, debug: bool) -> Iterator[str]:
+    if isinstance(exc, KeyboardInterrupt | click.Abort):
+        yield "Interrupted."
+    elif debug:
+        yield "".join(traceback.format_exception(exc)).rstrip()
+    elif isinstance(exc, click.ClickException):
+        yield f"Error: {_usage(exc)}"
+    elif isinstance(exc, DrystoneError):
+        yield from _own(exc)
+        yield f"Error: {exc}"
+    else:
+        yield from _shown(exc)
+
+
+def _own(exc: DrystoneError) -> Iterator[str]:
+    """The traceback of user code that raised in a run."""
+    cause = exc.__cause__
+    if not isinstance(exc, RunFailedError) or cause is None:
+        return
+    if isinstance(cause, StepFailedError):
+        yield str(cause).rstrip()
+    else:
+        yield from _shown(cause)
+
+
+def _code(exc: BaseException) -> int:
+    if isinstance(exc, KeyboardInterrupt | click.Abort):
+        return INTERRUPTED
+    if isinstance(exc, click.ClickException):
+        return exc.exit_code
+    return USAGE if isinstance(exc, WRONG_USAGE) else FAILED
+
+
+def _usage(exc: click.ClickException) -> str:
+    message = exc.format_message()
+    message = message if message.endswith((".", "?", "!")) else f"{message}."
+    context = getattr(exc, "ctx", None)
+    return f"{message} See `{context.command_path} --help`." if context is not None else message
+
+
+def _shown(exc: BaseException) -> Iterator[str]:
+    """An exception with its traceback, without the frames of Drystone above the user's."""
+    yield "".join(traceback.format_exception(type(exc), exc, _below(exc.__traceback__))).rstrip()
+
+
+def _below(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback that starts in code that is not ours; all of it where there is none."""
+    ours = {str(Path(each).parent) + os.sep for each in (__file__, click.__file__, str(drystone.__file__))}
+    current = trace
+    while current is not None and current.tb_frame.f_code.co_filename.startswith(tuple(ours)):
+        current = current.tb_next
+    return current or trace

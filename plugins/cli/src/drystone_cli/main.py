@@ -1,0 +1,113 @@
+"""The `drystone` command: a table of what it can do. A command's own module is imported when that command runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "run": ("drystone_cli.running:run", "Run a pipeline."),
+    "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
+    "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
+    "runs": ("drystone_cli.runs:runs", "List and show runs."),
+    "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
+    "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
+    "stacks": ("drystone_cli.stacks:stacks", "List, show and choose stacks."),
+    "plugins": ("drystone_cli.plugins:plugins", "List plugins and find out what is wrong with them."),
+    "workspace": ("drystone_cli.workspaces:workspace", "Show, verify and rebuild the workspace."),
+}
+
+DEBUG = "--debug"
+
+ENTRY_POINTS = "drystone.commands"
+"""The group of entry points by which plugins add commands of their own."""
+
+
+def _plugin_commands() -> dict[str, Any]:
+    """The entry points of commands that plugins bring. Only their names are read."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS) if entry.name not in COMMANDS}
+
+
+class Commands(click.Group):
+    """Knows every command by name and one line, and imports the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Our commands in the order of the table, then those of plugins."""
+        return [*COMMANDS, *sorted(_plugin_commands())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name in COMMANDS:
+            module, attribute = COMMANDS[cmd_name][0].split(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
+        entry = _plugin_commands().get(cmd_name)
+        return None if entry is None else _loaded(entry)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        extra = _plugin_commands()
+        if extra:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, f"From {_origin(extra[name])}.") for name in sorted(extra)])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a name that nobody has is answered with the nearest one."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from drystone.errors import suggestion
+
+            hint = suggestion(args[0], self.list_commands(ctx), "Commands")
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _origin(entry: Any) -> str:
+    return str(entry.dist.name if entry.dist else entry.value)
+
+
+def _loaded(entry: Any) -> click.Command:
+    try:
+        command = entry.load()
+    except Exception as exc:
+        from drystone.errors import PluginLoadError
+
+        raise PluginLoadError(
+            f"The command {entry.name!r} of {_origin(entry)} cannot be loaded: {type(exc).__name__}: {exc}. Reinstall "
+            "that plugin, or remove it; `--debug` shows the traceback."
+        ) from exc
+    if not isinstance(command, click.Command):
+        raise click.UsageError(f"The command {entry.name!r} of {_origin(entry)} is no click command, but {command!r}.")
+    return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage; of `plan`: 0 nothing would run, 2 something would.",
+)
+@click.version_option(package_name="drystone-cli", prog_name="drystone", message="%(prog)s %(version)s")
+@click.option(DEBUG, is_flag=True, expose_value=False, help="Show whole tracebacks; may stand anywhere.")
+def cli() -> None:
+    """Machine-learning pipelines on stacks of plugins."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = DEBUG in given
+    try:
+        code = cli.main([each for each in given if each != DEBUG], prog_name="drystone", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as exc:
+        from drystone_cli.failures import report
+
+        return report(exc, debug=debug)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,132 @@
+"""`drystone run`, `plan` and `resume`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from drystone_cli import completion, tables
+from drystone_cli.records import to_json
+
+WOULD_RUN = 2
+"""The exit code of `plan` where anything would or may run."""
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `run` and `plan` have in common."""
+    for decorate in reversed(
+        [
+            click.argument("target"),
+            click.option(
+                "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; repeatable."
+            ),
+            click.option("--stack", "-s", help="The stack to run on.", shell_complete=completion.stack_names),
+            click.option("--no-cache", is_flag=True, help="Compute everything, even what is stored."),
+            click.option("--rerun", multiple=True, metavar="STEP", help="Compute this step, and what depends on it."),
+            tables.json_option,
+        ]
+    ):
+        command = decorate(command)
+    return command
+
+
+def _prepared(target: str, params: tuple[str, ...], stack: str | None, no_cache: bool, rerun: tuple[str, ...]) -> Any:
+    """The pipeline with its options, and its arguments."""
+    from drystone import find_pipeline, project_root
+    from drystone_cli.parameters import parsed
+
+    pipeline = find_pipeline(target, project_root())
+    arguments = parsed(pipeline.fn, params)
+    options = {"stack": stack, "cache": False if no_cache else None, "rerun": rerun or None}
+    return pipeline.with_options(**options), arguments
+
+
+@click.command()
+@_options
+def run(as_json: bool, **chosen: Any) -> None:
+    """Run the pipeline at TARGET: module:pipeline, or path/to/file.py:pipeline."""
+    pipeline, arguments = _prepared(**chosen)
+    _finish(lambda: pipeline(**arguments), as_json)
+
+
+@click.command()
+@click.argument("name", metavar="RUN", shell_complete=completion.run_names)
+@tables.json_option
+def resume(name: str, as_json: bool) -> None:
+    """Go on with a RUN that crashed, failed or was cancelled. What is done and still valid is kept."""
+    from drystone import Workspace
+
+    _finish(lambda: Workspace.current().resume(name), as_json)
+
+
+@click.command()
+@_options
+@click.pass_context
+def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
+    """Say what a run of TARGET would do, and why. Exit code 2 if anything would run."""
+    pipeline, arguments = _prepared(**chosen)
+    found = pipeline.plan(**arguments)
+    if as_json:
+        print(to_json(found.steps.values()))
+    else:
+        _print_plan(str(found))
+    ctx.exit(WOULD_RUN if found.would_run else 0)
+
+
+def _finish(execute: Callable[[], Any], as_json: bool) -> None:
+    """Run something, show how it goes, and print the record."""
+    from drystone.errors import RunFailedError
+    from drystone_cli.progress import progress
+
+    aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    try:
+        with aside, progress():
+            record = execute()
+    except RunFailedError as exc:
+        if as_json:
+            print(to_json([exc.run]))
+        raise
+    if as_json:
+        print(to_json([record]))
+    else:
+        _summary(record)
+
+
+def _summary(record: Any) -> None:
+    from drystone_cli.runs import steps_text
+
+    tables.fields(
+        {
+            "run": record.name,
+            "status": record.status,
+            "steps": steps_text(record),
+            "took": tables.duration(record),
+            "model version": record.model_version,
+            "outputs": list(record.outputs.values()),
+            "more": f"drystone runs show {record.name}",
+        }
+    )
+
+
+def _print_plan(text: str) -> None:
+    if not tables.on_terminal():
+        print(text)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for line in text.splitlines():
+        console.print(tables.styled(line, _plan_style(line)), soft_wrap=True)
+
+
+def _plan_style(line: str) -> str:
+    """The colour of a line of a plan: of its status, or of an added or removed line of code."""
+    words = line.split()
+    if line.startswith("  ") and not line.startswith("   ") and len(words) > 1:
+        return tables.STYLES.get(words[1], "")
+    first = words[0][0] if words else ""
+    return {"+": "green", "-": "red", "@": "dim"}.get(first, "") if line.startswith("        ") else ""

@@ -1,0 +1,183 @@
+"""What commands print: tables and fields, with rich on a terminal and as aligned text in a pipe."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from drystone_cli.records import to_json
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Column = tuple[str, Callable[[Any], Any]]
+"""A title, and what to take from a record."""
+
+STYLES = {
+    "succeeded": "green",
+    "production": "bold green",
+    "active": "green",
+    "cached": "cyan",
+    "running": "blue",
+    "run": "yellow",
+    "maybe": "magenta",
+    "failed": "red",
+    "crashed": "bold red",
+    "broken": "bold red",
+    "cancelled": "yellow",
+    "skipped": "dim",
+    "pending": "dim",
+    "blocked": "dim",
+}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print an array of records.")
+
+
+def limit_option(default: int = 50) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """How many records a listing shows."""
+    return click.option(
+        "--limit", type=click.IntRange(min=1), default=default, show_default=True, help="Show at most this many."
+    )
+
+
+def on_terminal() -> bool:
+    """Whether somebody looks at what is printed."""
+    return sys.stdout.isatty()
+
+
+def listing(
+    records: Sequence[Any], columns: Sequence[Column], *, as_json: bool, limit: int | None = None, empty: str = ""
+) -> None:
+    """Print records as a table, or as JSON.
+
+    Args:
+        records: One more than `limit` where there are more; it is not shown, but mentioned.
+        columns: What the table shows.
+        as_json: Print the records themselves.
+        limit: How many to show.
+        empty: What to say, on stderr, where there are none.
+    """
+    shown = records[:limit]
+    if as_json:
+        print(to_json(shown))
+        return
+    if shown:
+        table([title for title, _ in columns], [[value(record) for _, value in columns] for record in shown])
+    elif empty:
+        print(empty, file=sys.stderr)
+    if len(records) > len(shown):
+        print(f"There are more: --limit {2 * len(shown)} shows further ones.", file=sys.stderr)
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table."""
+    texts = [[shown(cell) for cell in row] for row in rows]
+    if on_terminal():
+        _rich_table(titles, texts)
+    else:
+        _plain_table([list(titles), *texts])
+
+
+def fields(values: Mapping[str, Any]) -> None:
+    """Print names with their values, those without a value left out."""
+    texts = [[name, shown(value)] for name, value in values.items() if shown(value)]
+    if on_terminal():
+        _rich_fields(texts)
+    else:
+        _plain_table([[f"{name}:", text] for name, text in texts])
+
+
+def heading(text: str) -> None:
+    """Print a line above a table, with an empty one before it."""
+    print()
+    if on_terminal():
+        _console().print(styled(text, "bold"))
+    else:
+        print(text)
+
+
+def shown(value: Any) -> str:
+    """A value as a cell shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime.datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(str(key) if item is True else f"{key}={shown(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(item) for item in value)
+    return str(value)
+
+
+def duration(record: Any) -> str:
+    """How long a run or step took."""
+    if record.started_at is None or record.ended_at is None:
+        return ""
+    return seconds((record.ended_at - record.started_at).total_seconds())
+
+
+def seconds(number: float) -> str:
+    """A time span for people."""
+    if number < 60:
+        return f"{number:.1f} s"
+    minutes, rest = divmod(round(number), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(number: int) -> str:
+    """A number of bytes for people."""
+    amount = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def styled(text: str, style: str | None = None) -> Text:
+    """Text for the terminal, in the style of what it says unless another is given."""
+    from rich.text import Text
+
+    return Text(text, style=STYLES.get(text, "") if style is None else style)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _rich_table(titles: Sequence[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    grid = Table(box=None, header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in titles:
+        grid.add_column(title, overflow="fold")
+    for row in rows:
+        grid.add_row(*(styled(cell) for cell in row))
+    _console().print(grid)
+
+
+def _rich_fields(rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for name, text in rows:
+        grid.add_row(styled(name, "dim"), styled(text))
+    _console().print(grid)
+
+
+def _plain_table(rows: list[list[str]]) -> None:
+    """Columns of equal width, two blanks apart; line breaks in a cell become blanks."""
+    flat = [[" ".join(cell.split()) for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in flat) for index in range(len(flat[0]))] if flat else []
+    for row in flat:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

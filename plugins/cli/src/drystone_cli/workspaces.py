@@ -1,0 +1,60 @@
+"""`drystone workspace`: where everything is kept, and whether it is whole."""
+
+from __future__ import annotations
+
+import click
+
+from drystone_cli import tables
+
+COLUMNS: list[tables.Column] = [
+    ("KIND", lambda finding: finding.kind),
+    ("SUBJECT", lambda finding: finding.subject),
+    ("WHAT", lambda finding: finding.message),
+    ("WAY OUT", lambda finding: finding.remedy),
+]
+
+
+@click.group()
+def workspace() -> None:
+    """Show, verify and rebuild the workspace."""
+
+
+@workspace.command()
+@tables.json_option
+def info(as_json: bool) -> None:
+    """Show where the workspace is and what it holds."""
+    from drystone import Workspace
+
+    found = Workspace.current().info()
+    if as_json:
+        tables.listing([found], [], as_json=True)
+    else:
+        tables.fields({name.replace("_", " "): value for name, value in found.items()})
+
+
+@workspace.command()
+@tables.json_option
+@click.pass_context
+def verify(ctx: click.Context, as_json: bool) -> None:
+    """Check the whole ledger, the index and every blob. Exit code 1 if anything is wrong."""
+    from drystone import Workspace
+
+    found = Workspace.current().verify()
+    tables.listing(found, COLUMNS, as_json=as_json)
+    if not found and not as_json:
+        print("Everything is whole.")
+    ctx.exit(1 if found else 0)
+
+
+@workspace.command()
+@tables.json_option
+def rebuild(as_json: bool) -> None:
+    """Make the index anew from the ledger."""
+    from drystone import Workspace
+
+    current = Workspace.current()
+    current.rebuild()
+    if as_json:
+        tables.listing([current.info()], [], as_json=True)
+    else:
+        print("The index was made anew from the ledger.")

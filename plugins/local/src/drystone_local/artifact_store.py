@@ -1,0 +1,246 @@
+"""Keeps blobs as files of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import attrs
+
+from drystone import ArtifactStore, Place
+from drystone.errors import ArtifactStoreError, StackError
+
+SPOOL = "spool"
+"""The directory for files on their way; on the same disk as the blobs, so that a rename lands them."""
+
+IDENTITY = "store-id"
+"""The file that holds what tells this store from others."""
+
+_STEPS = frozenset(("", ".", ".."))
+
+
+def _text(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def _check_path(instance: LocalArtifactStore, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None and (not value or "://" in value):
+        raise StackError(
+            f"LocalArtifactStore({value!r}): it takes a directory. For a URL, use the artifact store of a plugin or "
+            "FsspecArtifactStore(url=…)."
+        )
+
+
+@attrs.frozen
+class LocalArtifactStore(ArtifactStore):
+    """Keeps blobs as files below a directory.
+
+    Every file lands by a rename, so that whatever stands under a key is whole.
+
+    Attributes:
+        path: The directory; a relative one starts at the project's root. By default `artifacts` in the workspace.
+    """
+
+    path: str | None = attrs.field(default=None, converter=_text, validator=_check_path)
+
+    def at(self, place: Place) -> LocalArtifactStore:
+        """This store with an absolute path."""
+        if self.path is None:
+            return LocalArtifactStore(os.path.abspath(place.workspace / "artifacts"))
+        return LocalArtifactStore(os.path.abspath(place.root / os.path.expanduser(self.path)))
+
+    @property
+    def root(self) -> str:
+        """The directory, absolute.
+
+        Raises:
+            StackError: The path depends on a place, and none is known yet.
+        """
+        if self.path is None or not os.path.isabs(self.path):
+            raise StackError(
+                f"{self!r} has no directory yet: its path depends on the project it is used in. Let a stack use it, "
+                "bind it with at(place), or give it an absolute path."
+            )
+        return self.path
+
+    @cached_property
+    def identity(self) -> str:
+        """`local:` and a random id, kept in the store when it is first asked for."""
+        file = Path(self.root, IDENTITY)
+        with suppress(FileExistsError):
+            if not file.exists():
+                self._land(str(file), lambda staged: _fill(staged, f"local:{os.urandom(16).hex()}\n".encode()), os.link)
+        return file.read_text(encoding="ascii").strip()
+
+    @property
+    def spool(self) -> Path:
+        """A directory beside the blobs."""
+        return Path(self.root, SPOOL)
+
+    def upload(self, local_path: Path, key: str) -> None:
+        """Take a file of the spool by renaming it; copy any other."""
+        target = self._file(key)
+        if local_path.parent == self.spool:
+            os.chmod(local_path, self._mode())
+            self._change(target, lambda: os.replace(local_path, target))
+        else:
+            self._land(target, lambda staged: shutil.copyfile(local_path, staged), os.replace)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store a few bytes."""
+        self._land(self._file(key), lambda staged: _fill(staged, data), os.replace)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store bytes under a key that must be free: of several links of that name the kernel makes one."""
+        self._land(self._file(key), lambda staged: _fill(staged, data), os.link)
+
+    def download(self, key: str, local_path: Path) -> None:
+        """Copy what is stored to a local file."""
+        if not self.exists(key):
+            raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key)
+        shutil.copyfile(self._file(key), local_path)
+
+    def read_range(self, key: str, start: int, length: int | None) -> bytes:
+        """Bytes from `start` on."""
+        try:
+            with open(self._file(key), "rb") as file:
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+        except (IsADirectoryError, NotADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key) from None
+
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under this key."""
+        return os.path.isfile(self._file(key))
+
+    def size(self, key: str) -> int | None:
+        """The size of what is stored under a key."""
+        try:
+            found = os.stat(self._file(key))
+            return found.st_size if stat.S_ISREG(found.st_mode) else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def local_path(self, key: str) -> Path:
+        """The file itself; it must not be written to."""
+        return Path(self._file(key))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys below a prefix, with sizes."""
+        folder = prefix.rpartition("/")[0]
+        start = self._file(folder) if folder else self.root
+        for key, size in _files(start, f"{folder}/" if folder else ""):
+            if key.startswith(prefix) and not _is_internal(key):
+                yield key, size
+
+    def delete(self, key: str) -> None:
+        """Remove what is stored under this key."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self._file(key))
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Flush files, then the directories that name them, several at a time."""
+        files = {self._file(key) for key in keys}
+        folders = {os.path.dirname(file) for file in files}
+        if not files:
+            return
+        with ThreadPoolExecutor(min(8, len(files))) as pool:
+            for paths in (files, folders):
+                for _ in pool.map(_flush, paths):
+                    pass  # iterating raises what a thread raised
+
+    def _file(self, key: str) -> str:
+        if not _is_key(key):
+            raise ValueError(
+                f"{key!r} is not a key of a local artifact store: it must be a relative path of plain names, none of "
+                f"which the store keeps for itself ({SPOOL}/…, {IDENTITY})."
+            )
+        return f"{self.root}/{key}"
+
+    def _mode(self) -> int:
+        """What the process would give a new file, as seen from a directory it made; temporary files are private."""
+        return os.stat(self.spool).st_mode & 0o666
+
+    def _land(self, target: str, fill: Callable[[str], object], land: Callable[[str, str], None]) -> None:
+        staged = f"{self.root}/{SPOOL}/{os.urandom(8).hex()}"
+
+        def change() -> None:
+            fill(staged)
+            land(staged, target)
+
+        try:
+            self._change(target, change)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(staged)
+            raise
+        if land is os.link:
+            os.unlink(staged)
+
+    def _change(self, target: str, change: Callable[[], None]) -> None:
+        """Do something that needs the directories, which are made when they turn out to be missing."""
+        try:
+            try:
+                change()
+            except FileNotFoundError:
+                os.makedirs(self.spool, exist_ok=True)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                change()
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError as exc:
+            raise ArtifactStoreError(f"The artifact store {self.root} cannot be written to: {exc}.") from exc
+
+
+def _is_key(key: str) -> bool:
+    """Whether a key stays inside the store and away from what the store keeps for itself."""
+    plain = "\\" not in key and "\0" not in key and _STEPS.isdisjoint(key.split("/"))
+    return plain and not _is_internal(key)
+
+
+def _is_internal(key: str) -> bool:
+    return key in (IDENTITY, SPOOL) or key.startswith(f"{SPOOL}/")
+
+
+def _fill(path: str, data: bytes) -> None:
+    """Write a file with bare system calls: a file object would cost more than the disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+    finally:
+        os.close(handle)
+
+
+def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    """Files below a folder as keys with sizes; what vanishes meanwhile is left out."""
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files(entry.path, f"{prefix}{entry.name}/")
+            continue
+        with suppress(FileNotFoundError):
+            yield f"{prefix}{entry.name}", entry.stat().st_size
+
+
+def _flush(path: str) -> None:
+    """Make a file or directory survive a power failure, if it is there."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

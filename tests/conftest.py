@@ -1,0 +1,50 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from drystone import Workspace
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with a workspace of its own; the working directory stands in it."""
+    (tmp_path / "pyproject.toml").write_text("")
+    for name in ("DRYSTONE_WORKSPACE", "DRYSTONE_STACK", "DRYSTONE_PLUGINS_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DRYSTONE_AUTHOR", "tester@example.org")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def workspace(project: Path) -> Iterator[Workspace]:
+    """The workspace of the empty project."""
+    current = Workspace.current()
+    yield current
+    current.close()
+
+
+@pytest.fixture
+def python(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script of the project in a fresh interpreter; returns what became of it."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=project,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run

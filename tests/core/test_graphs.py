@@ -1,0 +1,365 @@
+"""The static graph: what the body of a pipeline describes, and what its handles refuse."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drystone import Artifact, Model, pipeline, step
+from drystone.errors import PipelineDefinitionError
+from drystone.graphs import Graph, Items, Lookup, NodeOutput, OutputRef, Value
+
+
+class Scores(NamedTuple):
+    auc: float
+    loss: float
+
+
+@step
+def load(month: int = 1) -> list[int]:
+    return [month]
+
+
+@step
+def scale(data: list[int], factor: float = 1.0) -> list[float]:
+    return [each * factor for each in data]
+
+
+@step
+def total(data: list[float]) -> float:
+    return sum(data)
+
+
+@step
+def split(data: list[int]) -> tuple[Annotated[list[int], "early"], Annotated[list[int], Artifact("late")]]:
+    return data, data
+
+
+@step
+def score(data: list[int]) -> Scores:
+    return Scores(0.5, 0.5)
+
+
+@step
+def announce(data: Any) -> None:
+    return None
+
+
+@step
+def worthwhile(data: list[int]) -> bool:
+    return bool(data)
+
+
+@step
+def gather(parts: Any) -> int:
+    return len(parts)
+
+
+def graph_of(body: Callable[..., Any], **parameters: Any) -> Graph:
+    return pipeline(body).graph(**parameters)
+
+
+def problems_of(body: Callable[..., Any], **parameters: Any) -> tuple[str, ...]:
+    with pytest.raises(PipelineDefinitionError) as caught:
+        graph_of(body, **parameters)
+    return caught.value.problems
+
+
+def test_nodes_stand_in_order_with_what_is_bound_to_them() -> None:
+    def work(month: int) -> Any:
+        return total(scale(load(month), factor=2.0))
+
+    graph = graph_of(work, month=4)
+    assert graph.pipeline == "work"
+    assert graph.parameters == {"month": 4}
+    assert list(graph.nodes) == ["load", "scale", "total"]
+    assert graph.nodes["load"].bindings == {"month": Value(4)}
+    assert graph.nodes["scale"].bindings == {"data": OutputRef("load", "output"), "factor": Value(2.0)}
+    assert graph.edges == [("load", "scale"), ("scale", "total")]
+    assert graph.outputs == {"total": OutputRef("total", "output")}
+
+
+def test_repeated_calls_are_numbered() -> None:
+    def work() -> Any:
+        load()
+        load(2)
+        load.with_options(name="reload")()
+        return load(3)
+
+    assert list(graph_of(work).nodes) == ["load", "load_2", "reload", "load_3"]
+
+
+def test_a_fixed_tuple_is_unpacked_in_the_body() -> None:
+    def work() -> Any:
+        early, late = split(load())
+        return {"first": total(scale(early)), "late": late}
+
+    graph = graph_of(work)
+    assert graph.nodes["scale"].bindings["data"] == OutputRef("split", "early")
+    assert graph.outputs == {"first": OutputRef("total", "output"), "late": OutputRef("split", "late")}
+
+
+def test_a_named_tuple_keeps_its_fields() -> None:
+    def work() -> Any:
+        scores = score(load())
+        announce(scores.loss)
+        return scores
+
+    graph = graph_of(work)
+    assert graph.nodes["announce"].bindings == {"data": OutputRef("score", "loss")}
+    assert graph.outputs == {"auc": OutputRef("score", "auc"), "loss": OutputRef("score", "loss")}
+
+
+def test_outputs_are_named_after_their_step_or_artifact() -> None:
+    def work() -> Any:
+        one, two = load(), load()
+        return [one, two, split(two)[0], split(one)[0]]
+
+    assert list(graph_of(work).outputs) == ["load", "load_2", "early", "split_2.early"]
+
+
+def test_a_body_that_returns_nothing_has_no_outputs() -> None:
+    def work() -> Any:
+        return announce(load())
+
+    assert graph_of(work).outputs == {}
+
+
+def test_containers_may_hold_outputs() -> None:
+    def work() -> Any:
+        return gather({"a": [load(), 1], "b": 2}), gather((3, Artifact("raw").latest)), gather([1, 2])
+
+    nodes = graph_of(work).nodes
+    inner = Items("list", (OutputRef("load", "output"), Value(1)))
+    assert nodes["gather"].bindings["parts"] == Items("dict", (inner, Value(2)), ("a", "b"))
+    assert nodes["gather"].upstream == ("load",)
+    assert nodes["gather_2"].bindings["parts"] == Items("tuple", (Value(3), Lookup(Artifact("raw").latest)))
+    assert nodes["gather_3"].bindings["parts"] == Value([1, 2])
+
+
+def test_references_are_bound_as_lookups() -> None:
+    delays = Model("delays")
+
+    def work() -> Any:
+        scale(delays.artifact("flights"))
+        scale(delays.version("production").artifact("flights"))
+        return scale(Artifact("flights").version(3))
+
+    bound = [node.bindings["data"] for node in graph_of(work).nodes.values()]
+    assert [str(each.reference) for each in bound if isinstance(each, Lookup)] == [
+        "flights of delays",
+        "flights of delays@production",
+        "flights@3",
+    ]
+
+
+def test_after_and_when_are_edges() -> None:
+    def work() -> Any:
+        data = load()
+        told = announce(data)
+        pair = split(data)
+        return total.with_options(after=[told, pair], when=worthwhile(data))(scale(data))
+
+    graph = graph_of(work)
+    assert graph.nodes["total"].upstream == ("scale", "announce", "split", "worthwhile")
+    assert graph.nodes["total"].after == ("announce", "split")
+    assert graph.downstream({"split"}) == {"split", "total"}
+    assert graph.downstream({"load"}) == set(graph.nodes)
+
+
+def test_an_inlined_pipeline_stands_under_its_name() -> None:
+    @pipeline
+    def inner(month: int) -> Any:
+        return scale(load(month))
+
+    def work() -> Any:
+        return total(inner.inline(3))
+
+    graph = graph_of(work)
+    assert list(graph.nodes) == ["inner.load", "inner.scale", "total"]
+    assert graph.nodes["total"].upstream == ("inner.scale",)
+
+
+@given(st.lists(st.lists(st.integers(0, 20), max_size=3), min_size=1, max_size=12))
+def test_every_node_stands_behind_all_that_it_needs(wiring: list[list[int]]) -> None:
+    def work() -> Any:
+        made: list[Any] = []
+        for sources in wiring:
+            made.append(gather([made[each % len(made)] for each in sources] if made else []))
+        return made[-1]
+
+    graph = graph_of(work)
+    position = {name: index for index, name in enumerate(graph.nodes)}
+    assert all(position[before] < position[after] for before, after in graph.edges)
+    for name in graph.nodes:
+        behind = graph.downstream({name})
+        assert all(after in behind for before, after in graph.edges if before in behind)
+
+
+def test_edges_are_checked_and_every_problem_is_told_at_once() -> None:
+    @step
+    def lookup(table: dict[str, int]) -> int:
+        return len(table)
+
+    def work() -> Any:
+        lookup(load())
+        announce(announce(1))
+        scale([1, 2], factor="twice")
+        return 3
+
+    assert problems_of(work) == (
+        "Step 'lookup' takes 'table' as dict[str, int], but step 'load' makes list[int]. Change one of the two "
+        "annotations, "
+        "or put a step between them.",
+        "Step 'announce_2' takes 'data' from step 'announce', which returns None.",
+        "Step 'scale' takes 'factor' as float, but is given 'twice', which is str.",
+        "Pipeline 'work' returns 3; a pipeline returns outputs of its steps.",
+    )
+
+
+def test_several_problems_read_as_a_list() -> None:
+    def work() -> Any:
+        load("a")
+        return load("b")
+
+    with pytest.raises(PipelineDefinitionError) as caught:
+        graph_of(work)
+    assert str(caught.value) == (
+        "2 problems:\n"
+        "  - Step 'load' takes 'month' as int, but is given 'a', which is str.\n"
+        "  - Step 'load_2' takes 'month' as int, but is given 'b', which is str."
+    )
+
+
+def test_what_was_found_before_the_body_ended_is_told_too() -> None:
+    def work() -> Any:
+        load("a")
+        load(mnth=1, year=2)
+        return load()
+
+    assert problems_of(work) == (
+        "Step 'load' takes 'month' as int, but is given 'a', which is str.",
+        "Step 'load' has no parameter 'mnth'. Did you mean 'month'? Its parameters: month.",
+        "Step 'load' has no parameter 'year'. Its parameters: month.",
+    )
+
+
+def test_every_wrong_argument_of_a_call_is_told_at_once() -> None:
+    def work() -> Any:
+        return scale(factr=1, factor=2)
+
+    assert problems_of(work) == (
+        "Step 'scale' has no parameter 'factr'. Did you mean 'factor'? Its parameters: data, factor.",
+        "Step 'scale' needs 'data', which has no default.",
+    )
+
+
+def test_surplus_and_doubled_arguments_are_told() -> None:
+    def work() -> Any:
+        return load(1, 2, month=3)
+
+    assert problems_of(work) == (
+        "Step 'load' takes 1 positional arguments, 2 were given.",
+        "Step 'load' got 'month' twice.",
+    )
+
+
+def test_outputs_inside_containers_are_checked() -> None:
+    @step
+    def join(parts: list[list[int]], names: dict[str, int], pair: tuple[int, str]) -> int:
+        return len(parts)
+
+    def work() -> Any:
+        data = load()
+        count = gather(data)
+        join([data, data], {"a": count}, (count, "a"))
+        join([data, count], {"a": data}, (count, count))
+        return join({"a": data}, [count], (count, "a"))
+
+    change = "Change one of the two annotations, or put a step between them."
+    assert problems_of(work) == (
+        f"Step 'join_2' takes 'parts[1]' as list[int], but step 'gather' makes int. {change}",
+        f"Step 'join_2' takes \"names['a']\" as int, but step 'load' makes list[int]. {change}",
+        f"Step 'join_2' takes 'pair[1]' as str, but step 'gather' makes int. {change}",
+        "Step 'join_3' takes 'parts' as list[list[int]], but is given a dict of outputs.",
+        "Step 'join_3' takes 'names' as dict[str, int], but is given a list of outputs.",
+    )
+
+
+def test_a_pipeline_without_steps_is_an_error() -> None:
+    assert problems_of(lambda: None) == ("Pipeline '<lambda>' calls no step.",)
+
+
+def test_a_model_is_not_an_argument() -> None:
+    def work() -> Any:
+        return gather(Model("delays").version("production"))
+
+    (problem,) = problems_of(work)
+    assert problem == (
+        "A model is not a value that a step can take. Pass one of its artifacts: delays@production.artifact(name)."
+    )
+
+
+BEGINNING = "The body of a pipeline cannot "
+REASON = " the output of step 'load': it describes the graph and runs before any step does. "
+COMPARE = "Compare inside a step that returns bool, and use it with with_options(when=flag)."
+REFUSED: dict[str, tuple[Callable[[Any], Any], str, str]] = {
+    "if": (bool, "test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…)."),
+    "for": (list, "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."),
+    "==": (lambda node: node == 1, "compare", COMPARE),
+    "!=": (lambda node: node != 1, "compare", COMPARE),
+    "<": (lambda node: node < 1, "compare", COMPARE),
+    "in": (lambda node: node in [1], "compare", COMPARE),
+    "[]": (lambda node: node[0], "index", "Pick the item inside a step, or annotate the step with tuple[A, B]."),
+    ".": (lambda node: node.shape, "read .shape of", "Read it inside a step."),
+}
+
+
+@pytest.mark.parametrize("use", REFUSED)
+def test_a_body_cannot_look_into_what_does_not_exist_yet(use: str) -> None:
+    attempt, verb, instead = REFUSED[use]
+    assert problems_of(lambda: attempt(load())) == (f"{BEGINNING}{verb}{REASON}{instead}",)
+
+
+def test_a_handle_shows_where_it_comes_from() -> None:
+    shown: list[str] = []
+
+    def work() -> Any:
+        handle: Any = load()
+        shown.append(repr(handle))
+        assert isinstance(handle, NodeOutput)
+        assert len({handle, handle}) == 1
+        return handle
+
+    graph_of(work)
+    assert shown == ["<output 'output' of step 'load'>"]
+
+
+def test_a_handle_stays_in_its_pipeline() -> None:
+    kept: list[Any] = []
+
+    def first() -> Any:
+        kept.append(load())
+        return kept[0]
+
+    graph_of(first)
+    foreign = "<output 'output' of step 'load'>"
+    assert problems_of(lambda: scale(kept[0])) == (
+        f"{foreign} belongs to another pipeline and cannot be used in this one.",
+    )
+    assert problems_of(lambda: load.with_options(after=kept[0])()) == (
+        f"Step 'load' is to run after {foreign}, which is not what a step of this pipeline returned.",
+    )
+
+
+def test_a_condition_is_the_output_of_a_step_that_returns_bool() -> None:
+    advice = (
+        "it takes the output of a step annotated `-> bool`. For a value known when the pipeline is built, use a plain "
+        "`if`."
+    )
+    assert problems_of(lambda: load.with_options(when=True)()) == (f"Step 'load' has when=True; {advice}",)
+    assert problems_of(lambda: load.with_options(when=load())()) == (
+        f"Step 'load_2' has when=<output 'output' of step 'load'>; {advice}",
+    )

@@ -1,0 +1,282 @@
+"""Plugins are found with who they came from; a broken one is kept and explained."""
+
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import EntryPoint, distributions
+
+import pytest
+
+from drystone import Stack
+from drystone.errors import ComponentNotFoundError, DuplicateComponentError
+from drystone.plugins import ACTIVE, BLOCKED, BROKEN, Plugins, discovered, load_plugins
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+ORCHESTRATOR = """
+    import attrs
+    from drystone import Orchestrator, hookimpl
+
+    @attrs.frozen(kw_only=True)
+    class {name}Orchestrator(Orchestrator):
+        def executor(self, run):
+            raise NotImplementedError
+
+    @hookimpl
+    def drystone_components():
+        return [{name}Orchestrator]
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a distribution with one plugin, as pip would; returns a function that discovers all of them."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def installed(name: str, source: str, distribution: str | None = None, entry: str | None = None) -> None:
+        distribution = distribution or f"acme-{name}"
+        module = distribution.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"{module}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+        (info / "RECORD").write_text(f"{module}.py,,\n")
+        (info / "entry_points.txt").write_text(f"[drystone]\n{entry or name} = {module}\n")
+
+    yield installed
+    for module in [name for name in sys.modules if name.startswith("acme_")]:
+        del sys.modules[module]
+
+
+@pytest.fixture
+def discover(tmp_path):
+    def found(*disabled: str) -> Plugins:
+        entries = [entry for each in distributions(path=[str(tmp_path)]) for entry in each.entry_points]
+        return discovered(entries, disabled)
+
+    return found
+
+
+def test_a_plugin_is_found_with_its_distribution_and_version(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    [plugin] = discover().all
+    assert (plugin.name, plugin.distribution, plugin.version) == ("threads", "acme-threads", "1.2")
+    assert (plugin.module, plugin.state, plugin.error) == ("acme_threads", ACTIVE, None)
+
+
+def test_its_components_are_found_by_kind_and_name(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    plugins = discover()
+    cls = plugins.component("orchestrator", "threads")
+    assert cls.__name__ == "ThreadsOrchestrator"
+    assert plugins.components()["orchestrator", "threads"] == (cls, "acme-threads")
+    assert plugins.provider(cls) == "acme-threads"
+    assert plugins.problems() == []
+
+
+def test_a_misspelt_component_name_suggests_the_closest_installed_one(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    install("slurm", ORCHESTRATOR.format(name="Slurm"))
+    with pytest.raises(ComponentNotFoundError) as caught:
+        discover().component("orchestrator", "thraeds")
+    assert str(caught.value) == (
+        "No orchestrator named 'thraeds' is installed. Did you mean 'threads'? Installed: slurm, threads. "
+        "`drystone plugins list` shows everything."
+    )
+
+
+def test_an_unknown_kind_names_the_installed_kinds(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    with pytest.raises(ComponentNotFoundError) as caught:
+        discover().component("orchestrater", "threads")
+    assert str(caught.value) == (
+        "Nothing installed offers components of kind 'orchestrater'. Did you mean 'orchestrator'? "
+        "Installed kinds: artifact_store, orchestrator."
+    )
+
+
+def test_a_plugin_that_cannot_be_imported_is_kept_and_the_others_work(install, discover):
+    install("broken", "import no_such_library")
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    plugins = discover()
+    broken, threads = plugins.all
+    assert (broken.state, threads.state) == (BROKEN, ACTIVE)
+    assert broken.error.startswith("Traceback")
+    assert broken.summary == "ModuleNotFoundError: No module named 'no_such_library'"
+    assert plugins.component("orchestrator", "threads")
+
+
+def test_something_missing_is_explained_by_the_broken_plugin(install, discover):
+    install("slurm", "import no_such_library")
+    with pytest.raises(ComponentNotFoundError) as caught:
+        discover().component("artifact_store", "slurm")
+    assert str(caught.value) == (
+        "No artifact store named 'slurm' is installed. Installed: fsspec. The plugin 'slurm' of acme-slurm 1.2 is "
+        "installed but broken: ModuleNotFoundError: No module named 'no_such_library'. `drystone plugins doctor` shows "
+        "all of it. `drystone plugins list` shows everything."
+    )
+
+
+def test_a_plugin_that_exits_while_it_is_imported_is_broken(install, discover):
+    install("exits", "raise SystemExit('no licence')")
+    [plugin] = discover().all
+    assert plugin.summary == "SystemExit: no licence"
+
+
+def test_a_misspelt_hook_breaks_the_plugin_and_suggests_the_hook(install, discover):
+    install("typo", ORCHESTRATOR.format(name="Typo").replace("drystone_components", "drystone_component"))
+    [problem] = discover().problems()
+    assert problem == (
+        "The plugin 'typo' of acme-typo 1.2 is installed but broken: It implements a hook 'drystone_component', which "
+        "does not exist. Did you mean 'drystone_components'? Hooks: drystone_components, drystone_materializers, "
+        "drystone_run_finished, drystone_run_started, drystone_stacks, drystone_step_finished, drystone_step_started. "
+        "`drystone plugins doctor` shows all of it."
+    )
+
+
+def test_a_misspelt_specname_breaks_the_plugin(install, discover):
+    source = "from drystone import hookimpl\n@hookimpl(specname='drystone_stack')\ndef ours(): return []\n"
+    install("typo", source)
+    assert "'drystone_stack', which does not exist. Did you mean 'drystone_stacks'?" in discover().problems()[0]
+
+
+def test_an_argument_that_a_hook_does_not_have_breaks_the_plugin(install, discover):
+    source = "from drystone import hookimpl\n@hookimpl\ndef drystone_run_started(runn): pass\n"
+    install("typo", source)
+    [problem] = discover().problems()
+    assert "A function does not fit its hook." in problem
+    assert "{'runn'}" in problem
+
+
+def test_a_wrapper_breaks_the_plugin(install, discover):
+    source = "from drystone import hookimpl\n@hookimpl(wrapper=True)\ndef drystone_stacks():\n    return (yield)\n"
+    install("wraps", source)
+    assert "It wraps the hook 'drystone_stacks'. Hooks of Drystone are not wrapped" in discover().problems()[0]
+
+
+def test_an_unmarked_function_named_like_a_hook_is_no_hook(install, discover):
+    install("plain", "def drystone_component(): pass\ndef drystone_stacks(): raise ValueError\n")
+    assert discover().problems() == []
+
+
+def test_an_offer_that_raises_breaks_its_plugin_alone(install, discover):
+    source = "from drystone import hookimpl\n@hookimpl\ndef drystone_components():\n    import no_such_library\n"
+    install("late", source)
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    plugins = discover()
+    assert [plugin.state for plugin in plugins.all] == [ACTIVE, ACTIVE]
+    assert ("orchestrator", "threads") in plugins.components()
+    assert [plugin.state for plugin in plugins.all] == [BROKEN, ACTIVE]
+    assert "no_such_library" in plugins.all[0].error
+
+
+@pytest.mark.parametrize(
+    ("hook", "offer", "message"),
+    [
+        ("drystone_components", "[int]", "returned <class 'int'>. It must return a list of component classes"),
+        ("drystone_components", "drystone.Orchestrator", "It must return a list."),
+        ("drystone_components", "[drystone.Orchestrator]", "component classes: not abstract, and of a kind"),
+        ("drystone_components", "[drystone.StackComponent]", "component classes: not abstract, and of a kind"),
+        ("drystone_materializers", "['text']", "It must return a list of materializer classes"),
+        ("drystone_stacks", "[drystone.Stack]", "It must return a list of Stack objects"),
+        ("drystone_stacks", "None", "drystone_stacks returned None. It must return a list."),
+    ],
+)
+def test_an_offer_of_something_else_breaks_the_plugin(install, discover, hook, offer, message):
+    install("odd", f"import drystone\n@drystone.hookimpl\ndef {hook}():\n    return {offer}\n")
+    assert message in discover().problems()[0]
+
+
+def test_two_distributions_that_offer_one_name_are_an_error_naming_both(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    install("other", ORCHESTRATOR.format(name="Threads"))
+    plugins = discover()
+    message = (
+        "Both acme-other and acme-threads offer an orchestrator named 'threads'. Uninstall one of them, or block it: "
+        "DRYSTONE_PLUGINS_DISABLE=threads."
+    )
+    with pytest.raises(DuplicateComponentError) as caught:
+        plugins.components()
+    assert str(caught.value) == message
+    assert plugins.problems() == [message]
+    assert discover("other").component("orchestrator", "threads")
+
+
+def test_two_plugins_of_one_name_are_a_problem_naming_both_distributions(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    install("threads", ORCHESTRATOR.format(name="Other"), distribution="acme-twin")
+    plugins = discover()
+    assert [(plugin.distribution, plugin.state) for plugin in plugins.all] == [
+        ("acme-threads", ACTIVE),
+        ("acme-twin", BROKEN),
+    ]
+    assert "'threads' of acme-twin 1.2 is installed but broken: acme-threads has a plugin" in plugins.problems()[0]
+
+
+def test_a_blocked_plugin_is_not_imported_and_is_named_when_something_is_missing(install, discover):
+    install("threads", "raise SystemExit")
+    plugins = discover("threads")
+    assert [plugin.state for plugin in plugins.all] == [BLOCKED]
+    with pytest.raises(ComponentNotFoundError) as caught:
+        plugins.component("artifact_store", "threads")
+    assert "The plugin 'threads' of acme-threads 1.2 is blocked by DRYSTONE_PLUGINS_DISABLE." in str(caught.value)
+
+
+def test_blocking_what_is_not_installed_is_a_problem(install, discover):
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    assert discover("treads").problems() == [
+        "DRYSTONE_PLUGINS_DISABLE names 'treads', but no such plugin is installed. Did you mean 'threads'? "
+        "Installed: threads."
+    ]
+
+
+def test_an_event_reaches_every_plugin_and_what_they_raise_comes_back_as_text(install, discover, capsys):
+    source = "from drystone import hookimpl\n@hookimpl\ndef drystone_run_started(run): {}\n"
+    install("one", source.format("raise ValueError('no network')"))
+    install("two", source.format("print('two heard', run)"))
+    install("three", "from drystone import hookimpl\n@hookimpl\ndef drystone_run_started(): print('three heard')\n")
+    problems = discover().emit("drystone_run_started", run="training-1")
+    assert problems == [
+        "The hook drystone_run_started of the plugin 'one' of acme-one 1.2 raised ValueError: no network"
+    ]
+    assert sorted(capsys.readouterr().out.splitlines()) == ["three heard", "two heard training-1"]
+
+
+def test_the_provider_of_a_class_is_the_distribution_that_installed_it(install, discover):
+    class Own:
+        pass
+
+    Own.__module__ = "no_such_module"
+    plugins = load_plugins()
+    assert plugins.provider(LocalOrchestrator) == "drystone-local"
+    assert plugins.provider(Stack) == "drystone-core"
+    assert plugins.provider(EntryPoint) == ""
+    assert plugins.provider(type(pytest.mark)) == "pytest"
+    assert plugins.provider(Own) == ""
+    install("threads", ORCHESTRATOR.format(name="Threads"))
+    discover()
+    assert plugins.provider(sys.modules["acme_threads"].ThreadsOrchestrator) == "acme-threads"
+
+
+def test_the_installed_plugins_are_loaded_once():
+    plugins = load_plugins()
+    assert plugins is load_plugins()
+    assert plugins.component("orchestrator", "local") is LocalOrchestrator
+    assert plugins.component("artifact_store", "local") is LocalArtifactStore
+    assert [stack.name for stack in plugins.stacks()] == ["default"]
+
+
+def test_the_environment_blocks_plugins(monkeypatch):
+    monkeypatch.setenv("DRYSTONE_PLUGINS_DISABLE", " local, ")
+    plugins = load_plugins.__wrapped__()
+    assert {plugin.name: plugin.state for plugin in plugins.all}["local"] == BLOCKED
+    assert plugins.stacks() == []
+
+
+def test_discovery_imports_no_library_of_a_plugin():
+    probe = (
+        "import sys; from drystone import load_plugins; load_plugins().components(); load_plugins().stacks(); "
+        "print(sorted({'numpy','pandas','polars','pyarrow','sklearn','skops','matplotlib','fsspec','click'}"
+        " & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
