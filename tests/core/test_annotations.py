@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import datetime
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-class Animal: ...
+def named(value: object) -> str:
+    """What a case is called: the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+class Animal:
+    def __repr__(self) -> str:
+        return type(self).__name__
 
 
 class Dog(Animal): ...
@@ -98,7 +106,7 @@ Bound = TypeVar("Bound", bound=int)
         (Path, Path),
         (datetime.datetime, datetime.date),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_may_fit_fits(source: Any, target: Any) -> None:
     assert fits(source, target)
@@ -131,7 +139,7 @@ def test_what_may_fit_fits(source: Any, target: Any) -> None:
         (int, Row),
         (np.ndarray, dict),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_surely_does_not_fit_is_refused(source: Any, target: Any) -> None:
     assert not fits(source, target)
@@ -174,9 +182,9 @@ def test_a_value_is_accepted_where_its_class_fits(value: Any, annotation: Any) -
         (Dog(), Barks),
         (len, Callable[[Any], int]),
         (1, T),
-        (object(), Any),
+        (..., Any),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_values_of_a_type_are_accepted(value: Any, annotation: Any) -> None:
     assert accepts(value, annotation)
@@ -203,7 +211,7 @@ def test_values_of_a_type_are_accepted(value: Any, annotation: Any) -> None:
         (1, str | None),
         (1, Callable),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_values_of_another_type_are_not(value: Any, annotation: Any) -> None:
     assert not accepts(value, annotation)
@@ -292,7 +300,7 @@ def test_an_annotation_that_cannot_be_evaluated_is_an_error() -> None:
         (Annotated[int, Artifact("a")], "int"),
         (Dog, f"{__name__}.Dog"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_messages_show_annotations_as_they_are_written(annotation: Any, text: str) -> None:
     assert described(annotation) == text.replace("pathlib.Path", f"{Path.__module__}.Path")

@@ -8,7 +8,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
-from drystone.digests import frame, type_name
+from drystone.digests import frame, module_name, type_name
 from drystone.origins import origin_of
 
 
@@ -77,9 +77,9 @@ def annotations(cls: type) -> list[bytes]:
 
 
 def annotation_text(annotation: object) -> str:
-    """An annotation as text, without addresses in memory."""
+    """An annotation as text, without addresses in memory, and the same in a script that is run as when imported."""
     if isinstance(annotation, str):
         return annotation
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return type_name(annotation)
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation))
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")

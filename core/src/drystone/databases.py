@@ -6,8 +6,10 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -22,6 +24,9 @@ FILE = "workspace.db"
 PATIENCE = 60
 """Seconds to wait for another process that is committing."""
 
+SYNC_INTERVAL = 1.0
+"""Seconds of commits that a power failure may take; a process that dies takes none."""
+
 NETWORK = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
@@ -29,6 +34,9 @@ NETWORK = frozenset(
     }
 )
 """Filesystems whose locks SQLite cannot rely on."""
+
+MOUNTS = Path("/proc/self/mounts")
+"""Where Linux lists what is mounted."""
 
 _opening = threading.Lock()
 
@@ -54,10 +62,12 @@ class Database:
 
     def _open(self) -> None:
         self._pid = os.getpid()
+        self._synced = time.monotonic()
         self._lock = threading.RLock()
         try:
             with _opening, _alone(self._directory):
                 self._session = _opened(self._directory / FILE, self._source)
+                weakref.finalize(self, _close, self._session.connection, self._pid)
         except (sqlite3.Error, OSError) as exc:
             raise WorkspaceError(
                 f"The workspace {self._directory} cannot be opened: {exc}. Check that the directory can be written to; "
@@ -102,11 +112,19 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            if time.monotonic() - self._synced > SYNC_INTERVAL:
+                with suppress(sqlite3.OperationalError):  # what was committed stays so, and the next one tries again
+                    self.sync()
+
+    def sync(self) -> None:
+        """Make everything committed so far survive a power failure."""
+        with self.session() as session:
+            session.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._synced = time.monotonic()
 
     def close(self) -> None:
         """Close the connection."""
-        if self._pid == os.getpid():
-            self._session.connection.close()
+        _close(self._session.connection, self._pid)
 
 
 def made_directory(location: str | Path) -> Path:
@@ -132,13 +150,18 @@ def made_directory(location: str | Path) -> Path:
     return directory
 
 
-def check_local(directory: Path) -> None:
+def _close(connection: sqlite3.Connection, pid: int) -> None:
+    if pid == os.getpid():  # a forked process must leave the connection of its parent alone
+        connection.close()
+
+
+def check_local(directory: Path, mounts: Path = MOUNTS) -> None:
     """Refuse a directory on a network filesystem.
 
     Raises:
         WorkspaceError: Names the filesystem and the way out.
     """
-    kind = filesystem_kind(directory, Path("/proc/self/mounts"))
+    kind = filesystem_kind(directory, mounts)
     if kind in NETWORK:
         raise WorkspaceError(
             f"The workspace {directory} is on a network filesystem ({kind}), where several machines would damage its "

@@ -17,6 +17,7 @@ from drystone.pipelines import Pipeline
 from drystone.planning import Plan
 from drystone.preparation import Prepared, check, journal_of, prepare, shown_parameter
 from drystone.projects import find_pipeline, project_root
+from drystone.promotions import check_version_name
 from drystone.runs import RUNNING, SUCCEEDED, Run
 from drystone.traversal import Walk
 from drystone.values import from_json
@@ -80,6 +81,9 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
 
     def decide(view: View) -> list[Event]:
         nonlocal name
+        role = prepared.role
+        if role is not None and role.candidate and role.version_name is not None:
+            check_version_name(view, role.model.name, role.version_name)
         number = view.next_run_number(graph.pipeline)
         name = f"{graph.pipeline}-{number}"
         started = RunStarted(
@@ -91,13 +95,13 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             target=_target(pipeline),
             root=str(setting.root),
             tags=dict(pipeline.options.tags),
-            model=prepared.role.model.name if prepared.role else None,
+            model=role.model.name if role is not None else None,
             commit=commit,
             dirty=dirty,
             host=socket.gethostname(),
             pid=os.getpid(),
             lock=lock.name,
-            steps=[*graph.nodes],
+            steps=(*graph.nodes,),
         )
         return [started, *journal_of(prepared, name, 1).declared(view)]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from drystone.artifacts import Artifact, ArtifactVersion, Manifest, Reference
-from drystone.errors import LedgerConflict, PlanError, suggestion
+from drystone.errors import LedgerConflict
 from drystone.events import (
     ArtifactSaved,
     CodeRecorded,
@@ -27,7 +25,7 @@ from drystone.events import (
 )
 from drystone.fingerprints import Closure
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef
-from drystone.models import Model, ModelReference
+from drystone.models import Model
 from drystone.planning import Decision
 from drystone.runs import CACHED, FAILED, SUCCEEDED
 from drystone.workers import Saved, StepResult
@@ -375,32 +373,3 @@ class Journal:
 
     def _deterministic(self, manifest: Manifest) -> bool:
         return self.workspace.materializers.deterministic(manifest.materializer)
-
-
-def filled(template: str, parameters: Mapping[str, Any], now: datetime.datetime, label: str) -> str:
-    """A name with its placeholders filled in: `{date}`, `{time}` and parameters.
-
-    Raises:
-        PlanError: It has a placeholder that is neither.
-    """
-    values = {**parameters, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}"}
-    for _, placeholder, _, _ in string.Formatter().parse(template):
-        if placeholder is not None and placeholder not in values:
-            hint = suggestion(placeholder, values, "It may hold")
-            raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
-    return template.format(**values)
-
-
-def role_of(model: Model | ModelReference | None, workspace: Workspace, version_name: str | None) -> ModelRole | None:
-    """What a run with this `model=` option is to its model.
-
-    Raises:
-        NotFoundError: It names a version or a stage that does not exist.
-    """
-    if model is None:
-        return None
-    if isinstance(model, Model):
-        return ModelRole(model=model, candidate=True, version_name=version_name)
-    if model.is_shared:
-        return ModelRole(model=model.model)
-    return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)

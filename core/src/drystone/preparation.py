@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import string
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,10 +14,11 @@ import attrs
 from drystone.artifacts import ArtifactVersion, Reference
 from drystone.components import RESOURCES, TIMEOUT, Place
 from drystone.digests import SCRIPT_NAME
-from drystone.errors import EncodingError, PlanError
+from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
-from drystone.journals import Journal, ModelRole, filled, role_of
+from drystone.journals import Journal, ModelRole
+from drystone.models import Model, ModelReference
 from drystone.pipelines import Pipeline
 from drystone.planning import Planner, refused_pickles
 from drystone.plugins import Plugins, load_plugins
@@ -175,3 +177,32 @@ def journal_of(prepared: Prepared, run: str, epoch: int) -> Journal:
         prepared.found,
         setting.stack.artifact_store.identity,
     )
+
+
+def filled(template: str, parameters: Mapping[str, Any], now: datetime.datetime, label: str) -> str:
+    """A name with its placeholders filled in: `{date}`, `{time}` and parameters.
+
+    Raises:
+        PlanError: It has a placeholder that is neither.
+    """
+    values = {**parameters, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}"}
+    for _, placeholder, _, _ in string.Formatter().parse(template):
+        if placeholder is not None and placeholder not in values:
+            hint = suggestion(placeholder, values, "It may hold")
+            raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
+    return template.format(**values)
+
+
+def role_of(model: Model | ModelReference | None, workspace: Workspace, version_name: str | None) -> ModelRole | None:
+    """What a run with this `model=` option is to its model.
+
+    Raises:
+        NotFoundError: It names a version or a stage that does not exist.
+    """
+    if model is None:
+        return None
+    if isinstance(model, Model):
+        return ModelRole(model=model, candidate=True, version_name=version_name)
+    if model.is_shared:
+        return ModelRole(model=model.model)
+    return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)

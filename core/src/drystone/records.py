@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -11,12 +12,12 @@ from typing import Any
 
 import attrs
 
-from drystone.artifacts import LATEST, ArtifactVersion, Manifest, Source
+from drystone.artifacts import LATEST, ArtifactVersion, Blob, Manifest, Source
 from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.models import ModelRecord, ModelVersion, StageMove
 from drystone.runs import PENDING, SUCCEEDED, Code, Run, StepRun
-from drystone.serialization import structure, to_text, to_time
+from drystone.serialization import to_text, to_time
 
 
 @attrs.frozen
@@ -52,8 +53,9 @@ def _tags(kind: str, record: str) -> str:
 
 _VERSION = f"""SELECT v.name, v.version, v.kind, v.manifest, v.metadata, v.created_at, v.run, v.step,
                {_tags("artifact", "v.name || '@' || v.version")} FROM"""
+_ONE_VERSION = f"{_VERSION} v1_versions v WHERE v.name = ? AND v.version = ?"
 _RUN = f"""SELECT name, number, pipeline, status, started_at, ended_at, executed, outputs, metadata, error, body, model,
-           model_number, {_tags("run", "name")} FROM v1_runs r"""
+           model_number, {_tags("run", "r.name")} FROM v1_runs r"""
 _STEP = """SELECT s.run, s.name, s.status, s.attempts, s.started_at, s.ended_at, s.outputs, s.metadata, s.body FROM"""
 _MODEL_VERSION = f"""SELECT m.model, m.number, m.name, m.run, m.created_at, m.archived, m.metadata, r.status,
                      {_tags("model_version", "m.model || '@' || m.number")}
@@ -119,16 +121,9 @@ class Records:
         return self._runs(self._execute(f"{_RUN}{end}", values).fetchall())
 
     def versions(self, pairs: Iterable[Pair]) -> dict[Pair, ArtifactVersion]:
-        """Artifact versions by name and number, in one query."""
-        wanted = to_text([list(pair) for pair in {tuple(pair): None for pair in pairs}])
-        if wanted == "[]":
-            return {}
-        rows = self._execute(
-            f"""{_VERSION} json_each(?) j CROSS JOIN v1_versions v ON v.name = json_extract(j.value, '$[0]')
-                AND v.version = json_extract(j.value, '$[1]')""",
-            (wanted,),
-        )
-        return {(row[0], row[1]): self._version(row) for row in rows}
+        """Artifact versions by name and number; what does not exist is left out."""
+        rows = [self._execute(_ONE_VERSION, pair).fetchone() for pair in {tuple(pair): None for pair in pairs}]
+        return {(row[0], row[1]): self._version(row) for row in rows if row is not None}
 
     def artifact(self, name: str, version: int | str = LATEST) -> ArtifactVersion:
         """One version of an artifact.
@@ -269,7 +264,7 @@ class Records:
             name=name,
             version=version,
             kind=kind,
-            manifest=structure(json.loads(manifest), Manifest),
+            manifest=_manifest(manifest),
             metadata=json.loads(metadata),
             tags=json.loads(tags),
             created_at=_time(created_at),
@@ -372,6 +367,13 @@ class Records:
 
 def _resolved(pairs: Mapping[str, Any], found: Mapping[Pair, ArtifactVersion]) -> dict[str, ArtifactVersion]:
     return {place: found[name, version] for place, (name, version) in pairs.items() if (name, version) in found}
+
+
+@functools.lru_cache(4096)
+def _manifest(text: str) -> Manifest:
+    data = json.loads(text)
+    blobs = tuple(Blob(**blob) for blob in data["blobs"])
+    return Manifest(**{**data, "blobs": blobs, "trusted": tuple(data["trusted"])})
 
 
 def _time(text: str) -> datetime.datetime:

@@ -20,8 +20,6 @@ from drystone.components import ArtifactStore, Orchestrator, Place, Secret, Stac
 from drystone.digests import digest_bytes, type_name
 from drystone.errors import DuplicateComponentError, StackError, StackNotFoundError, listed, suggestion
 from drystone.plugins import Plugins, load_plugins
-from drystone.projects import canonical_name as canonical_name
-from drystone.projects import find_pipeline as find_pipeline
 from drystone.projects import located
 from drystone.projects import project_root as project_root
 from drystone.projects import workspace_directory as workspace_directory

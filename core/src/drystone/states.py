@@ -18,6 +18,7 @@ import re
 import sys
 import threading
 import types
+import typing
 import uuid
 import weakref
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from typing import Any
 
 import attrs
 
+from drystone.classes import annotation_text
 from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import OWN, home, origin_of
 from drystone.pipelines import Pipeline, Step
@@ -40,7 +42,8 @@ _PLAIN: frozenset[type] = frozenset().union(
     (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, range, slice),
     (list, tuple, dict, set, frozenset),
 )
-_NATIVE = (pathlib.PurePath, datetime.tzinfo, enum.Enum, types.GenericAlias, types.UnionType)
+_ANNOTATIONS = (types.GenericAlias, types.UnionType)
+_NATIVE = (pathlib.PurePath, datetime.tzinfo, enum.Enum)
 _INERT = (
     *(logging.Logger, logging.LoggerAdapter, logging.Handler, ContextVar, threading.local),
     *(type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Semaphore, threading.Event),
@@ -143,7 +146,10 @@ class _Encoding:
             return None if attrs.has(kind) else frame(b"inert", type_name(kind).encode())
         if origin_of(home(kind)).project:
             return frame(b"instance", self.refer(kind), self._state(value, kind))
-        if kind.__module__ == "typing" or isinstance(value, _NATIVE):
+        if kind.__module__ == "typing" or isinstance(value, _ANNOTATIONS):
+            classes = [self.inner(each) for each in typing.get_args(value) if isinstance(each, type)]
+            return frame(b"annotation", annotation_text(value).encode(), *classes)
+        if isinstance(value, _NATIVE):
             return None
         self.refer(kind)
         is_array = kind.__module__ == "numpy" and hasattr(value, "tobytes")

@@ -132,8 +132,7 @@ class Workspace(Queries):
 
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
-        with self._database.session() as session:
-            session.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._database.sync()
 
     def rebuild(self) -> None:
         """Make the index anew from the ledger."""
@@ -359,7 +358,7 @@ def load_artifact(name: str, version: int | str = LATEST) -> Any:
     """
     if contexts.active.get(None) is not None:
         raise StepContextError(
-            f"load_artifact({name!r}) was called inside a step, where what it finds would not be part of the cache key. "
+            f"load_artifact({name!r}) was called inside a step, where what it finds would be in no cache key. "
             f"Make it a parameter of the step and pass Artifact({name!r}).latest in the pipeline."
         )
     return Workspace.current().load_artifact(name, version)

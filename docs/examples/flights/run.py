@@ -7,14 +7,16 @@ import os
 import time
 from pathlib import Path
 
+started_in = Path.cwd()
 os.chdir(Path(__file__).parent)  # the project is here, wherever this is started from
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the processor to other programs
 
 from drystone import Run, Workspace  # noqa: E402 - the project is found from the working directory
 from flights.pipelines import delays, feature_engineering, inference, training  # noqa: E402
 
 CANDIDATES = [
     {"leaves": 15, "rounds": 60, "learning_rate": 0.1},
-    {"leaves": 31, "rounds": 200, "learning_rate": 0.05},
+    {"leaves": 31, "rounds": 120, "learning_rate": 0.08},
 ]
 DAY = datetime.date(2013, 12, 17)
 
@@ -97,7 +99,8 @@ def main() -> None:
     if not any(run.executed for run in runs):
         done += " Nothing had changed since the last time, so nothing was computed again."
     print(f"\n{done}\n\nWhere to look next:")
-    print(f"  cd {os.path.relpath(Path.cwd(), os.environ.get('PWD', Path.cwd()))}")
+    if Path.cwd() != started_in:
+        print(f"  cd {os.path.relpath(Path.cwd(), started_in)}")
     print(f"  drystone models versions {delays.name}     the candidates side by side")
     print(f"  drystone models history {delays.name} production     who was in production, when and why")
     print("  drystone artifacts list     everything that was made")

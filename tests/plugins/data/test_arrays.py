@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drystone_data import ArrayMaterializer
 
 from drystone import Artifact, ArtifactStore, FsspecArtifactStore
 from drystone.errors import MaterializerError
 from drystone.materializers import Materializers
 from drystone.testing import MaterializerContract
+from drystone_data import ArrayMaterializer
 
 
 def numbers() -> Any:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from drystone_data import FigureMaterializer
 from matplotlib.figure import Figure
 
 from drystone import Artifact, FsspecArtifactStore
 from drystone.materializers import Materializers
 from drystone.testing import MaterializerContract
+from drystone_data import FigureMaterializer
 
 
 def curve() -> Any:

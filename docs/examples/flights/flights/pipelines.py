@@ -71,11 +71,14 @@ def feature_engineering(holdout_from: datetime.date = datetime.date(2013, 10, 1)
 
 # --- training --------------------------------------------------------------------------------------------------------
 
+CATEGORICAL = ("functools.partial", "sklearn.utils.validation.check_array")
+"""What a classifier with categories holds inside beside the types that may be loaded without being named."""
+
 
 @step
 def train(
     rows: pd.DataFrame, leaves: int, rounds: int, learning_rate: float
-) -> Annotated[HistGradientBoostingClassifier, Artifact("delay_classifier", kind="model")]:
+) -> Annotated[HistGradientBoostingClassifier, Artifact("delay_classifier", kind="model", trusted=CATEGORICAL)]:
     """A gradient-boosted classifier of late arrivals, from the days before the held-out ones."""
     known = rows[~rows["held_out"]]
     classifier = HistGradientBoostingClassifier(

@@ -1,0 +1,51 @@
+"""Events go to JSON and back unchanged, and unknown ones are skipped or refused."""
+
+import json
+
+import pytest
+
+from drystone.artifacts import Blob, Manifest
+from drystone.errors import FormatError
+from drystone.events import EVENTS, ArtifactSaved, RunStarted, StepFinished, event_from_json, event_to_json
+from drystone.serialization import to_text
+
+MANIFEST = Manifest(
+    digest="d" * 64,
+    type="builtins.int",
+    materializer="json",
+    materializer_version=1,
+    blobs=(Blob("value.json", "b" * 64, 3),),
+    store="local:1",
+)
+EXAMPLES = [
+    RunStarted(
+        run="p-1", number=1, pipeline="p", stack="dev", parameters={"x": {"$": "tuple", "v": [1]}}, steps=("a",)
+    ),
+    StepFinished(run="p-1", step="a", status="failed", inputs={"x": ("n", 2)}, error="broken \udcff text"),
+    ArtifactSaved(name="n", version=2, kind="data", manifest=MANIFEST, metadata={"auc": 0.5}, tags={"best": True}),
+]
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.TYPE)
+def test_an_event_survives_the_ledger(event):
+    text = to_text(event_to_json(event))
+    assert text.isascii()
+    assert event_from_json(json.loads(text)) == event
+
+
+def test_every_type_has_its_own_name():
+    assert all(name == cls.TYPE for name, cls in EVENTS.items())
+    assert len(EVENTS) == 15
+
+
+def test_an_unknown_event_is_skipped_unless_it_is_critical():
+    unknown = {"type": "schedule.added", "v": 1, "critical": False, "name": "weekly"}
+    assert event_from_json(unknown) is None
+    with pytest.raises(FormatError, match=r"'schedule.added' \(version 1\).*pip install -U drystone-core"):
+        event_from_json({**unknown, "critical": True})
+
+
+def test_a_newer_version_of_a_known_event_is_refused():
+    newer = {**event_to_json(EXAMPLES[0]), "v": 2}
+    with pytest.raises(FormatError, match="version 2"):
+        event_from_json(newer)
