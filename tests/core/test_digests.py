@@ -301,7 +301,7 @@ def test_digests_are_the_same_in_every_process_and_under_every_hash_seed() -> No
             text=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "2")
+        for seed in ("1", "2")
     }
     assert len(printed) == 1
     assert len(json.loads(printed.pop())) == len(LOOKALIKES) + 2

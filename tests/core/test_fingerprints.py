@@ -667,6 +667,27 @@ def test_packages_are_named_by_distribution(mill: Mill) -> None:
     assert set(closure.packages) == {"attrs", "pytest"}
 
 
+def test_what_is_installed_counts_by_version_and_not_by_state(
+    mill: Mill, report: Callable[..., dict[str, str]]
+) -> None:
+    lines = """
+    from os import environ, getenv
+    from random import random, shuffle
+    from sys import stdout
+    from numpy.random import rand
+    from numpy import mean, float64, add
+    from textwrap import dedent
+    from functools import lru_cache, reduce
+    from re import compile as compiled
+    @step
+    def using(x: int):
+        return random(), rand, mean, float64, add, dedent, environ, getenv, stdout, lru_cache, reduce, compiled, shuffle
+    """
+    mill.write("used.py", "from drystone.pipelines import step\n" + textwrap.dedent(lines))
+    program = "import random, numpy, used as steps\nrandom.random()\nnumpy.random.rand()\n" + REPORT
+    assert report(program, FIRST="1") == report(program, SECOND="2") == report("import used as steps\n" + REPORT)
+
+
 # --- what is declared -------------------------------------------------------------------------------------------------
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
-from drystone.digests import frame, module_name, type_name
+from drystone.digests import frame
 from drystone.origins import origin_of
+from drystone.states import annotation_text
 
 
 def _words(text: str) -> frozenset[str]:
@@ -74,12 +74,3 @@ def annotations(cls: type) -> list[bytes]:
     """The annotations of a class, as text."""
     written = vars(cls).get("__annotations__", {})
     return [frame(name.encode(), annotation_text(each).encode()) for name, each in sorted(written.items())]
-
-
-def annotation_text(annotation: object) -> str:
-    """An annotation as text, without addresses in memory, and the same in a script that is run as when imported."""
-    if isinstance(annotation, str):
-        return annotation
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return type_name(annotation)
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")

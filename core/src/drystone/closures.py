@@ -20,12 +20,12 @@ from drystone.bytecodes import Chain, chains
 from drystone.classes import annotations, class_attributes
 from drystone.digests import frame, module_name, type_name
 from drystone.graphs import StepDefinition
-from drystone.nodes import Node, is_filled, is_importable, qualified, shown, unreadable
+from drystone.nodes import Node, is_filled, qualified, shown, unreadable
 from drystone.origins import Origin, find_spec, home, is_compiled, is_open, origin_of
 from drystone.pipelines import Pipeline, Step
 from drystone.slices import sliced
 from drystone.sources import Sources
-from drystone.states import encode_state, is_global, parts
+from drystone.states import encode_state, global_place, parts
 
 _late_forms: dict[tuple[str, str | None], tuple[types.ModuleType | None, bytes]] = {}
 """What this process first read of modules that functions import, or read last before they were imported."""
@@ -78,8 +78,9 @@ class Reach:
             return self._module(value)
         if isinstance(value, types.BuiltinFunctionType) and is_compiled(home(value)):
             return self._module(sys.modules[home(value)])
-        if is_global(value):
-            return self._installed(value, f"{home(value)}.{value.__qualname__}", origin_of(home(value)))
+        installed = global_place(value)
+        if installed is not None:
+            return self._installed(value, ".".join(installed), origin_of(installed[0]))
         key = ("value", id(value), place)
         return self._nodes.get(key) or self._new(key, Node(place, value), self._fill_value)
 
@@ -106,8 +107,9 @@ class Reach:
         module = function.__globals__.get("__name__", "")
         origin = origin_of(module)
         name = f"{module_name(module)}.{qualified(function)}"
-        if not origin.project and is_importable(function, module):
-            return self._installed(function, name, origin)
+        place = None if origin.project else global_place(function)
+        if place is not None:
+            return self._installed(function, ".".join(place), origin_of(place[0]))
         node = Node(name, function, package=origin.package)
         fill = functools.partial(self._fill_function, bare=bare) if origin.project else self._fill_wrapper
         return self._new(key, node, fill)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import sys
 import types
 from typing import Any
 
@@ -72,11 +71,3 @@ def is_filled(cell: types.CellType) -> bool:
         return cell.cell_contents is not cell
     except ValueError:
         return False
-
-
-def is_importable(function: types.FunctionType, module: str) -> bool:
-    """Whether a function is what its module has under its name, so that name and version say it all."""
-    found: Any = sys.modules.get(module)
-    for name in qualified(function).split("."):
-        found = getattr(found, name, None)
-    return found is function

@@ -13,6 +13,7 @@ import enum
 import functools
 import io
 import logging
+import os
 import pathlib
 import re
 import sys
@@ -29,7 +30,6 @@ from typing import Any
 
 import attrs
 
-from drystone.classes import annotation_text
 from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import OWN, home, origin_of
 from drystone.pipelines import Pipeline, Step
@@ -47,7 +47,7 @@ _NATIVE = (pathlib.PurePath, datetime.tzinfo, enum.Enum)
 _INERT = (
     *(logging.Logger, logging.LoggerAdapter, logging.Handler, ContextVar, threading.local),
     *(type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Semaphore, threading.Event),
-    *(weakref.ReferenceType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
+    *(type(os.environ), weakref.ReferenceType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
 )
 """What has state, but none that a result could depend on."""
 
@@ -68,7 +68,9 @@ _PAYLOADS: dict[type, Callable[[Any], object]] = {
 
 
 def parts(value: Any) -> dict[str, Any] | None:
-    """What a partial, a descriptor, a bound method or a cache is made of; None for anything else."""
+    """What a partial, a descriptor, a bound method or a cache of the project is made of; None for anything else."""
+    if global_place(value) is not None:
+        return None
     if isinstance(value, staticmethod | classmethod):
         return {type(value).__name__: value.__func__}
     if isinstance(value, property):
@@ -132,6 +134,8 @@ class _Encoding:
         return encode(value, self)
 
     def _code(self, value: Any) -> bytes | None:
+        if global_place(value) is not None:
+            return frame(b"code", self.refer(value))
         pieces = parts(value)
         if pieces is not None:
             return frame(b"parts", self.inner(pieces))
@@ -140,8 +144,6 @@ class _Encoding:
         return frame(b"code", self.refer(value)) if isinstance(value, _CODE) else None
 
     def _object(self, value: Any, kind: type) -> bytes | None:
-        if is_global(value):
-            return frame(b"code", self.refer(value))
         if home(kind).partition(".")[0] in OWN:
             return None if attrs.has(kind) else frame(b"inert", type_name(kind).encode())
         if origin_of(home(kind)).project:
@@ -202,14 +204,29 @@ def _is_cached(attribute: object) -> bool:
     return isinstance(attribute, functools.cached_property)
 
 
-def is_global(value: Any) -> bool:
-    """Whether an object of an installed distribution is what its module has under its name, like a numpy function."""
+def global_place(value: Any) -> tuple[str, str] | None:
+    """Module and name under which an installed distribution has an object; name and version say all of it."""
     if not callable(value) or origin_of(home(type(value))).project:
-        return False
-    name = getattr(value, "__qualname__", None)
-    if not isinstance(name, str) or origin_of(home(value)).project:
-        return False
-    found: Any = sys.modules.get(home(value))
+        return None
+    owner = type(getattr(value, "__self__", None))
+    places = (home(value), getattr(value, "__qualname__", None)), (home(owner), getattr(value, "__name__", None))
+    for module, name in places:
+        if isinstance(name, str) and not origin_of(module).project and _found(module, name) is value:
+            return module, name
+    return None
+
+
+def _found(module: str, name: str) -> object:
+    found: Any = sys.modules.get(module)
     for each in name.split("."):
         found = getattr(found, each, None)
-    return found is value
+    return found
+
+
+def annotation_text(annotation: object) -> str:
+    """An annotation as text, without addresses in memory, and the same in a script that is run as when imported."""
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return type_name(annotation)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")

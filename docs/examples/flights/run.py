@@ -27,7 +27,8 @@ def effort(run: Run) -> str:
     took = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
     if not run.executed:
         return f"{run.name}: nothing to do, all {cached} steps came from the cache ({took:.1f} s)"
-    return f"{run.name}: {run.executed} steps computed, {cached} from the cache ({took:.1f} s)"
+    computed = f"{run.executed} step{'s' if run.executed > 1 else ''} computed"
+    return f"{run.name}: {computed}, {cached} from the cache ({took:.1f} s)"
 
 
 def make_features() -> Run:
@@ -60,7 +61,7 @@ def promote_best() -> None:
     """The version with the highest AUC goes to production, unless it is there already."""
     workspace = Workspace.current()
     judged = [each for each in workspace.model_versions(delays.name) if "auc" in each.metadata]
-    best = max(judged, key=lambda version: float(version.metadata["auc"]))
+    best = max(judged, key=lambda version: (version.metadata["auc"], "production" in version.stages))
     print(f"\n3. Promotion: {best} has the best AUC of {len(judged)} versions, {best.metadata['auc']:.4f}")
     if "production" in best.stages:
         print("   it is in production already")

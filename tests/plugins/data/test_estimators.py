@@ -224,13 +224,13 @@ def _fitted(instance: Any, data: Sequence[tuple[Any, ...]]) -> Any:
 
 def test_every_estimator_of_scikit_learn_comes_back(store: ArtifactStore, materializers: Materializers) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn's own, about data that converges badly
+        warnings.simplefilter("ignore")  # scikit-learn's own, about what is deprecated and what converges badly
         estimators = fitted_estimators()
-    assert len(estimators) > 150
-    for estimator in estimators:
-        manifest, _ = materializers.save(estimator, Artifact(), store)
-        again, _ = materializers.save(materializers.load(manifest, store), Artifact(), store)
-        assert again.digest == manifest.digest, estimator
+        assert len(estimators) > 150
+        for estimator in estimators:
+            manifest, _ = materializers.save(estimator, Artifact(), store)
+            again, _ = materializers.save(materializers.load(manifest, store), Artifact(), store)
+            assert again.digest == manifest.digest, estimator
 
 
 def test_search_keeps_its_best_estimator(store: ArtifactStore, materializers: Materializers) -> None:

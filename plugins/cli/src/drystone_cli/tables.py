@@ -14,6 +14,9 @@ from drystone_cli.records import to_json
 if TYPE_CHECKING:
     from rich.text import Text
 
+TAG = "$"
+"""The key of what JSON has no word for, such as dates; the value stands beside it."""
+
 Column = tuple[str, Callable[[Any], Any]]
 """A title, and what to take from a record."""
 
@@ -111,6 +114,8 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
+        if TAG in value:
+            return shown(value.get("v"))
         return ", ".join(str(key) if item is True else f"{key}={shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(shown(item) for item in value)
