@@ -112,7 +112,10 @@ def words() -> Any:
 
 
 def words_filled_in_another_order() -> Any:
-    return set(sorted(words(), reverse=True)) | {"".join(["ori", "gin"])}
+    made = {"".join(["ori", "gin"])}
+    for word in sorted(words(), reverse=True):
+        made.add(word)
+    return made
 
 
 def moments() -> Any:
@@ -292,8 +295,8 @@ def test_pickle_of_a_lenient_workspace_is_not_read_in_a_strict_one(store: Artifa
     with pytest.raises(MaterializerError) as caught:
         strict.load(manifest, store)
     assert str(caught.value) == (
-        "This artifact is pickled, and loading a pickle runs whatever code it names. This workspace forbids that. If you "
-        "trust its author, open it with Workspace(location, allow_pickle=True)."
+        "This artifact is pickled, and loading a pickle runs whatever code it names. This workspace forbids that. If "
+        "you trust its author, open it with Workspace(location, allow_pickle=True)."
     )
 
 
@@ -304,8 +307,8 @@ def test_artifact_of_a_plugin_that_is_gone_names_what_to_install(store: Artifact
     with pytest.raises(MaterializerError) as caught:
         strict.load(manifest, store)
     assert str(caught.value) == (
-        "This artifact was written by the materializer 'opaque' of some-plugin, which is not installed. Install it: pip "
-        "install some-plugin."
+        "This artifact was written by the materializer 'opaque' of some-plugin, which is not installed. Install it: "
+        "pip install some-plugin."
     )
 
 

@@ -70,7 +70,7 @@ def _fields(cls: type) -> Iterator[tuple[str, Any]]:
         yield "dataclass", repr(parameters)
 
 
-def annotations(cls: type) -> list[bytes]:
+def class_annotations(cls: type) -> list[bytes]:
     """The annotations of a class, as text."""
     written = vars(cls).get("__annotations__", {})
     return [frame(name.encode(), annotation_text(each).encode()) for name, each in sorted(written.items())]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from drystone.bytecodes import Chain, chains
-from drystone.classes import annotations, class_attributes
+from drystone.classes import class_annotations, class_attributes
 from drystone.digests import frame, module_name, type_name
 from drystone.graphs import StepDefinition
 from drystone.nodes import Node, is_filled, qualified, shown, unreadable
@@ -84,7 +84,7 @@ class Reach:
         key = ("value", id(value), place)
         return self._nodes.get(key) or self._new(key, Node(place, value), self._fill_value)
 
-    def _installed(self, value: object, name: str, origin: Origin) -> Node:
+    def _installed(self, value: Any, name: str, origin: Origin) -> Node:
         """A leaf: the standard library, Drystone itself, or a distribution, which counts by its version."""
         key = ("installed", name)
         if key not in self._nodes:
@@ -231,7 +231,9 @@ class Reach:
         spec = find_spec(module)
         file = self.sources.open(spec.origin) if spec is not None and spec.origin is not None else None
         if spec is None or file is None:
-            node.content = Path(spec.origin).read_bytes() if spec is not None and spec.has_location else b""
+            node.content = (
+                Path(spec.origin).read_bytes() if spec is not None and spec.has_location and spec.origin else b""
+            )
             return
         found = sliced(file, name)
         node.content, node.source = found.form, found.text
@@ -288,7 +290,7 @@ class Reach:
         self.link(node, "metaclass", type(cls), node.name)
         for name, value in class_attributes(cls):
             self.link(node, name, value, f"{node.name}.{name}")
-        node.content = frame(b"class", *annotations(cls))
+        node.content = frame(b"class", *class_annotations(cls))
 
     def _fill_value(self, node: Node) -> None:
         def refer(value: Any) -> bytes:

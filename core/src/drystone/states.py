@@ -84,7 +84,7 @@ def parts(value: Any) -> dict[str, Any] | None:
     if isinstance(value, functools.singledispatchmethod):
         return {"dispatcher": value.dispatcher}
     if isinstance(value, functools._lru_cache_wrapper):
-        return {"cached": value.__wrapped__, "cache": value.cache_parameters()}  # type: ignore[attr-defined]
+        return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
     if isinstance(value, types.FunctionType) and hasattr(value, "registry") and hasattr(value, "__wrapped__"):
         return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
     return None

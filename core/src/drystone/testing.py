@@ -193,7 +193,11 @@ def _digests(offered: Materializers, values: Iterable[Any], store: ArtifactStore
 
 
 def _module(file: str, name: str) -> ModuleType:
-    """A test module, under the name pytest gave it: its classes are stored by that name."""
+    """A test module, under the name that pytest gave it and by which its classes are stored."""
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        package = ".".join(parts[:depth])
+        sys.modules.setdefault(package, ModuleType(package))
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None

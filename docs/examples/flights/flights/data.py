@@ -10,7 +10,9 @@ import datetime
 import importlib.metadata
 import importlib.util
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from flights.times import minute_of_day, minutes_between
@@ -31,6 +33,13 @@ FEATURES = [
     *("weekday", "departure_minute", "scheduled_minutes", "distance", "plane_age", "seats"),
     *WEATHER,
 ]
+
+
+class Classifier(Protocol):
+    """What the steps ask of a model: how likely each row is to be on time, and how likely to be late."""
+
+    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+        """Two columns: the chance of being on time, and that of being late."""
 
 
 def release() -> str:

@@ -1,4 +1,10 @@
-"""Three pipelines around one model: features, training, and the predictions for one day."""
+"""Three pipelines around one model: features, training, and the predictions for one day.
+
+scikit-learn takes seconds to import, so the steps that need it do that themselves: a run whose steps all come from the
+cache never does.
+"""
+
+# ruff: noqa: PLC0415 - the reason is above
 
 from __future__ import annotations
 
@@ -6,8 +12,6 @@ import datetime
 from typing import Annotated
 
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from drystone import Artifact, Model, log_metadata, pipeline, step
 from flights import data
@@ -78,8 +82,10 @@ CATEGORICAL = ("functools.partial", "sklearn.utils.validation.check_array")
 @step
 def train(
     rows: pd.DataFrame, leaves: int, rounds: int, learning_rate: float
-) -> Annotated[HistGradientBoostingClassifier, Artifact("delay_classifier", kind="model", trusted=CATEGORICAL)]:
+) -> Annotated[data.Classifier, Artifact("delay_classifier", kind="model", trusted=CATEGORICAL)]:
     """A gradient-boosted classifier of late arrivals, from the days before the held-out ones."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     known = rows[~rows["held_out"]]
     classifier = HistGradientBoostingClassifier(
         max_leaf_nodes=leaves,
@@ -92,10 +98,10 @@ def train(
 
 
 @step
-def evaluate(
-    classifier: HistGradientBoostingClassifier, rows: pd.DataFrame
-) -> Annotated[dict[str, float], Artifact("delay_metrics")]:
+def evaluate(classifier: data.Classifier, rows: pd.DataFrame) -> Annotated[dict[str, float], Artifact("delay_metrics")]:
     """How good it is on the held-out days."""
+    from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
     unseen = rows[rows["held_out"]]
     late, risk = data.is_late(unseen), classifier.predict_proba(unseen[data.FEATURES])[:, 1]
     metrics = {
@@ -131,9 +137,7 @@ def day_batch(
 
 
 @step
-def predict(
-    classifier: HistGradientBoostingClassifier, batch: pd.DataFrame
-) -> Annotated[pd.DataFrame, Artifact("delay_predictions")]:
+def predict(classifier: data.Classifier, batch: pd.DataFrame) -> Annotated[pd.DataFrame, Artifact("delay_predictions")]:
     """The risk of each flight, the highest first."""
     risk = classifier.predict_proba(batch[data.FEATURES])[:, 1]
     return batch[data.SCHEDULE].assign(risk=risk).sort_values("risk", ascending=False, ignore_index=True)
@@ -144,6 +148,8 @@ def compare(
     predictions: pd.DataFrame, batch: pd.DataFrame, day: datetime.date
 ) -> Annotated[dict[str, float | None], Artifact("delay_report")]:
     """What was foreseen and what came, on record with the model version that foresaw it."""
+    from sklearn.metrics import roc_auc_score
+
     arrived = batch[batch[data.OUTCOME].notna()]
     foreseen = arrived.merge(predictions, on=["carrier", "flight", "time_hour", "origin", "dest"])
     late = data.is_late(foreseen)
