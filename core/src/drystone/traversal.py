@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import heapq
 import json
 import os
 import random
+import threading
 import time
 import uuid
 from collections import deque
@@ -17,6 +19,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import Artifact, ArtifactVersion
+from drystone.blobs import blob_key
 from drystone.components import ISOLATION, PARALLEL, RunContext
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, RunFailedError, StepFailedError
@@ -100,15 +103,17 @@ class Walk:
         status = FAILED if self.failure else SUCCEEDED
         self.journal.finished(status, self.executed, self.failure[0] if self.failure else None, self.repeated)
         self._flush()
-        self.setting.stack.artifact_store.sync(self._created_keys())
+        threading.Thread(target=self._make_durable, name="drystone-sync").start()
         workspace.checkpoint()
         record = self._after(workspace.run(self.run))
         if self.failure is not None:
             raise RunFailedError(f"Run {self.run} failed: {self.failure[0]}", record) from self.failure[1]
         return record
 
-    def _created_keys(self) -> list[str]:
-        return [f"blobs/{digest[:2]}/{digest}" for digest in dict.fromkeys(self.journal.created)]
+    def _make_durable(self) -> None:
+        """Flush the new blobs beside whatever comes next; the interpreter does not exit before that is done."""
+        with contextlib.suppress(OSError):  # a blob that a power failure takes counts as lost, and is made anew
+            self.setting.stack.artifact_store.sync(map(blob_key, dict.fromkeys(self.journal.created)))
 
     def _after(self, record: Run) -> Run:
         """Call the hooks of the finished run; their errors are noted and change nothing."""

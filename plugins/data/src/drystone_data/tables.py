@@ -88,7 +88,15 @@ def canonical(array: Any) -> Any:
         return pyarrow.nulls(len(array))
     if kind.num_fields or "view" in str(kind):
         return pyarrow.array(array.to_pylist(), type=kind)  # maps, unions, views, lists of fixed size: rare
-    return array if _is_exact(array) else array.take(pyarrow.array(range(len(array)), pyarrow.int64()))
+    return array if _is_exact(array) else array.take(_positions(len(array)))
+
+
+def _positions(length: int) -> Any:
+    """0, 1, 2 … as Arrow counts them: taking by them makes a copy in fresh memory, which filtering by all would not."""
+    import pyarrow
+    import pyarrow.compute
+
+    return pyarrow.compute.indices_nonzero(pyarrow.repeat(True, length))
 
 
 def _is_exact(array: Any) -> bool:

@@ -1,0 +1,22 @@
+"""The benchmarks work; what they measure is for people to read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("overhead.py")), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for figure in (
+        "authoring import",
+        "drystone --help",
+        "steps executed",
+        "steps cached",
+        "array written",
+        "array loaded",
+    ):
+        assert figure in done.stdout
