@@ -6,6 +6,7 @@ Run by hand: `python tests/benchmarks/overhead.py`; with `--smoke`, small sizes 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import subprocess
@@ -79,9 +80,15 @@ def steps(count: int) -> None:
         print(f"{count} steps {label:<9}     {each:8.3f} ms a step beyond plain Python (bar {bar})")
 
 
+@functools.cache
+def large_array(megabytes: int) -> np.ndarray:
+    """The same array for the step and for plain Python; a global one would be hashed into the step's key."""
+    return np.random.default_rng(0).integers(0, 255, size=megabytes << 20, dtype=np.uint8)
+
+
 def array(megabytes: int) -> None:
     """A large array through a step border, against np.save, BLAKE3 of the same bytes and the same fsync."""
-    data = np.random.default_rng(0).integers(0, 255, size=megabytes << 20, dtype=np.uint8)
+    data = large_array(megabytes)
 
     def plain() -> None:
         path = Path("plain.npy")
@@ -93,13 +100,14 @@ def array(megabytes: int) -> None:
         path.unlink()
 
     @step(cache=False)
-    def make(seed: int) -> np.ndarray:
+    def make(seed: int, megabytes: int) -> np.ndarray:
+        data = large_array(megabytes)
         data[0] = seed
         return data
 
     @pipeline
     def making(seed: int):
-        return make(seed)
+        return make(seed, megabytes)
 
     making(seed=200)
     pairs = [(seconds(lambda seed=seed: making(seed=seed)), seconds(plain)) for seed in range(3)]

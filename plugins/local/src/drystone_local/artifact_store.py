@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -146,15 +145,10 @@ class LocalArtifactStore(ArtifactStore):
             os.unlink(self._file(key))
 
     def sync(self, keys: Iterable[str]) -> None:
-        """Flush files, then the directories that name them, several at a time."""
+        """Flush files, then the directories that name them, one by one: the driver calls this beside other work."""
         files = {self._file(key) for key in keys}
-        folders = {os.path.dirname(file) for file in files}
-        if not files:
-            return
-        with ThreadPoolExecutor(min(8, len(files))) as pool:
-            for paths in (files, folders):
-                for _ in pool.map(_flush, paths):
-                    pass  # iterating raises what a thread raised
+        for path in (*files, *{os.path.dirname(file) for file in files}):
+            _flush(path)
 
     def _file(self, key: str) -> str:
         if not _is_key(key):
