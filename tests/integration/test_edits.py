@@ -127,3 +127,38 @@ def test_an_edit_and_reload_between_two_runs_of_one_process_is_seen(code: Path, 
         "shaped": "succeeded",
         "last": "succeeded",
     }
+
+
+SETTINGS = """
+import dataclasses
+from drystone import pipeline, step
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    factor: int
+
+    def of(self, x):
+        return x * self.factor
+
+@step
+def scaled(scales) -> int:
+    return sum(scale.of(10) for scale in scales)
+
+@pipeline
+def scaling():
+    return scaled([Scale(2)])
+
+if __name__ == "__main__":
+    run = scaling()
+    print(run.executed, run.output.load())
+"""
+
+
+def test_a_method_reached_through_an_argument_reruns_the_step(
+    code: Path, python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (code / "settings.py").write_text(SETTINGS)
+    assert python("settings.py").stdout.split() == ["1", "20"]
+    assert python("settings.py").stdout.split() == ["0", "20"]
+    edit(code / "settings.py", "return x * self.factor", "return x * self.factor + 1")
+    assert python("settings.py").stdout.split() == ["1", "21"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -203,3 +204,21 @@ def step_key(
     parameters = {name: digest for name, digest in parameter_digests.items() if name not in ignored}
     inputs = {name: digest for name, digest in input_digests.items() if name not in ignored}
     return digest_value(("step", closure.digest, parameters, inputs, outputs, salt, ignored))
+
+
+def classes_of(value: Any) -> Iterator[type]:
+    """The classes behind a plain argument and everything in it, built-in ones left out: their methods may be called."""
+    kind = type(value)
+    if kind.__module__ != "builtins":
+        yield kind
+    inside: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inside = (*value.keys(), *value.values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        inside = value
+    elif attrs.has(kind):
+        inside = [getattr(value, name) for name in attrs.fields_dict(kind)]
+    elif dataclasses.is_dataclass(kind):
+        inside = [getattr(value, field.name) for field in dataclasses.fields(kind)]
+    for item in inside:
+        yield from classes_of(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -14,7 +15,7 @@ from drystone.blobs import blob_key
 from drystone.components import ArtifactStore
 from drystone.digests import digest_value
 from drystone.errors import EncodingError, PlanError, suggestion
-from drystone.fingerprints import Closure, Fingerprints, step_key
+from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
 from drystone.materializers import PickleMaterializer
 from drystone.pipelines import PipelineOptions
@@ -124,7 +125,7 @@ class Planner:
         self.fingerprints = fingerprints
         self.found = found
         self.forced = graph.downstream(set(options.rerun))
-        self._closures: dict[int, Closure] = {}
+        self._closures: dict[tuple[Any, ...], Closure] = {}
         self._refused: dict[str, str] = {}
         self._checked: set[str] = set()
         unknown = [name for name in options.rerun if name not in graph.nodes]
@@ -169,10 +170,13 @@ class Planner:
         return ()
 
     def closure(self, node: Node) -> Closure:
-        """The code that a node's step reaches; computed once per function."""
-        key = id(node.step)
+        """The code that a node's step reaches, through its arguments as well; computed once per function."""
+        classes = {each: None for value in node.bindings.values() for each in classes_of(getattr(value, "value", None))}
+        key = (id(node.step), *classes)
         if key not in self._closures:
-            self._closures[key] = self.fingerprints.closure(node.step)
+            options = node.step.options
+            options = attrs.evolve(options, depends_on=(*options.depends_on, *classes)) if classes else options
+            self._closures[key] = self.fingerprints.closure(attrs.evolve(node.step, options=options))
         return self._closures[key]
 
     def decide(self, node: Node, digests: Mapping[OutputRef, str]) -> Decision:

@@ -150,7 +150,7 @@ def _unsendable(node: Node) -> Iterator[str]:
         if isinstance(binding, Value):
             try:
                 to_json(binding.value)
-            except EncodingError as exc:
+            except (EncodingError, RecursionError) as exc:
                 yield (
                     f"Parameter {parameter!r} of step {node.name!r} cannot be passed as it is: {exc} Make it the "
                     "output of a step, or save_artifact(value, name) and pass the version that returns."
