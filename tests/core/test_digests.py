@@ -310,6 +310,7 @@ def test_digests_are_the_same_in_every_process_and_under_every_hash_seed() -> No
 def test_a_class_of_a_script_has_the_name_it_would_be_imported_by(monkeypatch: pytest.MonkeyPatch) -> None:
     script = type("Config", (), {"__module__": "__main__"})
     assert type_name(script) == "__main__.Config"
+    # what the driver notes on a script
     monkeypatch.setattr(sys.modules["__main__"], "__drystone_name__", "flights.train", raising=False)
     assert type_name(script) == "flights.train.Config"
 

@@ -405,7 +405,7 @@ class Mill:
 
 @pytest.fixture
 def mill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # bytecode would hide a second edit within a second
     monkeypatch.syspath_prepend(str(tmp_path))
     project = Mill(tmp_path)
     yield project

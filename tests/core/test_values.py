@@ -174,6 +174,7 @@ def test_a_cached_property_is_left_behind() -> None:
 def test_a_class_of_a_script_is_found_whether_it_was_run_or_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
     config = type("Config", (), {"__module__": "__main__"})
+    # a script that defines the class, with what the driver notes on it
     monkeypatch.setattr(main, "Config", config, raising=False)
     monkeypatch.setattr(main, "__drystone_name__", "flights.train", raising=False)
     assert class_name(config) == "flights.train:Config"

@@ -95,7 +95,7 @@ def test_cosmetic_edits_run_nothing(code: Path, python: Callable[..., subprocess
 def work(code: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The project's module, loaded in this process."""
     monkeypatch.syspath_prepend(str(code))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # bytecode would hide a second edit within a second
     yield importlib.import_module("work")
     for name in ("work", "middle", "deep"):
         sys.modules.pop(name, None)

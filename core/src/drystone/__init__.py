@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what type checkers see of the table below
     from drystone.artifacts import Artifact as Artifact
     from drystone.artifacts import ArtifactVersion as ArtifactVersion
     from drystone.blobs import BlobReader as BlobReader

@@ -287,7 +287,7 @@ class FsspecArtifactStore(ArtifactStore):
             return
         try:
             filesystem.pipe_file(path, data, mode="create")
-        except NotImplementedError as exc:
+        except NotImplementedError as exc:  # what fsspec raises for a filesystem that cannot
             raise ArtifactStoreError(f"{self.url!r} cannot create files exclusively.") from exc
 
     def size(self, key: str) -> int | None:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,7 @@ DAY = 86_400
 CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(json.load(sys.stdin))))"
 
 
-class MaterializerContract:
+class MaterializerContract(ABC):
     """What every materializer does.
 
     Subclass it with the materializer and examples::
@@ -61,9 +62,9 @@ class MaterializerContract:
     reloads: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def examples(self) -> Sequence[Factory]:
         """Functions at the top of the test module, each making one value: ordinary, empty, large and odd ones."""
-        raise NotImplementedError
 
     def variants(self) -> Sequence[tuple[Factory, ...]]:
         """Groups of such functions that make equal values in different ways: other chunks, other order of filling."""

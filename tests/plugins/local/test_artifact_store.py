@@ -301,7 +301,7 @@ def test_syncing_flushes_the_files_and_the_folders_that_name_them(store, monkeyp
         pytest.skip("there is no /proc here to ask for the name of an open file")
     store.write(KEY, b"x")
     store.write("blobs/3f/3f8b", b"y")
-    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "fsync", noted)  # what fsync did shows only when the power fails
     store.sync([KEY, "blobs/3f/3f8b", KEY])
     folder = f"{store.root}/blobs/3f"
     assert sorted(flushed) == [folder, f"{folder}/3f8a", f"{folder}/3f8b"]

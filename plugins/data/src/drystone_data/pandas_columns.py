@@ -39,6 +39,7 @@ def encode(values: Any, label: str) -> tuple[Any, Note]:
             encoded = encoded.combine_chunks()
         empty = decode(pyarrow.chunked_array([encoded[:0]], type=encoded.type), note)
     except (pyarrow.ArrowException, TypeError, ValueError, NotImplementedError, OverflowError) as exc:
+        # pyarrow raises NotImplementedError for types it has no form for
         raise EncodingError(f"{label} of type {values.dtype} has no exact form in Arrow: {exc}.") from exc
     if empty.dtype != values.dtype:
         raise EncodingError(f"{label} would come back as {empty.dtype} instead of {values.dtype}.")

@@ -101,6 +101,7 @@ def _write(table: Any, path: str, writer: BlobWriter) -> None:
         with writer.file(path) as target:
             pyarrow.parquet.write_table(table, target, **OPTIONS)
     except (pyarrow.ArrowException, NotImplementedError) as exc:
+        # pyarrow raises NotImplementedError for types it has no form for
         raise EncodingError(f"pyarrow cannot write this frame as parquet: {exc}.") from exc
 
 

@@ -28,6 +28,7 @@ class TableMaterializer(Materializer):
         try:
             table = canonical_table(value)
         except (pyarrow.ArrowException, NotImplementedError) as exc:
+            # pyarrow raises NotImplementedError for types it has no form for
             raise EncodingError(f"pyarrow cannot lay out this table: {exc}.") from exc
         if value.nbytes <= SMALL:
             buffer = io.BytesIO()
