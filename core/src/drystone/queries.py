@@ -16,7 +16,7 @@ from drystone.lineages import lineage
 from drystone.models import Model, ModelRecord, ModelVersion, StageMove
 from drystone.promotions import number_of
 from drystone.records import CachedStep, Conditions, Execution
-from drystone.runs import Run
+from drystone.runs import Run, StepRun
 
 
 def name_of(model: str | Model) -> str:
@@ -63,6 +63,11 @@ class Queries:
         conditions.tagged("run", "r.name", tag)
         with self._database.snapshot() as session:
             return session.records.runs(conditions, limit)
+
+    def step_run(self, run: str, step: str) -> StepRun:
+        """One step of a run that has begun or ended; costs the same however many steps the run has."""
+        with self._database.session() as session:
+            return session.records.step(run, step)
 
     def raw_parameters(self, run: str) -> dict[str, Any]:
         """The parameters of a run, as the ledger keeps them."""

@@ -313,15 +313,17 @@ class Walk:
                 self._flush()
             return
         self._flush()
-        record = self.setting.workspace.run(self.run).steps[node.name]
+        record = self.setting.workspace.step_run(self.run, node.name)
         errors = _called(hook, record)
         self._note_errors([*errors, *self.setting.plugins.emit("drystone_step_finished", step_run=record)])
 
     def _emit(self, event: str, *, run: bool = False, step: str | None = None) -> None:
         if not self.setting.plugins.listens(event):
             return
-        record = self.setting.workspace.run(self.run)
-        values: dict[str, Any] = {"run": record} if run else {"step_run": record.steps[step or ""]}
+        workspace = self.setting.workspace
+        values: dict[str, Any] = (
+            {"run": workspace.run(self.run)} if run else {"step_run": workspace.step_run(self.run, step or "")}
+        )
         self._note_errors(self.setting.plugins.emit(event, **values))
 
     def _flush(self) -> None:
