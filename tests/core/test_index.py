@@ -41,7 +41,7 @@ class Store:
 
     def commit(self, *events):
         raw = [event if isinstance(event, dict) else event_to_json(event) for event in events]
-        commit = next_commit(self.ledger.head(), raw, author="a", host="h", drystone="0")
+        commit = next_commit(self.ledger.head(), raw, author="a")
         self.ledger.append(commit)
         self.index.apply(commit)
 
@@ -85,12 +85,12 @@ OPERATIONS = st.lists(
 def events_of(view, operation, name, stage, number):
     """What an operation means now; nothing where it makes no sense yet."""
     run = f"{name}-{view.last_number('run', name)}"
-    known = view.run_status(run) is not None
-    versions = view.last_number("model", name)
+    known = view.exists("run", run)
+    versions = view.last_number("model_version", name)
     if operation == "run":
-        return [started(name, view.next_run_number(name), model=name, tags={"env": stage}, steps=("a", "b"))]
+        return [started(name, view.next_number("run", name), model=name, tags={"env": stage}, steps=("a", "b"))]
     if operation == "step" and known:
-        saving = saved("x", view.next_version("x"), run=run, step=name, output="output", tags={name: number})
+        saving = saved("x", view.next_number("artifact", "x"), run=run, step=name, output="output", tags={name: number})
         start = StepStarted(run=run, step=name, attempt=number, key=stage)
         done = StepFinished(
             run=run,
@@ -106,9 +106,9 @@ def events_of(view, operation, name, stage, number):
         status = ["succeeded", "failed", "cancelled", "crashed"][number - 1]
         return [RunFinished(run=run, status=status, model_version=(name, number), metadata={"n": number})]
     if operation == "claim" and known:
-        return [RunClaimed(run=run, epoch=view.run_epoch(run) + 1, host="h", pid=1, lock=stage)]
+        return [RunClaimed(run=run, epoch=view.epoch(run) + 1, host="h", pid=1, lock=stage)]
     if operation == "save":
-        return [saved(name, view.next_version(name))]
+        return [saved(name, view.next_number("artifact", name))]
     if operation == "version":
         made = ModelVersionCreated(model=name, number=versions + 1, name=stage, run=run, tags={"n": number})
         return [ModelDeclared(model=name, description=stage), made]
@@ -116,7 +116,7 @@ def events_of(view, operation, name, stage, number):
         return [Linked(model=name, number=number if number < 3 else None, artifact="x", version=number, role="input")]
     if operation == "move" and versions:
         target = None if number == 4 else min(number, versions)
-        previous = view.stage_holder(name, stage)
+        previous = view.stages(name).get(stage)
         return [StageMoved(model=name, stage=stage, number=target, previous=previous, action="promote")]
     if operation == "tag":
         tagged = Tagged(kind="run", record=run, tags={"t": number, stage: True})
@@ -149,19 +149,20 @@ def test_an_index_made_anew_is_the_same(operations, pause):
 
 def assert_laws(store):
     """Numbers are dense and unique; a stage has one holder; who holds one is not archived."""
-    rows = store.connection.execute("SELECT name, count(*), max(version) FROM v1_versions GROUP BY name")
-    assert all(count == highest for _, count, highest in rows)
-    for model, stage in store.connection.execute("SELECT DISTINCT model, stage FROM v1_moves"):
-        assert store.index.stage_holder(model, stage) == store.index.stage_moves(model, stage)[-1][1]
-    held = """SELECT count(*) FROM v1_stages s JOIN v1_model_versions m ON m.model = s.model AND m.number = s.number
-              WHERE m.archived"""
-    assert store.connection.execute(held).fetchone() == (0,)
+    numbered = (
+        "SELECT kind, parent, count(*), max(number) FROM v2_documents WHERE number IS NOT NULL GROUP BY kind, parent"
+    )
+    assert all(count == highest for _, _, count, highest in store.connection.execute(numbered))
+    for model in store.index.names("model"):
+        last = {move["stage"]: move["number"] for move in store.index.moves(model)}
+        holders = {stage: number for stage, number in last.items() if number is not None}
+        assert store.index.stages(model) == holders
 
 
 def test_numbers_count_up_by_name(store):
-    assert store.index.next_version("x") == 1
+    assert store.index.next_number("artifact", "x") == 1
     store.commit(saved("x", 1), saved("y", 1), saved("x", 2))
-    assert (store.index.next_version("x"), store.index.next_version("y")) == (3, 2)
+    assert (store.index.next_number("artifact", "x"), store.index.next_number("artifact", "y")) == (3, 2)
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -179,7 +180,7 @@ def test_a_first_number_is_one(store):
 def test_unknown_events_are_skipped_unless_critical(store):
     unknown = {"type": "lease.taken", "v": 1, "critical": False}
     store.commit(unknown, saved("x", 1))
-    assert store.index.next_version("x") == 2
+    assert store.index.next_number("artifact", "x") == 2
     with pytest.raises(FormatError):
         store.commit({**unknown, "critical": True})
 
@@ -205,19 +206,28 @@ def test_a_ledger_that_was_swapped_is_refused(store):
 
 
 def test_finding_a_key_reads_one_index(store):
-    query = "SELECT run FROM v1_steps WHERE key = 'k' AND status = 'succeeded' ORDER BY ended DESC LIMIT 1"
+    query = "SELECT body FROM v2_documents WHERE key = 'k' AND status = 'succeeded' ORDER BY ended DESC LIMIT 1"
     plan = [row[3] for row in store.connection.execute(f"EXPLAIN QUERY PLAN {query}")]
     assert len(plan) == 1
-    assert "INDEX v1_steps_key (key=?)" in plan[0]
+    assert "INDEX v2_documents_key (key=?)" in plan[0]
 
 
 def test_finding_live_runs_reads_one_index(store):
-    plan = [
-        row[3]
-        for row in store.connection.execute("EXPLAIN QUERY PLAN SELECT name FROM v1_runs WHERE status = 'running'")
-    ]
+    query = "SELECT body FROM v2_documents WHERE kind = 'run' AND status = 'running' ORDER BY id"
+    plan = [row[3] for row in store.connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+    assert "INDEX v2_documents_running" in plan[0]
     assert len(plan) == 1
-    assert "INDEX v1_runs_status" in plan[0]
+
+
+def test_finding_the_last_execution_reads_two_indices(store):
+    seen = []
+    store.connection.set_trace_callback(seen.append)
+    store.index.last_execution("p", "a")
+    plan = [row[3] for row in store.connection.execute(f"EXPLAIN QUERY PLAN {seen[0]}")]
+    assert [each.partition(" USING ")[2].partition(" (")[0] for each in plan] == [
+        "INDEX v2_documents_parent",
+        "INDEX v2_documents_name",
+    ]
 
 
 def test_a_run_that_is_claimed_runs_again(store):
@@ -228,8 +238,9 @@ def test_a_run_that_is_claimed_runs_again(store):
     store.commit(RunFinished(run="p-1", status="crashed"))
     assert store.index.running() == []
     store.commit(RunClaimed(run="p-1", epoch=2, host="h", pid=1, lock="new"))
-    assert store.index.running() == [("p-1", "new", 2)]
-    assert store.index.unfinished_steps("p-1") == []
+    assert [(run["name"], run["lock"]) for run in store.index.running()] == [("p-1", "new")]
+    assert store.index.epoch("p-1") == 2
+    assert [step["status"] for step in store.index.steps("p-1")] == ["succeeded", "pending"]
 
 
 def test_links_are_found_by_model_and_by_version(store):
@@ -245,6 +256,6 @@ def test_links_are_found_by_model_and_by_version(store):
     assert store.index.newest_linked("m", 1, "x", 2) == 2
     assert store.index.newest_linked("m", 1, "x", 3) is None
     assert store.index.newest_linked("m", 2, "x") is None
-    assert store.index.linked_names("m", 1) == ["x"]
-    assert store.index.linked("m", None, "x", 3)
-    assert not store.index.linked("m", 2, "x", 3)
+    assert store.index.linked("m", 1) == [("output", "x", 1), ("input", "x", 2)]
+    assert store.index.linked("m", None) == [("output", "x", 1), ("input", "x", 2), ("output", "x", 3)]
+    assert store.index.linked("m", 2) == []

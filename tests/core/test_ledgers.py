@@ -12,7 +12,7 @@ def commit_after(head, *names):
     events = [
         {"type": "record.tagged", "v": 1, "critical": True, "kind": "run", "record": n, "tags": {}} for n in names
     ]
-    return next_commit(head, events, author="a@example.org", host="here", drystone="0.1.0")
+    return next_commit(head, events, author="here")
 
 
 @pytest.fixture

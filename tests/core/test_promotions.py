@@ -19,11 +19,11 @@ def models(workspace):
 
 def version_of_run(workspace, status):
     def decide(view):
-        number = view.next_run_number("p")
+        number = view.next_number("run", "p")
         run = f"p-{number}"
         return [
             RunStarted(run=run, number=number, pipeline="p", stack="dev", parameters={}, model="m"),
-            ModelVersionCreated(model="m", number=view.next_model_number("m"), run=run),
+            ModelVersionCreated(model="m", number=view.next_number("model_version", "m"), run=run),
             RunFinished(run=run, status=status),
         ]
 

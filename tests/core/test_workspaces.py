@@ -16,7 +16,7 @@ from drystone import Artifact, Model, load_artifact, save_artifact
 from drystone.artifacts import Blob, Manifest, Reference
 from drystone.blobs import blob_key, store_bytes
 from drystone.contexts import StepContext, active
-from drystone.databases import FILE, check_local, filesystem_kind
+from drystone.databases import FILE, check_local
 from drystone.errors import BlobLostError, LedgerDamagedError, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
@@ -43,12 +43,12 @@ def finished_run(workspace, pipeline="p", status="succeeded", model=None):
     """A run of one step with one output, from beginning to end."""
 
     def decide(view):
-        number, version = view.next_run_number(pipeline), view.next_version("x")
+        number, version = view.next_number("run", pipeline), view.next_number("artifact", "x")
         run = f"{pipeline}-{number}"
         facts = {"run": run, "step": "a", "key": f"k{number}", "closure": "c", "values": {"n": "1"}}
         yield RunStarted(run=run, number=number, pipeline=pipeline, stack="dev", parameters={}, steps=("a", "b"))
         if model:
-            made = view.next_model_number(model)
+            made = view.next_number("model_version", model)
             yield ModelVersionCreated(model=model, number=made, run=run)
         yield StepStarted(**facts, attempt=1)
         yield ArtifactSaved(
@@ -91,9 +91,8 @@ def test_a_url_is_refused_with_the_way_out():
 def test_a_network_filesystem_is_refused(tmp_path):
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda / ext4 rw 0 0\nserver:/home /home/our\\040team nfs4 rw 0 0\n")
-    assert filesystem_kind(Path("/home/our team/project"), mounts) == "nfs4"
-    assert filesystem_kind(Path("/home/own"), mounts) == "ext4"
-    assert filesystem_kind(Path("/home/own"), tmp_path / "none") is None
+    check_local(Path("/home/own"), mounts)
+    check_local(Path("/home/our team/ws"), tmp_path / "none")
     with pytest.raises(WorkspaceError, match=r"network filesystem \(nfs4\).*file:///home"):
         check_local(Path("/home/our team/ws"), mounts)
 
@@ -206,7 +205,7 @@ import os, sys
 from drystone.events import RunStarted, StepStarted
 from drystone.workspaces import RunLock, Workspace
 workspace = Workspace.current()
-lock = RunLock.new(workspace)
+lock = RunLock.new(workspace.directory)
 assert lock.acquire()
 start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters={}, lock=lock.name, steps=("a", "b"))
 workspace.commit(lambda view: [start])
@@ -233,7 +232,7 @@ def test_a_killed_driver_is_marked_at_the_next_touch(workspace, project):
 
 
 def test_a_live_run_is_left_alone(workspace):
-    lock = RunLock.new(workspace)
+    lock = RunLock.new(workspace.directory)
     with lock:
         start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters={}, lock=lock.name)
         workspace.commit(lambda view: [start])
@@ -334,7 +333,10 @@ def test_code_and_sources_are_kept(workspace):
     assert workspace.code("c") == (members, "3.11", {"pandas": "2.2"})
     assert workspace.source("d1") == ("flights.features.scale", "def scale(): ...")
     assert workspace.code("other") is workspace.source("other") is None
-    assert workspace.commit(lambda view: [] if view.has_code("c") and view.has_source("d1") else [None]) is None
+    assert (
+        workspace.commit(lambda view: [] if view.exists("code", "c") and view.exists("source", "d1") else [None])
+        is None
+    )
 
 
 def test_parameters_are_kept_as_they_were_given(workspace):
@@ -493,8 +495,8 @@ def test_verify_names_what_is_wrong_with_blobs(workspace):
         ("UPDATE commits SET body = replace(body, 'tester', 'someone') WHERE seq = 2", "commit", "2"),
         ("DELETE FROM commits WHERE seq = 2", "commit", "3"),
         ("DELETE FROM commits WHERE seq = 3", "commit", "3"),
-        ("UPDATE v1_runs SET status = 'failed' WHERE name = 'p-1'", "index", "v1_runs"),
-        ("DELETE FROM v1_versions WHERE version = 2", "index", "v1_versions"),
+        ("UPDATE v2_documents SET status = 'failed' WHERE name = 'p-1'", "index", "v2_documents"),
+        ("DELETE FROM v2_documents WHERE name = 'x@2'", "index", "v2_documents"),
     ],
 )
 def test_verify_names_what_is_wrong_with_commits_and_index(workspace, change, kind, subject):
@@ -510,7 +512,7 @@ def test_verify_names_what_is_wrong_with_commits_and_index(workspace, change, ki
 def test_a_damaged_index_is_made_anew(workspace):
     runs = [finished_run(workspace) for _ in range(3)]
     with sqlite3.connect(workspace.directory / FILE) as connection:
-        connection.execute("DELETE FROM v1_runs")
+        connection.execute("DELETE FROM v2_documents WHERE kind = 'run'")
     connection.close()
     assert workspace.runs() == []
     workspace.rebuild()

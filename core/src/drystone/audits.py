@@ -18,6 +18,7 @@ from drystone.ledgers import Commit, Head, check_follows, checked_commit
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
+DEFINE = "Define a stack whose artifact_store is this one."
 
 
 @attrs.frozen
@@ -32,28 +33,26 @@ class Finding:
 
 def findings(session: Session, store_for: Callable[[str], ArtifactStore]) -> list[Finding]:
     """Everything that is wrong with a workspace."""
-    commits, broken = _chain(session)
-    replayed = broken or [*_replayed(session, commits)]
-    return [*replayed, *_blobs(session, store_for)]
-
-
-def _chain(session: Session) -> tuple[list[Commit], list[Finding]]:
-    """The commits, and what is wrong with them one by one."""
     commits: list[Commit] = []
-    broken: list[Finding] = []
-    head = Head()
+    broken = [*_chain(session, commits)]
+    return [*(broken or _replayed(session, commits)), *_blobs(session, store_for)]
+
+
+def _chain(session: Session, commits: list[Commit]) -> Iterator[Finding]:
+    """What is wrong with the commits one by one; those that are whole are added to `commits`."""
+    head, whole = Head(), True
     for seq, digest, body in session.ledger.rows():
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             commits.append(commit)
         except LedgerDamagedError as exc:
-            broken.append(Finding("commit", str(seq), str(exc), RESTORE))
+            whole = False
+            yield Finding("commit", str(seq), str(exc), RESTORE)
         head = Head(seq, digest)
     seq, digest = session.index.position()
-    if (seq, digest) != (head.seq, head.digest) and not broken:
+    if whole and (seq, digest) != (head.seq, head.digest):
         text = f"The index ends with commit {seq}, the ledger with {head.seq}: the ledger's end is missing or altered."
-        broken.append(Finding("commit", str(seq), text, RESTORE))
-    return commits, broken
+        yield Finding("commit", str(seq), text, RESTORE)
 
 
 def _replayed(session: Session, commits: list[Commit]) -> Iterator[Finding]:
@@ -70,35 +69,30 @@ def _replayed(session: Session, commits: list[Commit]) -> Iterator[Finding]:
         return
     finally:
         connection.close()
-    for table in sorted({*now, *then}):
-        if now.get(table) != then.get(table):
-            yield Finding("index", table, f"The table {table} is not what the ledger says.", REBUILD)
+    for table in now:
+        different = set(map(repr, now[table])) ^ set(map(repr, then[table]))
+        if different:
+            text = f"The table {table} is not what the ledger says: {len(different)} rows differ, such as"
+            yield Finding("index", table, f"{text} {min(different):.120}.", REBUILD)
 
 
 def _blobs(session: Session, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
     """Blobs that are missing, damaged or out of reach."""
-    stores: dict[str, ArtifactStore | Finding] = {}
-    seen: set[tuple[str, str]] = set()
-    for subject, identity, digest, size in session.index.blobs():
-        if (identity, digest) in seen:
-            continue
-        seen.add((identity, digest))
+    stores: dict[str, ArtifactStore | None] = {}
+    for (identity, digest), (subject, size) in {
+        each[1:3]: (each[0], each[3]) for each in session.index.blobs()
+    }.items():
         if identity not in stores:
-            stores[identity] = found = _reached(identity, store_for)
-            if isinstance(found, Finding):
-                yield found
+            try:
+                stores[identity] = store_for(identity)
+            except DrystoneError as exc:
+                stores[identity] = None
+                yield Finding("store", identity, str(exc), DEFINE)
         store = stores[identity]
-        problem = None if isinstance(store, Finding) else _problem(store, digest, size)
+        problem = _problem(store, digest, size) if store is not None else None
         if problem:
             text = f"The blob {digest[:12]}… of {subject} is {problem} in the artifact store {identity}."
             yield Finding("blob", subject, text, RERUN)
-
-
-def _reached(identity: str, store_for: Callable[[str], ArtifactStore]) -> ArtifactStore | Finding:
-    try:
-        return store_for(identity)
-    except DrystoneError as exc:
-        return Finding("store", identity, str(exc), "Define a stack whose artifact_store is this one.")
 
 
 def _problem(store: ArtifactStore, digest: str, size: int | None) -> str | None:

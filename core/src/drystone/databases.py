@@ -14,11 +14,9 @@ from pathlib import Path
 
 import attrs
 
-from drystone.artifacts import Source
 from drystone.errors import WorkspaceError
 from drystone.index import Index
 from drystone.ledgers import SQLiteLedger
-from drystone.records import Records
 
 FILE = "workspace.db"
 PATIENCE = 60
@@ -48,15 +46,13 @@ class Session:
     connection: sqlite3.Connection
     ledger: SQLiteLedger
     index: Index
-    records: Records
 
 
 class Database:
     """The database in a workspace's directory."""
 
-    def __init__(self, directory: Path, source: Source) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._source = source
         self._abandoned: list[Session] = []
         self._open()
 
@@ -66,7 +62,7 @@ class Database:
         self._lock = threading.RLock()
         try:
             with _opening, _alone(self._directory):
-                self._session = _opened(self._directory / FILE, self._source)
+                self._session = _opened(self._directory / FILE)
                 weakref.finalize(self, _close, self._session.connection, self._pid)
         except (sqlite3.Error, OSError) as exc:
             raise WorkspaceError(
@@ -74,16 +70,12 @@ class Database:
                 f"if {FILE} is damaged, restore it from a backup."
             ) from exc
 
-    def _here(self) -> None:
-        """Open anew in a process that was forked: SQLite connections do not survive that."""
-        if self._pid != os.getpid():
-            self._abandoned.append(self._session)  # closing it here would drop the parent's locks
-            self._open()
-
     @contextmanager
     def session(self) -> Iterator[Session]:
         """The session, for this thread alone; each statement sees what is committed when it runs."""
-        self._here()
+        if self._pid != os.getpid():  # forked: SQLite connections do not survive that, and closing it here
+            self._abandoned.append(self._session)  # would drop the parent's locks
+            self._open()
         with self._lock:
             yield self._session
 
@@ -109,6 +101,11 @@ class Database:
             try:
                 yield session
                 connection.execute("COMMIT")
+            except sqlite3.Error as exc:
+                raise WorkspaceError(
+                    f"The workspace {self._directory} cannot be written to: {exc}. Nothing of this was recorded; what "
+                    "was recorded before is safe. Look at the disk's space and the directory's permissions."
+                ) from exc
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -156,28 +153,20 @@ def _close(connection: sqlite3.Connection, pid: int) -> None:
 
 
 def check_local(directory: Path, mounts: Path = MOUNTS) -> None:
-    """Refuse a directory on a network filesystem.
+    """Refuse a directory on a network filesystem, where the system tells.
 
     Raises:
         WorkspaceError: Names the filesystem and the way out.
     """
-    kind = filesystem_kind(directory, mounts)
+    lines = [line.split() for line in mounts.read_text(errors="replace").splitlines()] if mounts.exists() else []
+    points = {fields[1].replace("\\040", " "): fields[2] for fields in lines if len(fields) > 2}
+    kind = next((points[str(path)] for path in (directory, *directory.parents) if str(path) in points), None)
     if kind in NETWORK:
         raise WorkspaceError(
             f"The workspace {directory} is on a network filesystem ({kind}), where several machines would damage its "
             "database. Put it on a local disk (DRYSTONE_WORKSPACE), or share it through a plugin that opens "
             f"file://{directory}."
         )
-
-
-def filesystem_kind(directory: Path, mounts: Path) -> str | None:
-    """The type of filesystem a directory is on, where the system tells."""
-    if not mounts.exists():
-        return None
-    lines = [line.split() for line in mounts.read_text(errors="replace").splitlines()]
-    points = {fields[1].replace("\\040", " "): fields[2] for fields in lines if len(fields) > 2}
-    above = [str(directory), *(str(parent) for parent in directory.parents)]
-    return next((points[path] for path in above if path in points), None)
 
 
 @contextmanager
@@ -188,7 +177,7 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
-def _opened(path: Path, source: Source) -> Session:
+def _opened(path: Path) -> Session:
     connection = sqlite3.connect(
         path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
     )
@@ -197,7 +186,7 @@ def _opened(path: Path, source: Source) -> Session:
         execute("PRAGMA journal_mode = WAL")
     execute("PRAGMA synchronous = NORMAL")
     execute("PRAGMA wal_autocheckpoint = 4000")
-    session = Session(connection, SQLiteLedger(connection), Index(connection), Records(connection, source))
+    session = Session(connection, SQLiteLedger(connection), Index(connection))
     execute("BEGIN IMMEDIATE")
     try:
         session.ledger.create()

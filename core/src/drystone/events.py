@@ -13,10 +13,13 @@ import attrs
 
 from drystone.artifacts import Manifest
 from drystone.errors import FormatError
-from drystone.serialization import structure, unstructure
+from drystone.serialization import unstructure
 
 Pair = tuple[str, int]
 """An artifact version: name and number. Also a model version."""
+
+EVENTS: dict[str, type[Event]] = {}
+"""Every event type, by the name it has in the ledger."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,14 +32,18 @@ class Event:
         critical: Whether a package that does not know the type must refuse the ledger instead of skipping it.
     """
 
-    TYPE: ClassVar[str]
+    TYPE: ClassVar[str] = ""
     V: ClassVar[int] = 1
     critical: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        if cls.TYPE:
+            EVENTS[cls.TYPE] = cls
 
 
 @attrs.frozen(kw_only=True)
 class RunStarted(Event):
-    """A run exists now; its planned steps are pending. `lock` names the driver's lock."""
+    """A run exists now; its planned `steps` are pending. `lock` names the driver's lock."""
 
     TYPE: ClassVar[str] = "run.started"
 
@@ -82,13 +89,13 @@ class RunFinished(Event):
     outputs: Mapping[str, Pair] = attrs.field(factory=dict)
     executed: int = 0
     error: str | None = None
-    model_version: tuple[str, int] | None = None
+    model_version: Pair | None = None
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
-class StepStarted(Event):
-    """An attempt at a step began.
+class StepEvent(Event):
+    """What is known of a step before it starts.
 
     Attributes:
         key: Its cache key, None where there can be none.
@@ -100,11 +107,8 @@ class StepStarted(Event):
         reason: Why it runs.
     """
 
-    TYPE: ClassVar[str] = "step.started"
-
     run: str
     step: str
-    attempt: int = 1
     key: str | None = None
     closure: str | None = None
     parameters: Mapping[str, str] = attrs.field(factory=dict)
@@ -115,8 +119,17 @@ class StepStarted(Event):
 
 
 @attrs.frozen(kw_only=True)
-class StepFinished(Event):
-    """A step ended, or never ran: cached, skipped, cancelled. Holds everything `StepStarted` does.
+class StepStarted(StepEvent):
+    """An attempt at a step began."""
+
+    TYPE: ClassVar[str] = "step.started"
+
+    attempt: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class StepFinished(StepEvent):
+    """A step ended, or never ran: cached, skipped, cancelled. What its start has said need not be said again.
 
     Attributes:
         outputs: Made or, when cached, linked.
@@ -127,17 +140,8 @@ class StepFinished(Event):
 
     TYPE: ClassVar[str] = "step.finished"
 
-    run: str
-    step: str
     status: str
     attempts: int = 0
-    key: str | None = None
-    closure: str | None = None
-    parameters: Mapping[str, str] = attrs.field(factory=dict)
-    values: Mapping[str, str] = attrs.field(factory=dict)
-    inputs: Mapping[str, Pair] = attrs.field(factory=dict)
-    input_digests: Mapping[str, str] = attrs.field(factory=dict)
-    reason: str = ""
     outputs: Mapping[str, Pair] = attrs.field(factory=dict)
     cached_from: str | None = None
     cached_step: str | None = None
@@ -278,42 +282,9 @@ class Untagged(Event):
     tags: tuple[str, ...]
 
 
-EVENTS: dict[str, type[Event]] = {
-    cls.TYPE: cls
-    for cls in (
-        RunStarted,
-        RunClaimed,
-        RunFinished,
-        StepStarted,
-        StepFinished,
-        ArtifactSaved,
-        CodeRecorded,
-        SourceRecorded,
-        ModelDeclared,
-        ModelVersionCreated,
-        Linked,
-        StageMoved,
-        MetadataLogged,
-        Tagged,
-        Untagged,
-    )
-}
-
-
 def event_to_json(event: Event) -> dict[str, Any]:
     """An event as the ledger keeps it."""
     return {"type": event.TYPE, "v": event.V, "critical": event.critical, **unstructure(event)}
-
-
-def event_from_json(data: Mapping[str, Any]) -> Event | None:
-    """The event that the ledger keeps as this data; None for one that this package may skip.
-
-    Raises:
-        FormatError: It is critical, and of a type or version that this package does not know.
-    """
-    if not is_known(data):
-        return None
-    return structure(data, EVENTS[data["type"]])
 
 
 def is_known(data: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,12 +12,14 @@ from typing import Any
 from drystone.digests import module_name
 from drystone.errors import WorkspaceError
 from drystone.events import Event, RunClaimed, RunStarted
+from drystone.journals import Journal
 from drystone.pipelines import Pipeline
 from drystone.planning import Plan
-from drystone.preparation import Prepared, check, journal_of, prepare, shown_parameter
+from drystone.preparation import Prepared, prepare, shown_parameter
 from drystone.projects import find_pipeline, project_root
 from drystone.promotions import check_version_name
 from drystone.runs import RUNNING, SUCCEEDED, Run
+from drystone.signatures import host_name
 from drystone.traversal import Walk
 from drystone.values import from_json
 from drystone.workspaces import RunLock, View, Workspace
@@ -35,16 +36,13 @@ class Driver:
             PlanError: It cannot run; nothing was started.
         """
         prepared = prepare(pipeline, parameters)
-        check(prepared)
-        with RunLock.new(prepared.setting.workspace) as lock:
-            name = _announced(prepared, lock)
-            return Walk(prepared, name, epoch=1, done={}).finish()
+        with RunLock.new(prepared.workspace.directory) as lock:
+            return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """What `run` would do."""
         prepared = prepare(pipeline, parameters)
-        check(prepared)
-        return prepared.planner.plan(prepared.setting.stack.name)
+        return prepared.planner.plan(prepared.stack.name)
 
     def resume(self, workspace: Workspace, run: str) -> Run:
         """Go on with a run that crashed, failed or was cancelled: what is done and still valid is kept.
@@ -63,8 +61,7 @@ class Driver:
         pipeline = find_pipeline(record.target, Path(record.root or project_root()))
         parameters = {name: from_json(value) for name, value in workspace.raw_parameters(run).items()}
         prepared = prepare(pipeline.with_options(stack=record.stack), parameters, workspace)
-        check(prepared)
-        with RunLock.new(workspace) as lock:
+        with RunLock.new(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             done = {
                 name: (key, outputs, record.steps[name].status)
@@ -75,37 +72,36 @@ class Driver:
 
 def _announced(prepared: Prepared, lock: RunLock) -> str:
     """Commit the start of a run; returns its name."""
-    setting, graph, pipeline = prepared.setting, prepared.graph, prepared.pipeline
-    commit, dirty = _git_state(setting.root)
+    graph, role = prepared.graph, prepared.role
+    commit, dirty = _git_state(prepared.root)
     name = ""
 
     def decide(view: View) -> list[Event]:
         nonlocal name
-        role = prepared.role
-        if role is not None and role.candidate and role.version_name is not None:
+        if role is not None and role.candidate:
             check_version_name(view, role.model.name, role.version_name)
-        number = view.next_run_number(graph.pipeline)
+        number = view.next_number("run", graph.pipeline)
         name = f"{graph.pipeline}-{number}"
         started = RunStarted(
             run=name,
             number=number,
             pipeline=graph.pipeline,
-            stack=setting.stack.name,
+            stack=prepared.stack.name,
             parameters={key: shown_parameter(value) for key, value in graph.parameters.items()},
-            target=_target(pipeline),
-            root=str(setting.root),
-            tags=dict(pipeline.options.tags),
+            target=_target(prepared.pipeline),
+            root=str(prepared.root),
+            tags=dict(prepared.pipeline.options.tags),
             model=role.model.name if role is not None else None,
             commit=commit,
             dirty=dirty,
-            host=socket.gethostname(),
+            host=host_name(),
             pid=os.getpid(),
             lock=lock.name,
             steps=(*graph.nodes,),
         )
-        return [started, *journal_of(prepared, name, 1).declared(view)]
+        return [started, *Journal(prepared, name, 1).declared(view)]
 
-    setting.workspace.commit(decide)
+    prepared.workspace.commit(decide)
     return name
 
 
@@ -115,10 +111,10 @@ def _claimed(workspace: Workspace, run: str, lock: RunLock) -> int:
 
     def decide(view: View) -> list[Event]:
         nonlocal epoch
-        if view.run_status(run) == RUNNING:
+        if any(each["name"] == run for each in view.running()):
             raise WorkspaceError(f"Run {run} is running: another driver has resumed it.")
-        epoch = view.run_epoch(run) + 1
-        return [RunClaimed(run=run, epoch=epoch, host=socket.gethostname(), pid=os.getpid(), lock=lock.name)]
+        epoch = view.epoch(run) + 1
+        return [RunClaimed(run=run, epoch=epoch, host=host_name(), pid=os.getpid(), lock=lock.name)]
 
     workspace.commit(decide)
     return epoch

@@ -1,43 +1,28 @@
-"""The index: what the ledger says, in tables that answer questions at once. It can be thrown away and made again."""
+"""The index: what the ledger says, in documents that answer questions at once. It can be thrown away and made again."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 from drystone.artifacts import LATEST
+from drystone.documents import Document, Documents
 from drystone.errors import LedgerDamagedError
 from drystone.ledgers import Commit, Head, SQLiteLedger
-from drystone.models import SHARED
-from drystone.projections import MODEL_ITSELF, create_tables, project, table_names
+from drystone.projections import project
+from drystone.runs import SUCCEEDED
 
 
-class Index:
-    """The tables, and the questions that whoever decides about a commit may ask of them.
+class Index(Documents):
+    """The documents, and the questions that whoever decides about a commit may ask of them.
 
     Inside `Workspace.commit` this is the view on which events are decided: nobody else commits meanwhile.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._execute = connection.execute
-
-    def create(self) -> None:
-        """Make the tables where they are missing."""
-        if not table_names(self._connection):
-            create_tables(self._connection)
-
-    def clear(self) -> None:
-        """Empty it, so that `catch_up` fills it anew."""
-        for name in table_names(self._connection):
-            self._execute(f"DROP TABLE {name}")
-        create_tables(self._connection)
-
-    def apply(self, commit: Commit) -> None:
-        """Enter the commit that follows the last one entered."""
-        project(self._connection, commit)
+    def position(self) -> tuple[int, str]:
+        """Number and digest of the last commit that was entered."""
+        seq, digest = self._execute("SELECT seq, digest FROM v2_position").fetchone()
+        return seq, digest
 
     def catch_up(self, ledger: SQLiteLedger) -> Head:
         """Enter what the ledger has and the index has not; returns the ledger's head.
@@ -61,111 +46,86 @@ class Index:
             self.apply(commit)
         return ledger.head()
 
-    def position(self) -> tuple[int, str]:
-        """Number and digest of the last commit that was entered."""
-        seq, digest = self._execute("SELECT seq, digest FROM v1_position").fetchone()
-        return seq, digest
+    def apply(self, commit: Commit) -> None:
+        """Enter the commit that follows the last one entered."""
+        project(self, commit)
+        self._execute("UPDATE v2_position SET seq = ?, digest = ?", (commit.seq, commit.digest))
 
-    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table, to compare two indices."""
-        return {
-            name: sorted(self._execute(f"SELECT * FROM {name}"), key=repr) for name in table_names(self._connection)
-        }
-
-    def _one(self, query: str, *values: Any) -> Any:
-        """The first column of the first row, or None."""
-        row = self._execute(query, values).fetchone()
-        return row[0] if row else None
-
-    def last_number(self, kind: str, name: str) -> int:
-        """The highest number given so far: of kind `run` to a pipeline, `artifact` or `model`; 0 if none was."""
-        return self._one("SELECT value FROM v1_counters WHERE kind = ? AND name = ?", kind, name) or 0
-
-    def next_run_number(self, pipeline: str) -> int:
-        """The number of the next run of a pipeline."""
-        return self.last_number("run", pipeline) + 1
-
-    def next_version(self, artifact: str) -> int:
-        """The next version of an artifact. It stays the same until that version is committed."""
-        return self.last_number("artifact", artifact) + 1
-
-    def next_model_number(self, model: str) -> int:
-        """The next version of a model."""
-        return self.last_number("model", model) + 1
-
-    def run_status(self, run: str) -> str | None:
-        """The status of a run; None if there is no such run."""
-        status: str | None = self._one("SELECT status FROM v1_runs WHERE name = ?", run)
-        return status
-
-    def run_epoch(self, run: str) -> int:
+    def epoch(self, run: str) -> int:
         """How often a run was started and claimed; 0 if there is no such run."""
-        return self._one("SELECT epoch FROM v1_runs WHERE name = ?", run) or 0
+        return self._one("SELECT epoch FROM v2_documents WHERE kind = 'run' AND name = ?", run) or 0
 
-    def running(self) -> list[tuple[str, str, int]]:
-        """Name, lock and epoch of every run that is said to be running."""
-        return self._execute("SELECT name, lock, epoch FROM v1_runs WHERE status = 'running' ORDER BY id").fetchall()
+    def running(self) -> list[Document]:
+        """Every run that is said to be running."""
+        rows = self._execute("SELECT body FROM v2_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")
+        return [json.loads(body) for (body,) in rows]
 
-    def unfinished_steps(self, run: str) -> list[tuple[str, int, str | None, dict[str, Any]]]:
-        """Name, attempts, key and the rest of every step of a run that is said to be running."""
-        query = "SELECT name, attempts, key, body FROM v1_steps WHERE run = ? AND status = 'running' ORDER BY id"
-        return [(name, attempts, key, json.loads(body)) for name, attempts, key, body in self._execute(query, (run,))]
+    def steps(self, run: str) -> list[Document]:
+        """The steps of a run that have begun or ended, in that order."""
+        return self.select("step", {"run": run}, order="id")
 
-    def executed(self, run: str) -> int:
-        """How many steps of a run computed something, or tried to."""
-        query = "SELECT count(*) FROM v1_steps WHERE run = ? AND attempts > 0 AND status <> 'cached'"
-        return self._one(query, run) or 0
+    def cached_step(self, key: str) -> Document | None:
+        """The step that last succeeded under a key."""
+        query = "SELECT body FROM v2_documents WHERE key = ? AND status = 'succeeded' ORDER BY ended DESC LIMIT 1"
+        body = self._one(query, key)
+        return json.loads(body) if body else None
 
-    def run_model(self, run: str) -> str | None:
-        """The model a run belongs to."""
-        model: str | None = self._one("SELECT model FROM v1_runs WHERE name = ?", run)
-        return model
+    def last_execution(self, pipeline: str, step: str) -> Document | None:
+        """The step as it last was complete in a run of a pipeline."""
+        body = self._one(
+            """SELECT s.body FROM v2_documents r CROSS JOIN v2_documents s ON s.kind = 'step'
+               AND s.name = r.name || '/' || ? WHERE r.kind = 'run' AND r.parent = ?
+               AND s.status IN ('succeeded', 'cached') ORDER BY r.number DESC LIMIT 1""",
+            *(step, pipeline),
+        )
+        return json.loads(body) if body else None
 
-    def blobs(self) -> Iterator[tuple[str, str, str, int | None]]:
-        """What every blob belongs to, its store, its digest, and its size if that is known."""
-        for name, version, text in self._execute("SELECT name, version, manifest FROM v1_versions ORDER BY id"):
-            manifest = json.loads(text)
-            for blob in manifest["blobs"]:
-                yield f"{name}@{version}", manifest["store"], blob["digest"], blob["size"]
-        for run, name, text in self._execute("SELECT run, name, body FROM v1_steps ORDER BY id"):
-            body = json.loads(text)
-            if body.get("log"):
-                yield f"the log of {run}/{name}", body["store"], body["log"], None
-
-    def has_code(self, closure: str) -> bool:
-        """Whether a code closure is recorded."""
-        return self._one("SELECT 1 FROM v1_code WHERE closure = ?", closure) is not None
-
-    def has_source(self, digest: str) -> bool:
-        """Whether the text of a closure's member is recorded."""
-        return self._one("SELECT 1 FROM v1_sources WHERE digest = ?", digest) is not None
-
-    def model_declared(self, model: str, description: str | None = None) -> bool:
-        """Whether a model is known, with this description if one is given."""
-        known = self._one("SELECT description FROM v1_models WHERE name = ?", model)
-        return known is not None and description in (None, known)
-
-    def model_version_exists(self, model: str, number: int) -> bool:
-        """Whether a model has this version."""
-        return self._one("SELECT 1 FROM v1_model_versions WHERE model = ? AND number = ?", model, number) is not None
-
-    def model_version_status(self, model: str, number: int) -> str:
-        """The status of the run that made a version; made by hand, it counts as succeeded."""
-        query = """SELECT r.status FROM v1_model_versions m JOIN v1_runs r ON r.name = m.run
-                   WHERE m.model = ? AND m.number = ?"""
-        return self._one(query, model, number) or "succeeded"
-
-    def model_version_of_run(self, model: str, run: str) -> int | None:
+    def version_of_run(self, model: str, run: str) -> int | None:
         """The version of a model that a run made, or whose outputs it repeated."""
-        made = self._one("SELECT number FROM v1_model_versions WHERE run = ? AND model = ?", run, model)
-        repeated = "SELECT model_number FROM v1_runs WHERE name = ? AND model = ?"
-        number: int | None = made if made is not None else self._one(repeated, run, model)
-        return number
+        made = self.select("model_version", {"run": run, "parent": model}, limit=1)
+        document = made[0] if made else self.get("run", run)
+        if made or document is None:
+            return made[0]["number"] if made else None
+        repeated, number = document.get("model_version") or (None, None)
+        return number if repeated == model else None
 
-    def linked(self, model: str, number: int | None, artifact: str, version: int) -> bool:
-        """Whether an artifact version is linked to a model version, or with number None to the model itself."""
-        query = "SELECT 1 FROM v1_links WHERE model = ? AND artifact = ? AND version = ? AND number = ?"
-        return self._one(query, model, artifact, version, MODEL_ITSELF if number is None else number) is not None
+    def version_status(self, model: str, number: int) -> str:
+        """The status of the run that made a model version; made by hand, it counts as succeeded."""
+        version = self.get("model_version", f"{model}@{number}")
+        run = self.get("run", version["run"]) if version and version["run"] else None
+        return str(run["status"]) if run else SUCCEEDED
+
+    def select_version(self, model: str, selector: int | str) -> int | None:
+        """The number that a number, `latest`, a stage or a version's name means now; None if there is none."""
+        if isinstance(selector, int) or selector.isdigit():
+            return int(selector) if self.get("model_version", f"{model}@{int(selector)}") else None
+        if selector == LATEST:
+            return self._latest(model)
+        holder: int | None = self.stages(model).get(selector)
+        named = self.select("model_version", {"parent": model, "name": selector}, limit=1) if holder is None else []
+        return named[0]["number"] if named else holder
+
+    def _latest(self, model: str) -> int | None:
+        for number in range(self.last_number("model_version", model), 0, -1):
+            if self.version_status(model, number) == SUCCEEDED:
+                return number
+        return None
+
+    def stages(self, model: str) -> dict[str, int]:
+        """Who holds which stage of a model."""
+        stages: dict[str, int] = (self.get("model", model) or {"stages": {}})["stages"]
+        return stages
+
+    def moves(self, model: str, stage: str | None = None) -> list[Document]:
+        """The moves of a stage, or of all stages of a model, the oldest first."""
+        moves = (self.get("model", model) or {"moves": []})["moves"]
+        return [move for move in moves if stage in (None, move["stage"])]
+
+    def linked(self, model: str, number: int | None) -> list[tuple[str, str, int]]:
+        """Role (`output`, `input`, `run`), name and version of what belongs to a model version; with None to any."""
+        query = """SELECT role, name, version FROM v2_links WHERE kind = 'model' AND owner = ?
+                   AND coalesce(number = ?, 1) ORDER BY name, version"""
+        return self._execute(query, (model, number)).fetchall()
 
     def newest_linked(self, model: str, number: int | None, artifact: str, version: int | str = LATEST) -> int | None:
         """The newest version of an artifact, or this one, linked to a model version; with None anywhere in the model.
@@ -173,64 +133,24 @@ class Index:
         What a version's runs produced goes before what they consumed.
         """
         linked: int | None = self._one(
-            """SELECT version FROM v1_links WHERE model = ? AND artifact = ? AND coalesce(number = ?, 1)
-               AND (? = 'latest' OR version = ?) ORDER BY ? IS NOT NULL AND role = 'output' DESC, version DESC""",
+            """SELECT version FROM v2_links WHERE kind = 'model' AND owner = ? AND name = ? AND role <> 'run'
+               AND coalesce(number = ?, 1) AND (? = 'latest' OR version = ?)
+               ORDER BY ? IS NOT NULL AND role = 'output' DESC, version DESC""",
             *(model, artifact, number, version, version, number),
         )
         return linked
 
-    def linked_names(self, model: str, number: int | None) -> list[str]:
-        """The artifacts linked to a model version, or with None anywhere in the model."""
-        query = "SELECT DISTINCT artifact FROM v1_links WHERE model = ? AND coalesce(number = ?, 1) ORDER BY artifact"
-        return [name for (name,) in self._execute(query, (model, number))]
+    def users(self, artifact: str, version: int) -> list[str]:
+        """The steps that read an artifact version, as `training-3/fit`."""
+        query = "SELECT owner FROM v2_links WHERE name = ? AND version = ? AND kind = 'step' ORDER BY owner"
+        return [owner for (owner,) in self._execute(query, (artifact, version))]
 
-    def code(self, closure: str) -> tuple[dict[str, str], str, dict[str, str]] | None:
-        """Members, Python version and packages of a recorded closure."""
-        body = self._one("SELECT body FROM v1_code WHERE closure = ?", closure)
-        return tuple(json.loads(body)) if body else None
-
-    def source(self, digest: str) -> tuple[str, str] | None:
-        """Name and text of a recorded member of a closure."""
-        body = self._one("SELECT body FROM v1_sources WHERE digest = ?", digest)
-        return tuple(json.loads(body)) if body else None
-
-    def counts(self) -> dict[str, int]:
-        """How many records there are."""
-        tables = {"runs": "v1_runs", "artifact_versions": "v1_versions", "models": "v1_models"}
-        return {name: self._one(f"SELECT count(*) FROM {table}") for name, table in tables.items()}
-
-    def stage_holder(self, model: str, stage: str) -> int | None:
-        """The version that holds a stage now."""
-        holder: int | None = self._one("SELECT number FROM v1_stages WHERE model = ? AND stage = ?", model, stage)
-        return holder
-
-    def stage_moves(self, model: str, stage: str | None = None) -> list[tuple[Any, ...]]:
-        """Moves of a stage, or of all, the oldest first: stage, number, previous, at, author, action, reason."""
-        return self._execute(
-            """SELECT stage, number, previous, at, author, action, reason FROM v1_moves
-               WHERE model = ? AND (? IS NULL OR stage = ?) ORDER BY id""",
-            (model, stage, stage),
-        ).fetchall()
-
-    def known_stages(self, model: str) -> set[str]:
-        """Every stage that a version of the model holds or has held."""
-        return {stage for (stage,) in self._execute("SELECT DISTINCT stage FROM v1_moves WHERE model = ?", (model,))}
-
-    def select_version(self, model: str, selector: int | str) -> int | None:
-        """The number that a number, `latest`, a stage or a version's name means now; None if there is none."""
-        if isinstance(selector, int) or selector.isdigit():
-            return int(selector) if self.model_version_exists(model, int(selector)) else None
-        if selector == "latest":
-            query = """SELECT m.number FROM v1_model_versions m LEFT JOIN v1_runs r ON r.name = m.run
-                       WHERE m.model = ? AND coalesce(r.status, 'succeeded') = 'succeeded' ORDER BY m.number DESC"""
-            latest: int | None = self._one(query, model)
-            return latest
-        holder = self.stage_holder(model, selector)
-        query = "SELECT max(number) FROM v1_model_versions WHERE model = ? AND name = ?"
-        found: int | None = holder if holder is not None else self._one(query, model, selector)
-        return found
-
-
-def of_whole_model(selector: int | str | None) -> bool:
-    """Whether a selector means the model itself rather than one version."""
-    return selector is None or selector == SHARED
+    def blobs(self) -> Iterator[tuple[str, str, str, int | None]]:
+        """What every blob belongs to, its store, its digest, and its size if that is known."""
+        for version in self.select("artifact", order="id"):
+            for blob in version["manifest"]["blobs"]:
+                name = f"{version['name']}@{version['version']}"
+                yield name, version["manifest"]["store"], blob["digest"], blob["size"]
+        for step in self.select("step", order="id"):
+            if step.get("log"):
+                yield f"the log of {step['run']}/{step['name']}", step["store"], step["log"], None

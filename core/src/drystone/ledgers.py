@@ -14,6 +14,7 @@ import attrs
 from drystone.digests import digest_bytes
 from drystone.errors import FormatError, LedgerConflict, LedgerDamagedError
 from drystone.serialization import to_text, to_time
+from drystone.signatures import author_name, host_name, package_version
 
 FORMAT = 1
 """The number of the format this package writes, and the only one it reads."""
@@ -72,16 +73,16 @@ class Commit:
 _WRITTEN = ("seq", "prev", "id", "at", "author", "host", "drystone", "events")
 
 
-def next_commit(head: Head, events: Sequence[Mapping[str, Any]], *, author: str, host: str, drystone: str) -> Commit:
-    """The commit that would follow a head, if it were made now."""
+def next_commit(head: Head, events: Sequence[Mapping[str, Any]], author: str | None = None) -> Commit:
+    """The commit that would follow a head, if it were made now, here, and by this user or the given author."""
     return Commit(
         seq=head.seq + 1,
         prev=head.digest,
         id=os.urandom(16).hex(),
         at=max(to_time(datetime.datetime.now(datetime.UTC)), head.at),
-        author=author,
-        host=host,
-        drystone=drystone,
+        author=author or author_name(),
+        host=host_name(),
+        drystone=package_version(),
         events=tuple(events),
     )
 
@@ -155,15 +156,7 @@ class SQLiteLedger:
         execute(
             "CREATE TABLE IF NOT EXISTS commits (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL, body TEXT NOT NULL)"
         )
-        self.check_format()
-
-    def check_format(self) -> None:
-        """Refuse a format that this package does not write.
-
-        Raises:
-            FormatError: Names what to install.
-        """
-        number = self._connection.execute("SELECT number FROM format").fetchone()[0]
+        number = execute("SELECT number FROM format").fetchone()[0]
         if number != FORMAT:
             raise FormatError(
                 f"This workspace has format {number}; the installed Drystone reads and writes format {FORMAT}. Install "

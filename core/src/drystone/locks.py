@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 
@@ -13,28 +12,20 @@ _held: dict[Path, tuple[int, int]] = {}
 """Process and file descriptor of every lock held here. POSIX locks do not stop their own process, so it must know."""
 
 
-class Locked(Protocol):
-    """What has a directory for locks; a workspace."""
-
-    @property
-    def directory(self) -> Path:
-        """The directory."""
-
-
 @attrs.frozen
 class RunLock:
-    """The lock of one run, held by its driver: `with RunLock.new(workspace) as lock`.
+    """The lock of one run, held by its driver: `with RunLock.new(workspace.directory) as lock`.
 
     Attributes:
-        path: The file; it goes when the lock is released in good order.
+        path: The file; it goes when the lock is released, or found to be free.
     """
 
     path: Path
 
     @classmethod
-    def new(cls, workspace: Locked) -> RunLock:
+    def new(cls, directory: Path) -> RunLock:
         """A lock of its own for a new run, not yet taken."""
-        return cls.named(workspace.directory, os.urandom(8).hex())
+        return cls.named(directory, os.urandom(8).hex())
 
     @classmethod
     def named(cls, directory: Path, name: str) -> RunLock:
@@ -46,36 +37,16 @@ class RunLock:
         """What the ledger calls it."""
         return self.path.stem
 
-    def acquire(self) -> bool:
-        """Take it; False if somebody holds it."""
-        if self._held_here():
+    def acquire(self, *, make: bool = True) -> bool:
+        """Take it; False if somebody holds it, or if it does not exist and is not to be made."""
+        if self._is_held_here():
             return False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self._take(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
-
-    def release(self) -> None:
-        """Let go of it."""
-        if self._held_here():
-            self.path.unlink(missing_ok=True)
-            os.close(_held.pop(self.path)[1])
-
-    def is_free(self) -> bool:
-        """Whether its driver is gone."""
-        if self._held_here():
-            return False
+        if make:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * make, 0o644)
         except FileNotFoundError:
-            return True
-        if not self._take(handle):
             return False
-        os.close(_held.pop(self.path)[1])
-        return True
-
-    def _held_here(self) -> bool:
-        return _held.get(self.path, (0, 0))[0] == os.getpid()
-
-    def _take(self, handle: int) -> bool:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -83,6 +54,22 @@ class RunLock:
             return False
         _held[self.path] = (os.getpid(), handle)
         return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._is_held_here():
+            self.path.unlink(missing_ok=True)
+            os.close(_held.pop(self.path)[1])
+
+    def is_free(self) -> bool:
+        """Whether its driver is gone."""
+        if self.acquire(make=False):
+            self.release()
+            return True
+        return not self.path.exists()
+
+    def _is_held_here(self) -> bool:
+        return _held.get(self.path, (0, 0))[0] == os.getpid()
 
     def __enter__(self) -> RunLock:
         if not self.acquire():

@@ -17,9 +17,8 @@ from drystone.digests import SCRIPT_NAME
 from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
-from drystone.journals import Journal, ModelRole
-from drystone.models import Model, ModelReference
-from drystone.pipelines import Pipeline
+from drystone.models import Model
+from drystone.pipelines import Pipeline, StepOptions
 from drystone.planning import Planner, refused_pickles
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root
@@ -29,21 +28,29 @@ from drystone.workspaces import Workspace
 
 
 @attrs.frozen(kw_only=True)
-class Setting:
-    """Where a pipeline is planned and run."""
+class ModelRole:
+    """What a run is to a model: it makes a candidate version, serves the model, or uses a fixed version of it."""
 
-    root: Path
-    workspace: Workspace
-    stack: Stack
-    plugins: Plugins
+    model: Model
+    candidate: bool = False
+    number: int | None = None
+    version_name: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """A pipeline that is ready to run: its graph, its planner, and what it means in this workspace."""
+    """A pipeline that is ready to run: where, its graph, its planner, and what it means in this workspace.
+
+    Attributes:
+        names: The artifact name of every output, in order, by node.
+        found: What its references mean.
+    """
 
     pipeline: Pipeline[Any, Any]
-    setting: Setting
+    root: Path
+    workspace: Workspace
+    stack: Stack
+    plugins: Plugins
     graph: Graph
     planner: Planner
     role: ModelRole | None
@@ -60,53 +67,34 @@ def prepare(
         PipelineDefinitionError: The graph is wrong.
         NotFoundError: A reference leads nowhere.
         StackError: The stack cannot be found or built.
+        PlanError: The stack cannot run it; all reasons are listed.
     """
-    options = pipeline.options
     root = project_root()
     _name_script(root)
     plugins = load_plugins()
     workspace = workspace or Workspace.current()
-    stack = find_stacks(root, plugins).active(options.stack).at(Place(root=root, workspace=workspace.directory))
+    stack = find_stacks(root, plugins).active(pipeline.options.stack)
+    stack = stack.at(Place(root=root, workspace=workspace.directory))
     workspace.bind_store(stack.artifact_store)
     graph = pipeline.build(parameters)
+    bindings = [binding for node in graph.nodes.values() for binding in node.bindings.values()]
+    references = dict.fromkeys(reference for binding in bindings for reference in lookups(binding))
+    found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
     now = datetime.datetime.now().astimezone()
-    version = filled(options.version, parameters, now, "The model version") if options.version else None
-    found = {reference: _resolved(reference, workspace) for reference in _references(graph)}
-    return Prepared(
+    prepared = Prepared(
         pipeline=pipeline,
-        setting=Setting(root=root, workspace=workspace, stack=stack, plugins=plugins),
+        root=root,
+        workspace=workspace,
+        stack=stack,
+        plugins=plugins,
         graph=graph,
-        planner=Planner(workspace, stack.artifact_store, graph, options, Fingerprints(root), found),
-        role=role_of(options.model, workspace, version),
-        names=_artifact_names(graph, now),
+        planner=Planner(workspace, stack.artifact_store, graph, pipeline.options, Fingerprints(root), found),
+        role=_role(pipeline, parameters, workspace, now),
+        names={node.name: _artifact_names(node, graph, now) for node in graph.nodes.values()},
         found=found,
     )
-
-
-def _references(graph: Graph) -> dict[Reference | ArtifactVersion, None]:
-    return {
-        reference: None
-        for node in graph.nodes.values()
-        for binding in node.bindings.values()
-        for reference in lookups(binding)
-    }
-
-
-def _resolved(reference: Reference | ArtifactVersion, workspace: Workspace) -> ArtifactVersion:
-    return workspace.resolve(reference) if isinstance(reference, Reference) else reference
-
-
-def _artifact_names(graph: Graph, now: datetime.datetime) -> dict[str, tuple[str, ...]]:
-    """The artifact name of every output, in order, by node."""
-    return {
-        node.name: tuple(
-            filled(output.artifact.name, graph.parameters, now, f"Output {output.name!r} of step {node.name!r}")
-            if output.artifact.name
-            else ".".join([graph.pipeline, node.name, *([output.name] if len(node.step.outputs) > 1 else [])])
-            for output in node.step.outputs
-        )
-        for node in graph.nodes.values()
-    }
+    _check(prepared)
+    return prepared
 
 
 def _name_script(root: Path) -> None:
@@ -120,29 +108,60 @@ def _name_script(root: Path) -> None:
     sys.modules.setdefault(name, main)
 
 
-def check(prepared: Prepared) -> None:
-    """Refuse what this stack cannot run.
+def _artifact_names(node: Node, graph: Graph, now: datetime.datetime) -> tuple[str, ...]:
+    several = len(node.step.outputs) > 1
+    return tuple(
+        _filled(output.artifact.name, graph.parameters, now, f"Output {output.name!r} of step {node.name!r}")
+        if output.artifact.name
+        else ".".join([graph.pipeline, node.name, *[output.name] * several])
+        for output in node.step.outputs
+    )
 
-    Raises:
-        PlanError: Lists everything.
-    """
-    stack, graph = prepared.setting.stack, prepared.graph
-    can = stack.orchestrator.capabilities
-    problems = refused_pickles(graph, prepared.setting.workspace)
-    for node in graph.nodes.values():
-        options = node.step.options
-        for capability, wanted in ((TIMEOUT, options.timeout), (RESOURCES, options.resources)):
-            if wanted is not None and capability not in can:
-                problems.append(
-                    f"Step {node.name!r} needs {capability}, which the orchestrator {stack.orchestrator.name!r} of "
-                    f"stack {stack.name!r} cannot provide. Remove {capability}= from the step, or run it on a "
-                    f"stack whose orchestrator has the capability {capability!r}."
-                )
-        problems += _unsendable(node)
+
+def _filled(template: str, parameters: Mapping[str, Any], now: datetime.datetime, label: str) -> str:
+    """A name with its placeholders filled in: `{date}`, `{time}` and parameters."""
+    values = {**parameters, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}"}
+    for _, placeholder, _, _ in string.Formatter().parse(template):
+        if placeholder is not None and placeholder not in values:
+            hint = suggestion(placeholder, values, "It may hold")
+            raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
+    return template.format(**values)
+
+
+def _role(
+    pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any], workspace: Workspace, now: datetime.datetime
+) -> ModelRole | None:
+    model, version = pipeline.options.model, pipeline.options.version
+    if model is None:
+        return None
+    if isinstance(model, Model):
+        name = _filled(version, parameters, now, "The model version") if version else None
+        return ModelRole(model=model, candidate=True, version_name=name)
+    if model.is_shared:
+        return ModelRole(model=model.model)
+    return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
+
+
+def _check(prepared: Prepared) -> None:
+    """Refuse what this stack cannot run, and inputs that cannot be read."""
+    problems = refused_pickles(prepared.graph, prepared.workspace)
+    for node in prepared.graph.nodes.values():
+        problems += [*_incapable(node, prepared.stack), *_unsendable(node)]
     if problems:
         raise PlanError(*problems)
     for version in prepared.found.values():
         prepared.planner.ensure(version)
+
+
+def _incapable(node: Node, stack: Stack) -> Iterator[str]:
+    options: StepOptions = node.step.options
+    for capability, wanted in ((TIMEOUT, options.timeout), (RESOURCES, options.resources)):
+        if wanted is not None and capability not in stack.orchestrator.capabilities:
+            yield (
+                f"Step {node.name!r} needs {capability}, which the orchestrator {stack.orchestrator.name!r} of stack "
+                f"{stack.name!r} cannot provide. Remove {capability}= from the step, or run it on a stack whose "
+                f"orchestrator has the capability {capability!r}."
+            )
 
 
 def _unsendable(node: Node) -> Iterator[str]:
@@ -159,50 +178,4 @@ def _unsendable(node: Node) -> Iterator[str]:
 
 def shown_parameter(value: Any) -> Any:
     """A pipeline parameter as JSON; an artifact as its name and version."""
-    if isinstance(value, ArtifactVersion | Reference):
-        return to_json(str(value))
-    return to_json(value)
-
-
-def journal_of(prepared: Prepared, run: str, epoch: int) -> Journal:
-    """The journal of one run."""
-    setting = prepared.setting
-    return Journal(
-        setting.workspace,
-        prepared.graph,
-        run,
-        epoch,
-        prepared.role,
-        prepared.names,
-        prepared.found,
-        setting.stack.artifact_store.identity,
-    )
-
-
-def filled(template: str, parameters: Mapping[str, Any], now: datetime.datetime, label: str) -> str:
-    """A name with its placeholders filled in: `{date}`, `{time}` and parameters.
-
-    Raises:
-        PlanError: It has a placeholder that is neither.
-    """
-    values = {**parameters, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}"}
-    for _, placeholder, _, _ in string.Formatter().parse(template):
-        if placeholder is not None and placeholder not in values:
-            hint = suggestion(placeholder, values, "It may hold")
-            raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
-    return template.format(**values)
-
-
-def role_of(model: Model | ModelReference | None, workspace: Workspace, version_name: str | None) -> ModelRole | None:
-    """What a run with this `model=` option is to its model.
-
-    Raises:
-        NotFoundError: It names a version or a stage that does not exist.
-    """
-    if model is None:
-        return None
-    if isinstance(model, Model):
-        return ModelRole(model=model, candidate=True, version_name=version_name)
-    if model.is_shared:
-        return ModelRole(model=model.model)
-    return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
+    return to_json(str(value) if isinstance(value, ArtifactVersion | Reference) else value)

@@ -1,20 +1,20 @@
-"""Model versions by hand: creating, linking, and moving stages between them. All pure: a view in, events out."""
+"""Model versions by hand, and moving stages between versions. All pure: a view in, events out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
+from drystone.artifacts import LATEST
 from drystone.errors import NotFoundError, StageError, suggestion
-from drystone.events import Linked, ModelVersionCreated, StageMoved
+from drystone.events import ModelVersionCreated, StageMoved
 from drystone.index import Index
 from drystone.runs import SUCCEEDED
 
 ANYONE: Any = object()
 """Stands for `expect` not being given: whoever holds the stage may lose it."""
 
-RESERVED = ("latest", "shared", "archived")
+RESERVED = (LATEST, "shared", "archived")
 COMMON_STAGES = ("staging", "production")
 _STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
@@ -26,28 +26,25 @@ def number_of(view: Index, model: str, selector: int | str) -> int:
         NotFoundError: There is none; the message says what there is.
     """
     number = view.select_version(model, selector)
-    if number is None:
-        raise NotFoundError(_nothing(view, model, selector))
-    return number
-
-
-def _nothing(view: Index, model: str, selector: int | str) -> str:
-    if not view.model_declared(model):
-        return f"There is no model {model!r} in this workspace. Run a pipeline with model=Model({model!r}) to make one."
-    last = view.last_number("model", model)
-    if last == 0:
-        return f"Model {model!r} has no versions yet. A run of a pipeline with model=Model({model!r}) makes one."
-    if selector == "latest":
-        return f"Model {model!r} has {last} versions, but none from a run that succeeded."
-    known = [stage for stage in view.known_stages(model) if view.stage_holder(model, stage) is not None]
-    hint = suggestion(str(selector), known, f"It has versions 1 to {last}; stages held")
-    return f"Model {model!r} has no version, name or stage {selector!r}.{hint}"
+    if number is not None:
+        return number
+    last = view.last_number("model_version", model)
+    if view.get("model", model) is None:
+        text = f"There is no model {model!r} in this workspace. Run a pipeline with model=Model({model!r}) to make one."
+    elif last == 0:
+        text = f"Model {model!r} has no versions yet. A run of a pipeline with model=Model({model!r}) makes one."
+    elif selector == LATEST:
+        text = f"Model {model!r} has {last} versions, but none from a run that succeeded."
+    else:
+        hint = suggestion(str(selector), view.stages(model), f"It has versions 1 to {last}; stages held")
+        text = f"Model {model!r} has no version, name or stage {selector!r}.{hint}"
+    raise NotFoundError(text)
 
 
 def created(view: Index, model: str, name: str | None, tags: Any) -> list[ModelVersionCreated]:
     """A new version made by hand."""
     check_version_name(view, model, name)
-    return [ModelVersionCreated(model=model, number=view.next_model_number(model), name=name, tags=tags)]
+    return [ModelVersionCreated(model=model, number=view.next_number("model_version", model), name=name, tags=tags)]
 
 
 def check_version_name(view: Index, model: str, name: str | None) -> None:
@@ -58,7 +55,7 @@ def check_version_name(view: Index, model: str, name: str | None) -> None:
     """
     if name is None:
         return
-    if not name or name.isdigit() or name in {*RESERVED, *COMMON_STAGES, *view.known_stages(model)}:
+    if not name or name.isdigit() or name in {*RESERVED, *COMMON_STAGES, *_known_stages(view, model)}:
         raise StageError(
             f"{name!r} cannot be the name of a model version: numbers, stages, latest, shared and archived mean "
             "something else. Choose another, such as 'baseline'."
@@ -66,15 +63,6 @@ def check_version_name(view: Index, model: str, name: str | None) -> None:
     taken = view.select_version(model, name)
     if taken is not None:
         raise StageError(f"Version {taken} of model {model!r} is already named {name!r}. Choose another name.")
-
-
-def links(view: Index, model: str, number: int | None, pairs: Iterable[tuple[str, int]]) -> list[Linked]:
-    """Links that do not exist yet."""
-    return [
-        Linked(model=model, number=number, artifact=artifact, version=version)
-        for artifact, version in pairs
-        if not view.linked(model, number, artifact, version)
-    ]
 
 
 def promotion(
@@ -87,8 +75,8 @@ def promotion(
         StageError: Its run did not succeed, or somebody else than expected holds the stage.
     """
     _check_stage(view, model, stage)
-    number, holder = number_of(view, model, selector), view.stage_holder(model, stage)
-    status = view.model_version_status(model, number)
+    number, holder = number_of(view, model, selector), view.stages(model).get(stage)
+    status = view.version_status(model, number)
     if status != SUCCEEDED:
         raise StageError(
             f"{model}@{number} cannot be promoted: the run that made it is {status}. Only versions of runs that "
@@ -111,15 +99,15 @@ def rollback(view: Index, model: str, stage: str, reason: str | None) -> list[St
         StageError: There is none to go back to.
     """
     before: list[int | None] = []
-    for _, _, previous, _, _, action, _ in view.stage_moves(model, stage):
-        if action == "promote":
-            before.append(previous)
+    for move in view.moves(model, stage):
+        if move["action"] == "promote":
+            before.append(move["previous"])
         elif before:
             before.pop()
     if not before or before[-1] is None:
         held = "was held by nobody before" if before else "was never promoted to, or all of it is rolled back"
         raise StageError(f"Stage {stage!r} of model {model!r} cannot be rolled back: it {held}.")
-    holder = view.stage_holder(model, stage)
+    holder = view.stages(model).get(stage)
     return [StageMoved(model=model, stage=stage, number=before[-1], previous=holder, action="rollback", reason=reason)]
 
 
@@ -129,8 +117,13 @@ def _check_stage(view: Index, model: str, stage: str) -> None:
             f"{stage!r} is no name for a stage: use letters, digits, '_', '-' and '.', beginning with a letter, and "
             f"not {', '.join(RESERVED)}. Common ones are {' and '.join(COMMON_STAGES)}."
         )
-    if stage not in view.known_stages(model) and view.select_version(model, stage) is not None:
+    if stage not in _known_stages(view, model) and view.select_version(model, stage) is not None:
         raise StageError(f"A version of model {model!r} is named {stage!r}, so no stage can be called that.")
+
+
+def _known_stages(view: Index, model: str) -> set[str]:
+    """Every stage that a version of the model holds or has held."""
+    return {move["stage"] for move in view.moves(model)}
 
 
 def _shown(model: str, number: int | None) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from drystone.artifacts import LATEST, ArtifactVersion, Reference
 from drystone.databases import Database
 from drystone.errors import NotFoundError
-from drystone.index import of_whole_model
 from drystone.ledgers import FORMAT
-from drystone.lineages import lineage
-from drystone.models import Model, ModelRecord, ModelVersion, StageMove
+from drystone.models import SHARED, Model, ModelRecord, ModelVersion, StageMove
 from drystone.promotions import number_of
-from drystone.records import CachedStep, Conditions, Execution
-from drystone.runs import Run, StepRun
+from drystone.records import CachedStep, Execution, Records
+from drystone.runs import COMPLETE, Run, StepRun
 
 
 def name_of(model: str | Model) -> str:
@@ -30,11 +29,18 @@ class Queries:
     directory: Path
     _database: Database
 
+    @contextmanager
+    def _reading(self) -> Iterator[Records]:
+        """Records of one moment."""
+        with self._database.snapshot() as session:
+            yield Records(session.index, self)  # type: ignore[arg-type]
+
     def info(self) -> dict[str, Any]:
         """What the workspace is and how much it holds."""
         with self._database.snapshot() as session:
             head = session.ledger.head()
-            counts = session.index.counts()
+            kinds = {"runs": "run", "artifact_versions": "artifact", "models": "model"}
+            counts = {name: session.index.count(kind) for name, kind in kinds.items()}
         return {"location": str(self.directory), "format": FORMAT, "commits": head.seq, "head": head.digest} | counts
 
     def run(self, name: str) -> Run:
@@ -43,8 +49,8 @@ class Queries:
         Raises:
             NotFoundError: There is none of that name.
         """
-        with self._database.snapshot() as session:
-            return session.records.run(name)
+        with self._reading() as records:
+            return records.found_run(name)
 
     def runs(
         self,
@@ -56,18 +62,15 @@ class Queries:
         limit: int | None = 50,
     ) -> list[Run]:
         """Runs, the newest first. A tag is given as `name` or `name=value`."""
-        conditions = Conditions()
-        conditions.equal("r.pipeline", pipeline)
-        conditions.equal("r.status", status)
-        conditions.equal("r.model", model and name_of(model))
-        conditions.tagged("run", "r.name", tag)
-        with self._database.snapshot() as session:
-            return session.records.runs(conditions, limit)
+        facts = {"parent": pipeline, "status": status, "model": model and name_of(model)}
+        with self._reading() as records:
+            found = records.index.select("run", facts, tag=tag, limit=limit)
+            return [records.run(body) for body in found]
 
     def step_run(self, run: str, step: str) -> StepRun:
         """One step of a run that has begun or ended; costs the same however many steps the run has."""
-        with self._database.session() as session:
-            return session.records.step(run, step)
+        with self._reading() as records:
+            return records.step(records.index.get("step", f"{run}/{step}") or {})
 
     def raw_parameters(self, run: str) -> dict[str, Any]:
         """The parameters of a run, as the ledger keeps them."""
@@ -75,28 +78,31 @@ class Queries:
 
     def run_steps_by_key(self, run: str) -> dict[str, tuple[str | None, Mapping[str, ArtifactVersion]]]:
         """Cache key and outputs of every complete step of a run, by step."""
-        with self._database.session() as session:
-            return session.records.keyed_steps(run)
+        with self._reading() as records:
+            steps = [body for body in records.index.steps(run) if body["status"] in COMPLETE]
+            return {body["name"]: (body["key"], records.step(body).outputs) for body in steps}
 
     def cached_step(self, key: str, newer_than: datetime.datetime | None = None) -> CachedStep | None:
         """The newest result that was stored under a cache key."""
         with self._database.session() as session:
-            return session.records.cached_step(key, newer_than)
+            return Records(session.index, self).cached_step(key, newer_than)  # type: ignore[arg-type]
 
     def last_execution(self, pipeline: str, step: str) -> Execution | None:
         """What the newest complete run of a step was made of."""
-        with self._database.session() as session:
-            return session.records.last_execution(pipeline, step)
+        with self._reading() as records:
+            return records.last_execution(pipeline, step)
 
     def code(self, closure: str) -> tuple[dict[str, str], str, dict[str, str]] | None:
         """Members, Python version and packages of a recorded code closure."""
-        with self._database.session() as session:
-            return session.index.code(closure)
+        with self._reading() as records:
+            body = records.index.get("code", closure)
+            return (body["members"], body["python"], body["packages"]) if body else None
 
     def source(self, digest: str) -> tuple[str, str] | None:
         """Name and text of a recorded member of a closure."""
-        with self._database.session() as session:
-            return session.index.source(digest)
+        with self._reading() as records:
+            body = records.index.get("source", digest)
+            return (body["name"], body["text"]) if body else None
 
     def artifact(self, name: str, version: int | str = LATEST) -> ArtifactVersion:
         """One version of an artifact.
@@ -104,8 +110,8 @@ class Queries:
         Raises:
             NotFoundError: There is none of that name or number.
         """
-        with self._database.snapshot() as session:
-            return session.records.artifact(name, version)
+        with self._reading() as records:
+            return records.found_version(name, version)
 
     find_artifact = artifact
 
@@ -119,13 +125,9 @@ class Queries:
         limit: int | None = 50,
     ) -> list[ArtifactVersion]:
         """Artifact versions, the newest first. A tag is given as `name` or `name=value`."""
-        conditions = Conditions()
-        conditions.equal("v.name", name)
-        conditions.equal("v.kind", kind)
-        conditions.equal("v.run", run)
-        conditions.tagged("artifact", "v.name || '@' || v.version", tag)
-        with self._database.snapshot() as session:
-            return session.records.artifacts(conditions, limit)
+        with self._reading() as records:
+            found = records.index.select("artifact", {"parent": name, "kind": kind, "run": run}, tag=tag, limit=limit)
+            return [records.artifact(body) for body in found]
 
     def resolve(self, reference: Reference) -> ArtifactVersion:
         """The artifact version that a lazy reference means now.
@@ -133,29 +135,28 @@ class Queries:
         Raises:
             NotFoundError: It means none; the message says what there is.
         """
-        with self._database.snapshot() as session:
+        with self._reading() as records:
             if reference.model is None:
-                return session.records.artifact(reference.name, reference.version)
-            view, (model, selector) = session.index, reference.model
-            number = None if selector is None or of_whole_model(selector) else number_of(view, model, selector)
+                return records.found_version(reference.name, reference.version)
+            view, (model, selector) = records.index, reference.model
+            number = None if selector in (None, SHARED) else number_of(view, model, selector)
             version = view.newest_linked(model, number, reference.name, reference.version)
             if version is None:
                 of = model if number is None else f"{model}@{number}"
-                known = ", ".join(view.linked_names(model, number)) or "nothing"
-                raise NotFoundError(f"{of} has no artifact {reference.name!r}. Linked to it: {known}.")
-            return session.records.artifact(reference.name, version)
+                known = dict.fromkeys(name for role, name, _ in view.linked(model, number) if role != "run")
+                linked = ", ".join(known) or "nothing"
+                raise NotFoundError(f"{of} has no artifact {reference.name!r}. Linked to it: {linked}.")
+            return records.found_version(reference.name, version)
 
     def lineage(self, version: ArtifactVersion, depth: int = 8) -> dict[str, Any]:
         """What an artifact version was made of and what was made of it, as a tree of plain values."""
-        with self._database.snapshot() as session:
-            return lineage(session.records, version, depth)
+        with self._reading() as records:
+            return {**_made_of(records, version, depth), "used_by": _made_from(records, version, depth)}
 
     def models(self, *, tag: str | None = None, limit: int | None = 50) -> list[ModelRecord]:
         """Models, by name."""
-        conditions = Conditions()
-        conditions.tagged("model", "m.name", tag)
-        with self._database.snapshot() as session:
-            return session.records.models(conditions, limit)
+        with self._reading() as records:
+            return [records.model(body) for body in records.index.select("model", tag=tag, order="name", limit=limit)]
 
     def model_version(self, model: str | Model, version: int | str = LATEST) -> ModelVersion:
         """One version of a model, by number, name, stage, or `latest`: the highest whose run succeeded.
@@ -163,18 +164,17 @@ class Queries:
         Raises:
             NotFoundError: There is none.
         """
-        with self._database.snapshot() as session:
-            return session.records.model_version(name_of(model), number_of(session.index, name_of(model), version))
+        with self._reading() as records:
+            return records.model_version(name_of(model), number_of(records.index, name_of(model), version))
 
     def model_versions(
         self, model: str | Model, *, tag: str | None = None, limit: int | None = 50
     ) -> list[ModelVersion]:
         """Versions of a model, the newest first."""
-        conditions = Conditions()
-        conditions.equal("m.model", name_of(model))
-        conditions.tagged("model_version", "m.model || '@' || m.number", tag)
-        with self._database.snapshot() as session:
-            return session.records.model_versions(conditions, limit)
+        name = name_of(model)
+        with self._reading() as records:
+            found = records.index.select("model_version", {"parent": name}, tag=tag, limit=limit)
+            return [records.model_version(name, body["number"]) for body in found]
 
     def compare(self, model: str | Model, versions: Iterable[int | str]) -> dict[int, dict[str, Any]]:
         """The metadata of some versions of a model, by number."""
@@ -183,6 +183,32 @@ class Queries:
 
     def stage_history(self, model: str | Model, stage: str | None = None) -> list[StageMove]:
         """Every move of a model's stages, the oldest first."""
-        with self._database.session() as session:
-            name = name_of(model)
-            return session.records.stage_moves(session.index.stage_moves(name, stage), name)
+        with self._reading() as records:
+            return records.moves(name_of(model), stage)
+
+
+def _made_of(records: Records, version: ArtifactVersion, depth: int) -> dict[str, Any]:
+    node: dict[str, Any] = {"artifact": str(version), "type": version.type, "digest": version.digest}
+    if version.produced_by is None or depth == 0:
+        return {**node, "produced_by": None}
+    run, step = version.produced_by
+    body = records.index.get("step", f"{run}/{step}")
+    inputs = records.step(body).inputs if body else {}
+    made_of = {place: _made_of(records, each, depth - 1) for place, each in inputs.items()}
+    return {**node, "produced_by": {"run": run, "step": step, "inputs": made_of}}
+
+
+def _made_from(records: Records, version: ArtifactVersion, depth: int) -> list[dict[str, Any]]:
+    users = (records.index.get("step", user) for user in records.index.users(version.name, version.version))
+    return [
+        {
+            "run": user["run"],
+            "step": user["name"],
+            "outputs": {
+                name: {"artifact": str(each), "used_by": _made_from(records, each, depth - 1) if depth > 1 else []}
+                for name, each in records.step(user).outputs.items()
+            },
+        }
+        for user in users
+        if user is not None
+    ]

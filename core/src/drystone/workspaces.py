@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from drystone.artifacts import LATEST, Artifact, ArtifactVersion
 from drystone.audits import Finding, findings
 from drystone.blobs import blob_key
 from drystone.components import ArtifactStore, Place
-from drystone.crashes import crash
 from drystone.databases import Database, made_directory
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError
 from drystone.events import (
     ArtifactSaved,
     Event,
+    Linked,
     MetadataLogged,
+    RunFinished,
+    StepFinished,
     Tagged,
     Untagged,
     event_to_json,
@@ -32,12 +34,11 @@ from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.promotions import ANYONE, created, links, promotion, rollback
+from drystone.promotions import ANYONE, created, promotion, rollback
 from drystone.queries import Queries, name_of
 from drystone.records import CachedStep as CachedStep
 from drystone.records import Execution as Execution
-from drystone.runs import Run, StepRun
-from drystone.signatures import author_name, host_name, package_version
+from drystone.runs import CACHED, CRASHED, RUNNING, Run, StepRun
 from drystone.stacks import find_stacks, project_root, workspace_directory
 
 View = Index
@@ -67,7 +68,7 @@ class Workspace(Queries):
         self.directory = made_directory(workspace_directory(project_root()) if location is None else location)
         self.allow_pickle = allow_pickle is not False
         self._stores: dict[str, ArtifactStore] = {}
-        self._database = Database(self.directory, self)
+        self._database = Database(self.directory)
         self.mark_crashed()
 
     @classmethod
@@ -113,9 +114,7 @@ class Workspace(Queries):
             events = [event_to_json(event) for event in decide(session.index)]
             if not events:
                 return None
-            commit = next_commit(
-                head, events, author=author or author_name(), host=host_name(), drystone=package_version()
-            )
+            commit = next_commit(head, events, author)
             session.ledger.append(commit)
             session.index.apply(commit)
         return commit
@@ -123,12 +122,18 @@ class Workspace(Queries):
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
         with self._database.session() as session:
-            dead = [each for each in session.index.running() if RunLock.named(self.directory, each[1]).is_free()]
+            locks = {(run["name"], run["lock"]) for run in session.index.running()}
+        dead = {each for each in locks if RunLock.named(self.directory, each[1]).is_free()}
         if dead:
             self.commit(
-                lambda view: [event for each in view.running() if each in dead for event in crash(view, each[0])]
+                lambda view: [
+                    event
+                    for run in view.running()
+                    if (run["name"], run["lock"]) in dead
+                    for event in _crash(view, run["name"], run["model"])
+                ]
             )
-        return [run for run, _, _ in dead]
+        return sorted(name for name, _ in dead)
 
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
@@ -201,7 +206,7 @@ class Workspace(Queries):
 
         def decide(view: View) -> list[Event]:
             nonlocal version
-            version = view.next_version(name)
+            version = view.next_number("artifact", name)
             values = {**contexts.checked_metadata(noted), **logged}
             return [
                 ArtifactSaved(
@@ -273,7 +278,8 @@ class Workspace(Queries):
     def link(self, target: ModelVersion | Model, version: ArtifactVersion) -> None:
         """Make an artifact version part of a model version, or of a model as a whole."""
         model, number = (target.model, target.number) if isinstance(target, ModelVersion) else (target.name, None)
-        self.commit(lambda view: links(view, model, number, [(version.name, version.version)]))
+        link = Linked(model=model, number=number, artifact=version.name, version=version.version)
+        self.commit(lambda view: [link])
 
     def promote(
         self,
@@ -362,6 +368,24 @@ def load_artifact(name: str, version: int | str = LATEST) -> Any:
             f"Make it a parameter of the step and pass Artifact({name!r}).latest in the pipeline."
         )
     return Workspace.current().load_artifact(name, version)
+
+
+def _crash(view: View, run: str, model: str | None) -> Iterator[Event]:
+    """The end of a run whose driver died: what was running is crashed, what never started stays pending."""
+    steps = view.steps(run)
+    for step in steps:
+        if step["status"] == RUNNING:
+            error = "The driver died while this step was running."
+            yield StepFinished(run=run, step=step["name"], status=CRASHED, error=error)
+    number = view.version_of_run(model, run) if model is not None else None
+    yield RunFinished(
+        run=run,
+        status=CRASHED,
+        executed=sum(bool(step["attempts"]) and step["status"] != CACHED for step in steps),
+        error="Its driver died without a word: killed, out of memory, or the machine went down. "
+        f"`drystone resume {run}` goes on where it stood.",
+        model_version=(model, number) if model is not None and number is not None else None,
+    )
 
 
 _current: dict[Path, Workspace] = {}

@@ -1,0 +1,171 @@
+"""The documents of an index: the JSON of every record as it stands, in tables that are found by kind, name and tags.
+
+The names of the tables carry the number of their schema: another schema is another set of tables, filled from the
+ledger by whoever wants it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from drystone.errors import WorkspaceError
+from drystone.serialization import to_text
+
+PREFIX = "v2_"
+
+SCHEMA = (
+    "TABLE v2_position (seq INTEGER, digest TEXT)",
+    """TABLE v2_documents (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, parent TEXT, number INTEGER, status TEXT,
+       run TEXT, key TEXT, ended INTEGER, epoch INTEGER, body TEXT)""",
+    "UNIQUE INDEX v2_documents_name ON v2_documents (kind, name)",
+    "INDEX v2_documents_parent ON v2_documents (kind, parent, number)",
+    "INDEX v2_documents_run ON v2_documents (run, kind) WHERE run IS NOT NULL",
+    "INDEX v2_documents_running ON v2_documents (kind) WHERE status = 'running'",
+    "INDEX v2_documents_key ON v2_documents (key, ended) WHERE key IS NOT NULL AND status = 'succeeded'",
+    """TABLE v2_links (kind TEXT, owner TEXT, number INTEGER, role TEXT, name TEXT, version INTEGER,
+       PRIMARY KEY (kind, owner, name, version, number, role)) WITHOUT ROWID""",
+    "INDEX v2_links_name ON v2_links (name, version)",
+    """TABLE v2_tags (kind TEXT, tag TEXT, value TEXT, name TEXT,
+       PRIMARY KEY (kind, tag, value, name)) WITHOUT ROWID""",
+)
+
+MODEL_ITSELF = 0
+"""Stands in links for a model as a whole, where otherwise the number of a version is."""
+
+COLUMNS = ("parent", "number", "status", "run")
+"""What documents are found by without being read."""
+
+Document = dict[str, Any]
+Fields = Mapping[str, Any]
+
+
+class Documents:
+    """Documents of runs, steps, artifact versions, models, model versions and code, and the links between them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    def create(self) -> None:
+        """Make the tables where they are missing."""
+        if not self._tables():
+            for statement in SCHEMA:
+                self._execute(f"CREATE {statement}")
+            self._execute("INSERT INTO v2_position VALUES (0, '')")
+
+    def clear(self) -> None:
+        """Empty it, so that `catch_up` fills it anew."""
+        for name in self._tables():
+            self._execute(f"DROP TABLE {name}")
+        self.create()
+
+    def _tables(self) -> list[str]:
+        rows = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        return [name for (name,) in rows if name.startswith(PREFIX)]
+
+    def put(self, kind: str, name: str, body: Fields, **columns: Any) -> None:
+        """Write a document; columns that are not given stay as they are."""
+        given = {"status": body.get("status"), **columns, "body": to_text(body)}
+        self._execute(
+            f"""INSERT INTO v2_documents (kind, name, {", ".join(given)}) VALUES (?, ?{", ?" * len(given)})
+                ON CONFLICT (kind, name) DO UPDATE SET {", ".join(f"{each} = excluded.{each}" for each in given)}""",
+            (kind, name, *given.values()),
+        )
+
+    def put_new(self, kind: str, name: str, parent: str, number: int, body: Fields, **columns: Any) -> None:
+        """Write a document with a number of its own; numbers are dense and never given twice."""
+        if number != self.next_number(kind, parent):
+            raise WorkspaceError(
+                f"The next {kind.replace('_', ' ')} of {parent!r} has number {self.next_number(kind, parent)}, so "
+                f"{number} cannot be recorded."
+            )
+        self.put(kind, name, body, parent=parent, number=number, **columns)
+        self.tag(kind, name, body["tags"])
+
+    def tag(self, kind: str, name: str, tags: Fields) -> None:
+        """Make a document found by its tags."""
+        for tag, value in tags.items():
+            self._execute("INSERT OR IGNORE INTO v2_tags VALUES (?, ?, ?, ?)", (kind, tag, to_text(value), name))
+
+    def untag(self, kind: str, name: str, tags: Fields) -> None:
+        """Undo `tag`."""
+        for tag, value in tags.items():
+            row = (kind, tag, to_text(value), name)
+            self._execute("DELETE FROM v2_tags WHERE kind = ? AND tag = ? AND value = ? AND name = ?", row)
+
+    def link(self, kind: str, owner: str, number: int, role: str, name: str, version: int = 0) -> None:
+        """Note that a version of an artifact, or a run, belongs to something."""
+        row = (kind, owner, number, role, name, version)
+        self._execute("INSERT OR IGNORE INTO v2_links VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table, to compare two indices."""
+        return {name: sorted(self._execute(f"SELECT * FROM {name}"), key=repr) for name in self._tables()}
+
+    def get(self, kind: str, name: str) -> Document | None:
+        """One document."""
+        row = self._execute("SELECT body FROM v2_documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def select(
+        self,
+        kind: str,
+        facts: Fields = MappingProxyType({}),
+        *,
+        tag: str | None = None,
+        order: str = "id DESC",
+        limit: int | None = None,
+    ) -> list[Document]:
+        """Documents of a kind, the newest first.
+
+        Args:
+            kind: `run`, `step`, `artifact`, `model`, `model_version`, `code` or `source`.
+            facts: What columns, or else fields of the body, must be; those that are None do not count.
+            tag: `name` or `name=value`.
+            order: A term of SQL.
+            limit: How many at most.
+        """
+        clauses, values = ["kind = ?"], [kind]
+        for column, value in facts.items():
+            if value is not None:
+                field = column if column in COLUMNS else f"json_extract(body, '$.{column}')"
+                clauses.append(f"{field} = ?")
+                values.append(value)
+        if tag is not None:
+            label, keyed, value = tag.partition("=")
+            clauses.append(
+                f"name IN (SELECT name FROM v2_tags WHERE kind = ? AND tag = ?{' AND value = ?' * bool(keyed)})"
+            )
+            values += [kind, label, *([to_text(value)] if keyed else [])]
+        query = f"SELECT body FROM v2_documents WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"
+        return [json.loads(body) for (body,) in self._execute(query, (*values, -1 if limit is None else limit))]
+
+    def exists(self, kind: str, name: str) -> bool:
+        """Whether there is such a document."""
+        return self._one("SELECT 1 FROM v2_documents WHERE kind = ? AND name = ?", kind, name) is not None
+
+    def names(self, kind: str) -> list[str]:
+        """The names of every document of a kind, or of what numbers are counted by, the newest first."""
+        column = "name" if kind in ("run", "model") else "parent"
+        query = f"SELECT {column} FROM v2_documents WHERE kind = ? GROUP BY {column} ORDER BY max(id) DESC"
+        return [name for (name,) in self._execute(query, (kind,))]
+
+    def count(self, kind: str) -> int:
+        """How many documents of a kind there are."""
+        return int(self._one("SELECT count(*) FROM v2_documents WHERE kind = ?", kind))
+
+    def _one(self, query: str, *values: Any) -> Any:
+        row = self._execute(query, values).fetchone()
+        return row[0] if row else None
+
+    def last_number(self, kind: str, parent: str) -> int:
+        """The highest number given so far: of a `run` of a pipeline, an `artifact` or a `model_version`; or 0."""
+        return self._one("SELECT max(number) FROM v2_documents WHERE kind = ? AND parent = ?", kind, parent) or 0
+
+    def next_number(self, kind: str, parent: str) -> int:
+        """The number after that; it stays the same until it is committed."""
+        return self.last_number(kind, parent) + 1
