@@ -33,6 +33,8 @@ class Log:
 
     def read(self) -> bytes:
         """What was printed; of more than `LIMIT` bytes the first and the last half."""
+        with contextlib.suppress(ValueError):  # the step may have closed it
+            sys.stdout.flush()
         size = os.fstat(self.file.fileno()).st_size
         if size <= LIMIT:
             return os.pread(self.file.fileno(), size, 0)
@@ -73,52 +75,28 @@ def _descriptors(log: Log) -> Iterator[None]:
     for stream in streams:
         stream.flush()
     saved = os.dup(1), os.dup(2)
-    raw = _Unclosed(log.file.fileno())
-    text = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
-    os.dup2(log.file.fileno(), 1)
-    os.dup2(log.file.fileno(), 2)
-    sys.stdout = sys.stderr = text
+    for descriptor in (1, 2):
+        os.dup2(log.file.fileno(), descriptor)
+    # Whoever holds on to this stream afterwards, such as a logging handler, writes to where descriptor 1 then leads.
+    sys.stdout = sys.stderr = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     follower = _Follower(log, saved[0]) if os.isatty(saved[0]) else None
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # the step may have closed its stdout
-            text.flush()
-        raw.descriptor = 1  # a logging handler made in the step may hold on to the stream
+        printed = log.read() if follower is None else b""
         for stream in streams:  # what old references to them still hold belongs to this step
             with contextlib.suppress(ValueError):
                 stream.flush()
         sys.stdout, sys.stderr = streams
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        os.close(saved[1])
+        for descriptor, former in zip((1, 2), saved, strict=True):
+            os.dup2(former, descriptor)
         if follower is not None:
             follower.stop()
-        else:
-            _pass_on(log.read(), streams[0])
-        os.close(saved[0])
-
-
-class _Unclosed(io.RawIOBase):
-    """Writes to a descriptor and leaves it open."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self.descriptor
-
-    def write(self, data: Any) -> int:
-        return os.write(self.descriptor, data)
-
-
-def _pass_on(data: bytes, stream: TextIO) -> None:
-    if data:
-        stream.write(data.decode("utf-8", "replace"))
-        stream.flush()
+        elif printed:
+            sys.stdout.write(printed.decode("utf-8", "replace"))
+            sys.stdout.flush()
+        for former in saved:
+            os.close(former)
 
 
 class _Follower:
@@ -174,17 +152,21 @@ class _ContextStream(io.TextIOBase):
 
 @contextlib.contextmanager
 def _context(log: Log) -> Iterator[None]:
-    with _ContextStream.lock:
-        if _ContextStream.users == 0:
-            sys.stdout, sys.stderr = _ContextStream(sys.stdout), _ContextStream(sys.stderr)
-        _ContextStream.users += 1
+    _share(1)
     token = _log.set(log)
     try:
         yield
     finally:
         _log.reset(token)
-        with _ContextStream.lock:
-            _ContextStream.users -= 1
-            if _ContextStream.users == 0:
-                sys.stdout = getattr(sys.stdout, "original", sys.stdout)
-                sys.stderr = getattr(sys.stderr, "original", sys.stderr)
+        _share(-1)
+
+
+def _share(users: int) -> None:
+    """Put context streams before the standard ones with the first user, and take them away with the last."""
+    with _ContextStream.lock:
+        if _ContextStream.users == 0:
+            sys.stdout, sys.stderr = _ContextStream(sys.stdout), _ContextStream(sys.stderr)
+        _ContextStream.users += users
+        if _ContextStream.users == 0:
+            sys.stdout = getattr(sys.stdout, "original", sys.stdout)
+            sys.stderr = getattr(sys.stderr, "original", sys.stderr)

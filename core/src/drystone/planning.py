@@ -11,10 +11,10 @@ import attrs
 
 from drystone.annotations import described
 from drystone.artifacts import ArtifactVersion, Manifest, Reference
-from drystone.blobs import blob_key
+from drystone.blobs import BlobReader, BlobWriter, blob_key
 from drystone.components import ArtifactStore
 from drystone.digests import digest_value
-from drystone.errors import EncodingError, PlanError, suggestion
+from drystone.errors import BlobLostError, EncodingError, PlanError, suggestion
 from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
 from drystone.materializers import PickleMaterializer
@@ -24,7 +24,7 @@ from drystone.workspaces import CachedStep, Execution, Workspace
 RUN, CACHED, MAYBE = "run", "cached", "maybe"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Cause:
     """Why a step runs.
 
@@ -37,15 +37,11 @@ class Cause:
     kind: str
     text: str
     diff: str | None = None
-    causes: tuple[Cause, ...] = ()
 
-    def lines(self, depth: int = 0) -> Iterator[str]:
-        """The cause as indented text, with its diff and what lies behind it."""
-        yield "  " * depth + self.text
-        for line in (self.diff or "").splitlines():
-            yield "  " * (depth + 1) + line
-        for cause in self.causes:
-            yield from cause.lines(depth + 1)
+    def lines(self) -> Iterator[str]:
+        """The cause as text, with its diff indented below."""
+        yield self.text
+        yield from (f"  {line}" for line in (self.diff or "").splitlines())
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +73,7 @@ class Plan:
         for step in self.steps.values():
             source = f" from {step.cached_from}" if step.cached_from else ""
             lines.append(f"  {step.name:<{width}}  {step.status}{source}")
-            lines += [line for cause in step.causes for line in cause.lines(3)]
+            lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
         return "\n".join(lines)
 
 
@@ -88,9 +84,10 @@ class Decision:
     Attributes:
         key: The cache key; None where there can be none.
         cached: The stored result to use, or None.
+        causes: Why there is none.
         values: Digests of plain arguments, by parameter.
         shown: The same arguments as text.
-        inputs: Artifact versions bound from before the run, by parameter or place in it.
+        input_digests: Digests of the artifacts among the arguments, by parameter.
     """
 
     key: str | None
@@ -100,10 +97,6 @@ class Decision:
     values: Mapping[str, str]
     shown: Mapping[str, str]
     input_digests: Mapping[str, str]
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
 
 
 class Planner:
@@ -118,6 +111,11 @@ class Planner:
         fingerprints: Fingerprints,
         found: Mapping[Reference | ArtifactVersion, ArtifactVersion],
     ) -> None:
+        unknown = [name for name in options.rerun if name not in graph.nodes]
+        if unknown:
+            raise PlanError(
+                *(f"There is no step {each!r} to rerun.{suggestion(each, graph.nodes)}" for each in unknown)
+            )
         self.workspace = workspace
         self.store = store
         self.graph = graph
@@ -126,13 +124,7 @@ class Planner:
         self.found = found
         self.forced = graph.downstream(set(options.rerun))
         self._closures: dict[tuple[Any, ...], Closure] = {}
-        self._refused: dict[str, str] = {}
-        self._checked: set[str] = set()
-        unknown = [name for name in options.rerun if name not in graph.nodes]
-        if unknown:
-            raise PlanError(
-                *(f"There is no step {name!r} to rerun.{suggestion(name, graph.nodes)}" for name in unknown)
-            )
+        self._readable: set[str] = set()
 
     def plan(self, stack: str) -> Plan:
         """The plan of the whole graph; nothing is run and nothing is written."""
@@ -154,29 +146,22 @@ class Planner:
     def _maybe(self, node: Node, open_inputs: list[str]) -> StepPlan:
         """A node behind one that runs: certain to run only if no stored result can have come from its own code."""
         closure = self.closure(node)
-        certain = self._never(node, closure)
-        waiting = Cause(kind="input", text=f"runs if the output of {', '.join(open_inputs)} changes")
+        certain = self._uncached(node, closure)
+        if not certain and (closure.digest is None or self.workspace.code(closure.digest) is None):
+            certain = self._compared(node, closure, {}, {}, {})
         if certain and node.when is None:
             return StepPlan(name=node.name, status=RUN, causes=certain)
+        waiting = Cause("input", f"runs if the output of {', '.join(open_inputs)} changes")
         return StepPlan(name=node.name, status=MAYBE, causes=(*certain, waiting))
-
-    def _never(self, node: Node, closure: Closure) -> tuple[Cause, ...]:
-        """Why no stored result can fit this node, whatever its inputs turn out to be."""
-        causes = self._uncached(node, closure)
-        if causes:
-            return causes
-        if closure.digest is None or self.workspace.code(closure.digest) is None:
-            return self._compared(node, closure, {}, {}, {})
-        return ()
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
         classes = {each: None for value in node.bindings.values() for each in classes_of(getattr(value, "value", None))}
         key = (id(node.step), *classes)
         if key not in self._closures:
-            options = node.step.options
-            options = attrs.evolve(options, depends_on=(*options.depends_on, *classes)) if classes else options
-            self._closures[key] = self.fingerprints.closure(attrs.evolve(node.step, options=options))
+            step = node.step
+            options = attrs.evolve(step.options, depends_on=(*step.options.depends_on, *classes)) if classes else None
+            self._closures[key] = self.fingerprints.closure(attrs.evolve(step, options=options) if options else step)
         return self._closures[key]
 
     def decide(self, node: Node, digests: Mapping[OutputRef, str]) -> Decision:
@@ -187,45 +172,28 @@ class Planner:
             digests: The content digests of what the nodes before it made.
         """
         closure = self.closure(node)
-        values, shown, inputs = self._bound(node, digests)
-        key = self._key(node, closure, values, inputs)
-        causes = self._uncached(node, closure)
-        cached = None
-        if key is None and not causes:
-            causes = (Cause(kind="unknown", text=self._refused[node.name]),)
-        if not causes and key is not None:
-            cached, lost = self._stored(node, key)
-            if cached is None:
-                causes = lost or self._compared(node, closure, values, shown, inputs)
-        return Decision(
-            key=key, cached=cached, causes=causes, closure=closure, values=values, shown=shown, input_digests=inputs
-        )
-
-    def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str | None:
-        if closure.digest is None or node.name in self._refused:
-            return None
-        expected = self.workspace.materializers.expected
-        outputs = [(described(each.annotation), expected(each.annotation)) for each in node.step.outputs]
-        options = node.step.options
-        return step_key(closure, values, inputs, outputs, options.cache_salt, options.ignore_inputs)
-
-    def _bound(
-        self, node: Node, digests: Mapping[OutputRef, str]
-    ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
         values: dict[str, str] = {}
         shown: dict[str, str] = {}
         inputs: dict[str, str] = {}
-        for parameter, binding in node.bindings.items():
-            if isinstance(binding, Value):
-                shown[parameter] = f"{binding.value!r:.200}"
-                try:
-                    values[parameter] = digest_value(binding.value)
-                except EncodingError as exc:
-                    values[parameter] = ""
-                    self._refused[node.name] = f"parameter {parameter}: {exc}"
-            else:
-                inputs[parameter] = self._digest(binding, digests)
-        return values, shown, inputs
+        unknown: list[Cause] = []
+        for name, binding in node.bindings.items():
+            if not isinstance(binding, Value):
+                inputs[name] = self._digest(binding, digests)
+                continue
+            shown[name] = f"{binding.value!r:.200}"
+            try:
+                values[name] = digest_value(binding.value)
+            except EncodingError as exc:
+                unknown.append(Cause("unknown", f"parameter {name}: {exc}"))
+        key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
+        causes, cached = self._uncached(node, closure) or tuple(unknown), None
+        if key is not None and not causes:
+            cached, causes = self._stored(node, key)
+            if cached is None and not causes:
+                causes = self._compared(node, closure, values, shown, inputs)
+        return Decision(
+            key=key, cached=cached, causes=causes, closure=closure, values=values, shown=shown, input_digests=inputs
+        )
 
     def _digest(self, binding: Binding, digests: Mapping[OutputRef, str]) -> str:
         if isinstance(binding, OutputRef):
@@ -236,73 +204,64 @@ class Planner:
             return digest_value((binding.kind, binding.keys, [self._digest(each, digests) for each in binding.items]))
         return digest_value(("value", binding.value))
 
+    def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+        expected = self.workspace.materializers.expected
+        outputs = [(described(each.annotation), expected(each.annotation)) for each in node.step.outputs]
+        options = node.step.options
+        return step_key(closure, values, inputs, outputs, options.cache_salt, options.ignore_inputs)
+
     def _uncached(self, node: Node, closure: Closure) -> tuple[Cause, ...]:
         """Why the cache is not even asked."""
         if node.name in self.options.rerun:
-            return (Cause(kind="rerun", text="rerun was asked for"),)
+            return (Cause("rerun", "rerun was asked for"),)
         if node.name in self.forced:
-            return (Cause(kind="rerun", text="depends on a step that is rerun"),)
+            return (Cause("rerun", "depends on a step that is rerun"),)
         if self._policy(node) is False:
-            return (Cause(kind="cache", text="its cache is off"),)
-        edited = [Cause(kind="edited", text=f"{name}: file edited since it was loaded") for name in closure.edited]
-        return (*edited, *(Cause(kind="unknown", text=problem) for problem in closure.problems))
+            return (Cause("cache", "its cache is off"),)
+        edited = [Cause("edited", f"{name}: file edited since it was loaded") for name in closure.edited]
+        return (*edited, *(Cause("unknown", problem) for problem in closure.problems))
 
     def _policy(self, node: Node) -> bool | datetime.timedelta:
-        if self.options.cache is False:
-            return False
-        for choice in (node.step.options.cache, self.options.cache):
-            if choice is not None:
-                return choice
-        return True
+        choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
+        return next((choice for choice in choices if choice is not None), True)
 
     def _stored(self, node: Node, key: str) -> tuple[CachedStep | None, tuple[Cause, ...]]:
-        policy = self._policy(node)
-        newest = _now() - policy if isinstance(policy, datetime.timedelta) else None
-        cached = self.workspace.cached_step(key, newest)
+        """The stored result under a key, or why there is none that can be used."""
+        cached, policy = self.workspace.cached_step(key), self._policy(node)
         if cached is None:
-            if newest is not None and self.workspace.cached_step(key, None) is not None:
-                return None, (Cause(kind="cache", text=f"its stored result is older than {policy}"),)
             return None, ()
+        now = datetime.datetime.now(datetime.UTC)
+        if isinstance(policy, datetime.timedelta) and cached.ended_at < now - policy:
+            return None, (Cause("cache", f"its stored result is older than {policy}"),)
         for version in cached.outputs.values():
             problem = self._unusable(version.manifest)
             if problem:
-                return None, (Cause(kind="blob", text=f"{version}: {problem}"),)
+                return None, (Cause("blob", f"{version}: {problem}"),)
         return cached, ()
 
     def _unusable(self, manifest: Manifest) -> str | None:
         """Why stored bytes cannot stand for a result now, or None."""
-        if manifest.digest in self._checked:
-            return None
         if not self.workspace.materializers.current(manifest):
             return f"its materializer {manifest.materializer} is now another version"
-        for blob in manifest.blobs:
-            if self.store.size(blob_key(blob.digest)) != blob.size:
-                problem = self._fetched(manifest)
-                if problem:
-                    return problem
-                break
-        self._checked.add(manifest.digest)
-        return None
+        return self._unreadable(manifest)
 
-    def _fetched(self, manifest: Manifest) -> str | None:
-        """Copy the blobs of a manifest here from the store that has them; why that is impossible, or None."""
-        if manifest.store == self.store.identity:
+    def _unreadable(self, manifest: Manifest) -> str | None:
+        """Why this stack's store cannot read stored bytes, or None; copies them from another store within reach."""
+        if manifest.digest in self._readable:
+            return None
+        missing = [blob for blob in manifest.blobs if self.store.size(blob_key(blob.digest)) != blob.size]
+        if missing and manifest.store == self.store.identity:
             return "its blobs are missing or damaged in the artifact store"
         try:
-            other = self.workspace.store_for(manifest.store)
+            source = BlobReader(self.workspace.store_for(manifest.store), manifest) if missing else None
+            for blob in missing:
+                with BlobWriter(self.store).file(blob.path) as spooled:
+                    source.copy(blob.path, spooled)  # type: ignore[union-attr]
         except LookupError:
             return f"its blobs are only in the artifact store {manifest.store}, which is out of reach"
-        for blob in manifest.blobs:
-            key = blob_key(blob.digest)
-            if self.store.size(key) == blob.size:
-                continue
-            if other.size(key) != blob.size:
-                return f"its blobs are missing or damaged in the artifact store {manifest.store}"
-            spooled = self.store.spool / f"{blob.digest}.part"
-            spooled.parent.mkdir(parents=True, exist_ok=True)
-            other.download(key, spooled)
-            self.store.upload(spooled, key)
-            spooled.unlink(missing_ok=True)
+        except BlobLostError:
+            return f"its blobs are missing or damaged in the artifact store {manifest.store}"
+        self._readable.add(manifest.digest)
         return None
 
     def ensure(self, version: ArtifactVersion) -> None:
@@ -311,13 +270,9 @@ class Planner:
         Raises:
             PlanError: Its bytes are out of reach.
         """
-        problem = self._unusable_bytes(version.manifest)
+        problem = self._unreadable(version.manifest)
         if problem:
             raise PlanError(f"The input {version} cannot be read: {problem}. Run what makes it again.")
-
-    def _unusable_bytes(self, manifest: Manifest) -> str | None:
-        missing = any(self.store.size(blob_key(blob.digest)) != blob.size for blob in manifest.blobs)
-        return self._fetched(manifest) if missing else None
 
     def _compared(
         self,
@@ -330,13 +285,15 @@ class Planner:
         """What differs from the last time this step was executed."""
         last = self.workspace.last_execution(self.graph.pipeline, node.name)
         if last is None:
-            return (Cause(kind="new", text="never ran here"),)
-        causes = [
-            *self._changed_code(closure, last),
-            *_changed_values(values, shown, last),
-            *_changed_inputs(inputs, last),
-        ]
-        return tuple(causes) or (Cause(kind="unknown", text=f"its result of {last.run} cannot be used any more"),)
+            return (Cause("new", "never ran here"),)
+        causes = [*self._changed_code(closure, last)]
+        for name, digest in values.items():
+            if last.values.get(name) != digest:
+                before = last.parameters.get(name, "not given")
+                causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}"))
+        changed = [name for name, digest in inputs.items() if last.input_digests.get(name) != digest]
+        causes += [Cause("input", f"input {name} changed") for name in changed]
+        return tuple(causes) or (Cause("unknown", f"its result of {last.run} cannot be used any more"),)
 
     def _changed_code(self, closure: Closure, last: Execution) -> Iterator[Cause]:
         before = self.workspace.code(last.closure) if last.closure and last.closure != closure.digest else None
@@ -345,41 +302,27 @@ class Planner:
         members, python, packages = before
         for name, member in closure.members.items():
             if name not in members:
-                yield Cause(kind="code", text=f"code of {name} is new")
+                yield Cause("code", f"code of {name} is new")
             elif members[name] != member.digest:
                 yield self._diffed(name, members[name], member.source)
-        for name in members:
-            if name not in closure.members:
-                yield Cause(kind="code", text=f"code of {name} is no longer used")
+        for name in sorted(members.keys() - closure.members.keys()):
+            yield Cause("code", f"code of {name} is no longer used")
         if python != closure.python:
-            yield Cause(kind="python", text=f"Python {python} → {closure.python}")
+            yield Cause("python", f"Python {python} → {closure.python}")
         for name in sorted({*packages, *closure.packages}):
             old, new = packages.get(name, "not used"), closure.packages.get(name, "not used")
             if old != new:
-                yield Cause(kind="package", text=f"package {name} {old} → {new}")
+                yield Cause("package", f"package {name} {old} → {new}")
 
     def _diffed(self, name: str, before: str, source: str | None) -> Cause:
         known = self.workspace.source(before)
         old, new = (known[1] if known else ""), source or ""
         if old == new or not old or not new:
-            return Cause(kind="code", text=f"code of {name} changed")
+            return Cause("code", f"code of {name} changed")
         if "\n" not in old.strip() and "\n" not in new.strip():
-            return Cause(kind="code", text=f"{name} changed: {old.strip()} → {new.strip()}")
+            return Cause("code", f"{name} changed: {old.strip()} → {new.strip()}")
         lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
-        return Cause(kind="code", text=f"code of {name} changed", diff="\n".join(lines))
-
-
-def _changed_values(values: Mapping[str, str], shown: Mapping[str, str], last: Execution) -> Iterator[Cause]:
-    for name, digest in values.items():
-        if last.values.get(name) != digest:
-            before = last.parameters.get(name, "not given")
-            yield Cause(kind="parameter", text=f"parameter {name} {before} → {shown[name]}")
-
-
-def _changed_inputs(inputs: Mapping[str, str], last: Execution) -> Iterator[Cause]:
-    for name, digest in inputs.items():
-        if last.input_digests.get(name) != digest:
-            yield Cause(kind="input", text=f"input {name} changed")
+        return Cause("code", f"code of {name} changed", "\n".join(lines))
 
 
 def refused_pickles(graph: Graph, workspace: Workspace) -> list[str]:

@@ -113,12 +113,12 @@ class Answer(str):
         return str, (str(self),)
 
 
+@attrs.frozen
 class PendingArtifact:
     """What `save_artifact` returns inside a step: stored, and without a version until the step is committed."""
 
-    def __init__(self, name: str, digest: str) -> None:
-        self.name = name
-        self.digest = digest
+    name: str
+    digest: str
 
     @property
     def version(self) -> int:
@@ -134,84 +134,104 @@ class PendingArtifact:
 
 
 class StepEffects:
-    """Collects what a step asks for; implements `drystone.contexts.Effects`."""
+    """Stores what a step makes and collects what it asks for; implements `drystone.contexts.Effects`."""
 
-    def __init__(self, task: StepTask, materializers: Materializers, store: ArtifactStore) -> None:
-        self._task = task
-        self._materializers = materializers
-        self._store = store
+    def __init__(self, task: StepTask) -> None:
+        self.store = _store(task.store)
+        self.materializers = _materializers(task.allow_pickle)
         self.metadata: dict[str, Any] = {}
-        self.of_artifacts: dict[str, dict[str, Any]] = {}
         self.saved: list[Saved] = []
+        self._task = task
+        self._of_outputs: dict[str, dict[str, Any]] = {}
 
     def log_metadata(self, values: Mapping[str, Any], artifact: str | None) -> None:
         """Note metadata of the step, or of one output by its own or its artifact's name."""
         if artifact is None:
             self.metadata.update(values)
             return
-        names = {each.output: each.output for each in self._task.outputs}
-        names |= {each.artifact.name or each.output: each.output for each in self._task.outputs}
+        names = {name: each.output for each in self._task.outputs for name in (each.output, each.artifact.name or "")}
         if artifact not in names:
             hint = suggestion(artifact, names, "Its outputs")
             raise StepContextError(f"Step {self._task.step!r} has no output {artifact!r} to log metadata of.{hint}")
-        self.of_artifacts.setdefault(names[artifact], {}).update(values)
+        self._of_outputs.setdefault(names[artifact], {}).update(values)
 
     def save_artifact(self, value: Any, name: str, **options: Any) -> PendingArtifact:
         """Store a value; it becomes a version together with the step's outputs."""
         metadata = checked_metadata(options.pop("metadata", None) or {})
         artifact = Artifact(name, **{key: option for key, option in options.items() if option is not None})
-        manifest, noted = self._materializers.save(value, artifact, self._store)
+        return PendingArtifact(name, self._save(value, artifact, None, metadata).digest)
+
+    def save_outputs(self, values: list[Any]) -> None:
+        """Store what the step returned."""
+        for task, value in zip(self._task.outputs, values, strict=True):
+            self._save(value, task.artifact, task.output, self._of_outputs.get(task.output, {}))
+
+    def _save(self, value: Any, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]) -> Manifest:
+        manifest, noted = self.materializers.save(value, artifact, self.store)
         self.saved.append(
             Saved(
-                output=None,
-                name=name,
+                output=output,
+                name=artifact.name or str(output),
                 kind=artifact.kind,
                 manifest=manifest,
-                metadata={**noted, **metadata},
+                metadata={**checked_metadata(noted), **metadata},
                 tags=dict(artifact.tags),
             )
         )
-        return PendingArtifact(name, manifest.digest)
+        return manifest
+
+    def argument(self, spec: Mapping[str, Any]) -> Any:
+        """The value of one of the task's inputs."""
+        if "value" in spec:
+            return from_json(spec["value"])
+        if "artifact" in spec:
+            return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
+        items = [self.argument(item) for item in spec["items"]]
+        if spec["kind"] == "dict":
+            return dict(zip((from_json(key) for key in spec["keys"]), items, strict=True))
+        return tuple(items) if spec["kind"] == "tuple" else items
+
+
+@functools.lru_cache(maxsize=8)
+def _store(text: str) -> ArtifactStore:
+    store: ArtifactStore = from_json(json.loads(text))
+    return store
+
+
+@functools.cache
+def _materializers(allow_pickle: bool) -> Materializers:
+    return Materializers(load_plugins().materializers(), allow_pickle=allow_pickle)
 
 
 def run_task(text: str) -> str:
     """Run a task given as JSON; answers with the JSON of its result. What executors are given."""
     task = structure(json.loads(text), StepTask)
-    store: ArtifactStore = _store(task.store)
-    materializers = _materializers(task.allow_pickle)
-    effects = StepEffects(task, materializers, store)
+    effects = StepEffects(task)
+    failure: Failure | None = None
     raised: BaseException | None = None
-    saved: tuple[Saved, ...] = ()
     with captured(exclusive=task.exclusive) as log:
         try:
-            with _kept_surroundings(task.exclusive):
-                saved = _perform(task, effects, materializers, store)
+            with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
+                _perform(task, effects)
         except (Exception, SystemExit) as exc:
-            raised = exc
-            print(_shown(exc), file=sys.stderr, end="")  # noqa: T201 - into the step's log
-        sys.stdout.flush()
+            raised, failure = exc, _failure(exc)
+            with contextlib.suppress(ValueError):  # the step may have closed it
+                sys.stderr.write(failure.traceback)
         printed = log.read()
-    answer = Answer(
-        to_text(
-            unstructure(
-                StepResult(
-                    saved=saved if raised is None else (),
-                    metadata=effects.metadata,
-                    log=store_bytes(store, printed) if printed else None,
-                    failure=_failure(raised) if raised is not None else None,
-                )
-            )
-        )
+    result = StepResult(
+        saved=() if failure else tuple(effects.saved),
+        metadata=effects.metadata,
+        log=store_bytes(effects.store, printed) if printed else None,
+        failure=failure,
     )
+    answer = Answer(to_text(unstructure(result)))
     answer.exception = raised
     return answer
 
 
-def _perform(
-    task: StepTask, effects: StepEffects, materializers: Materializers, store: ArtifactStore
-) -> tuple[Saved, ...]:
-    definition = _definition(task)
-    arguments = {name: _argument(spec, materializers, store) for name, spec in task.inputs.items()}
+def _perform(task: StepTask, effects: StepEffects) -> None:
+    definition = here[task.id] if task.pid == os.getpid() and task.id in here else _imported(task)
+    arguments = {name: effects.argument(spec) for name, spec in task.inputs.items()}
     context = StepContext(
         run=task.run,
         pipeline=task.pipeline,
@@ -226,60 +246,10 @@ def _perform(
         active.set(context)
         return definition.function(**arguments)
 
-    values = _outputs(definition, contextvars.copy_context().run(call))
-    saved = [
-        _saved(output, value, effects.of_artifacts.get(output.output, {}), materializers, store)
-        for output, value in zip(task.outputs, values, strict=True)
-    ]
-    return (*saved, *effects.saved)
+    effects.save_outputs(_outputs(definition, contextvars.copy_context().run(call)))
 
 
-def _saved(
-    output: OutputTask, value: Any, logged: dict[str, Any], materializers: Materializers, store: ArtifactStore
-) -> Saved:
-    artifact = output.artifact
-    manifest, noted = materializers.save(value, artifact, store)
-    return Saved(
-        output=output.output,
-        name=artifact.name or output.output,
-        kind=artifact.kind,
-        manifest=manifest,
-        metadata={**checked_metadata(noted), **logged},
-        tags=dict(artifact.tags),
-    )
-
-
-def _outputs(definition: StepDefinition, returned: Any) -> list[Any]:
-    """The values of a step's outputs, each of the type that was promised.
-
-    Raises:
-        OutputError: Lists what is wrong.
-    """
-    outputs, name = definition.outputs, definition.name
-    if not outputs:
-        if returned is not None:
-            raise OutputError(
-                f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
-                "returns, or return nothing."
-            )
-        return []
-    values = [returned] if len(outputs) == 1 else returned
-    if not isinstance(values, list | tuple) or len(values) != len(outputs):
-        raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
-    wrong = [
-        f"Output {output.name!r} of step {name!r} is annotated {described(output.annotation)}, but is "
-        f"{described(type(value))}."
-        for output, value in zip(outputs, values, strict=True)
-        if not accepts(value, output.annotation)
-    ]
-    if wrong:
-        raise OutputError(" ".join(wrong) + " Nothing was stored. Correct the annotation or what the step returns.")
-    return list(values)
-
-
-def _definition(task: StepTask) -> StepDefinition:
-    if task.pid == os.getpid() and task.id in here:
-        return here[task.id]
+def _imported(task: StepTask) -> StepDefinition:
     module, _, name = task.code.partition(":")
     if "<" in name:
         raise PlanError(
@@ -293,23 +263,35 @@ def _definition(task: StepTask) -> StepDefinition:
     return definition
 
 
-def _argument(spec: Mapping[str, Any], materializers: Materializers, store: ArtifactStore) -> Any:
-    if "value" in spec:
-        return from_json(spec["value"])
-    if "artifact" in spec:
-        return materializers.load(structure(spec["artifact"], Manifest), store)
-    items = [_argument(item, materializers, store) for item in spec["items"]]
-    if spec["kind"] == "dict":
-        return dict(zip((from_json(key) for key in spec["keys"]), items, strict=True))
-    return tuple(items) if spec["kind"] == "tuple" else items
+def _outputs(definition: StepDefinition, returned: Any) -> list[Any]:
+    """The values of a step's outputs, each of the type that was promised.
+
+    Raises:
+        OutputError: Lists what is wrong.
+    """
+    outputs, name = definition.outputs, definition.name
+    if not outputs and returned is not None:
+        raise OutputError(
+            f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
+            "returns, or return nothing."
+        )
+    values = [returned] * len(outputs) if len(outputs) < 2 else returned
+    if not isinstance(values, list | tuple) or len(values) != len(outputs):
+        raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
+    wrong = [
+        f"Output {output.name!r} of step {name!r} is annotated {described(output.annotation)}, but is "
+        f"{described(type(value))}."
+        for output, value in zip(outputs, values, strict=True)
+        if not accepts(value, output.annotation)
+    ]
+    if wrong:
+        raise OutputError(" ".join(wrong) + " Nothing was stored. Correct the annotation or what the step returns.")
+    return list(values)
 
 
 @contextlib.contextmanager
-def _kept_surroundings(exclusive: bool) -> Iterator[None]:
-    """Give back working directory and environment as they were, where no other step shares them."""
-    if not exclusive:
-        yield
-        return
+def _kept_surroundings() -> Iterator[None]:
+    """Give back working directory and environment as they were."""
     directory, environment = os.getcwd(), _environment()
     try:
         yield
@@ -326,24 +308,10 @@ def _environment() -> dict[bytes, bytes]:
 
 
 def _failure(exc: BaseException) -> Failure:
-    message = f"exited with {exc.code!r}" if isinstance(exc, SystemExit) else str(exc)
-    return Failure(type=type(exc).__qualname__, message=message, traceback=_shown(exc))
-
-
-def _shown(exc: BaseException) -> str:
-    """The traceback from the step's own frame on."""
+    """What was raised, with its traceback from the step's own frame on."""
     frames = exc.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(exc), exc, frames or exc.__traceback__))
-
-
-@functools.lru_cache(maxsize=8)
-def _store(text: str) -> ArtifactStore:
-    store: ArtifactStore = from_json(json.loads(text))
-    return store
-
-
-@functools.cache
-def _materializers(allow_pickle: bool) -> Materializers:
-    return Materializers(load_plugins().materializers(), allow_pickle=allow_pickle)
+    shown = "".join(traceback.format_exception(type(exc), exc, frames or exc.__traceback__))
+    message = f"exited with {exc.code!r}" if isinstance(exc, SystemExit) else str(exc)
+    return Failure(type=type(exc).__qualname__, message=message, traceback=shown)
