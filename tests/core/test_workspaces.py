@@ -1,6 +1,5 @@
 """A workspace commits all or nothing, for any number of processes, and says afterwards what is true."""
 
-import datetime
 import multiprocessing
 import os
 import signal
@@ -299,27 +298,23 @@ def test_an_unknown_run_is_answered_with_the_nearest(workspace):
 
 def test_the_newest_result_of_a_key_is_found(workspace):
     finished_run(workspace)
-    found = workspace.cached_step("k1")
-    assert (found.run, found.step, found.metadata) == ("p-1", "a", {"auc": 0.5})
+    with workspace.reading() as records:
+        found = records.cached_step("k1")
+        assert records.cached_step("other") is None
+    assert (found.run, found.name, found.metadata) == ("p-1", "a", {"auc": 0.5})
     assert found.outputs == {"output": workspace.artifact("x")}
-    assert workspace.cached_step("k1", found.ended_at) is not None
-    assert workspace.cached_step("k1", found.ended_at + datetime.timedelta(microseconds=1)) is None
-    assert workspace.cached_step("other") is None
+    assert found == workspace.run("p-1").steps["a"]
 
 
 def test_the_last_execution_of_a_step_is_found(workspace):
     finished_run(workspace)
     finished_run(workspace)
-    last = workspace.last_execution("p", "a")
-    assert (last.run, last.key, last.closure, last.values) == ("p-2", "k2", "c", {"n": "1"})
-    assert last.inputs == {"n": ("x", 1)}
-    assert workspace.last_execution("p", "b") is None
-    assert workspace.last_execution("q", "a") is None
-
-
-def test_complete_steps_are_found_for_resuming(workspace):
-    run = finished_run(workspace)
-    assert workspace.run_steps_by_key("p-1") == {"a": ("k1", {"output": run.output})}
+    with workspace.reading() as records:
+        last = records.index.last_execution("p", "a")
+        assert [last[name] for name in ("run", "key", "closure", "values")] == ["p-2", "k2", "c", {"n": "1"}]
+        assert last["inputs"] == {"n": ["x", 1]}
+        assert records.index.last_execution("p", "b") is None
+        assert records.index.last_execution("q", "a") is None
 
 
 def test_code_and_sources_are_kept(workspace):
@@ -330,20 +325,18 @@ def test_code_and_sources_are_kept(workspace):
             SourceRecorded(digest="d1", name="flights.features.scale", text="def scale(): ..."),
         ]
     )
-    assert workspace.code("c") == (members, "3.11", {"pandas": "2.2"})
-    assert workspace.source("d1") == ("flights.features.scale", "def scale(): ...")
-    assert workspace.code("other") is workspace.source("other") is None
-    assert (
-        workspace.commit(lambda view: [] if view.exists("code", "c") and view.exists("source", "d1") else [None])
-        is None
-    )
+    with workspace.reading() as records:
+        index = records.index
+        assert index.get("code", "c") == {"members": members, "python": "3.11", "packages": {"pandas": "2.2"}}
+        assert index.get("source", "d1") == {"name": "flights.features.scale", "text": "def scale(): ..."}
+        assert [index.exists("code", "c"), index.exists("source", "d2")] == [True, False]
 
 
 def test_parameters_are_kept_as_they_were_given(workspace):
     parameters = {"depth": 8, "days": {"$": "tuple", "v": [1, 2]}}
     start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters=parameters)
     workspace.commit(lambda view: [start])
-    assert workspace.raw_parameters("p-1") == parameters
+    assert workspace.run("p-1").parameters == parameters
 
 
 def test_a_checkpoint_leaves_nothing_in_the_log(workspace):

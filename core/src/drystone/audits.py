@@ -9,11 +9,10 @@ import attrs
 
 from drystone.blobs import blob_key, file_digest
 from drystone.components import ArtifactStore
-from drystone.databases import Session
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
 from drystone.index import Index
-from drystone.ledgers import Commit, Head, check_follows, checked_commit
+from drystone.ledgers import Commit, Head, SQLiteLedger, check_follows, checked_commit
 
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
@@ -31,17 +30,17 @@ class Finding:
     remedy: str
 
 
-def findings(session: Session, store_for: Callable[[str], ArtifactStore]) -> list[Finding]:
+def findings(ledger: SQLiteLedger, index: Index, store_for: Callable[[str], ArtifactStore]) -> list[Finding]:
     """Everything that is wrong with a workspace."""
     commits: list[Commit] = []
-    broken = [*_chain(session, commits)]
-    return [*(broken or _replayed(session, commits)), *_blobs(session, store_for)]
+    broken = [*_chain(ledger, index, commits)]
+    return [*(broken or _replayed(index, commits)), *_blobs(index, store_for)]
 
 
-def _chain(session: Session, commits: list[Commit]) -> Iterator[Finding]:
+def _chain(ledger: SQLiteLedger, index: Index, commits: list[Commit]) -> Iterator[Finding]:
     """What is wrong with the commits one by one; those that are whole are added to `commits`."""
     head, whole = Head(), True
-    for seq, digest, body in session.ledger.rows():
+    for seq, digest, body in ledger.rows():
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             commits.append(commit)
@@ -49,13 +48,13 @@ def _chain(session: Session, commits: list[Commit]) -> Iterator[Finding]:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)
         head = Head(seq, digest)
-    seq, digest = session.index.position()
+    seq, digest = index.position()
     if whole and (seq, digest) != (head.seq, head.digest):
         text = f"The index ends with commit {seq}, the ledger with {head.seq}: the ledger's end is missing or altered."
         yield Finding("commit", str(seq), text, RESTORE)
 
 
-def _replayed(session: Session, commits: list[Commit]) -> Iterator[Finding]:
+def _replayed(index: Index, commits: list[Commit]) -> Iterator[Finding]:
     """Differences between the index and one that is made from the ledger now."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
@@ -63,7 +62,7 @@ def _replayed(session: Session, commits: list[Commit]) -> Iterator[Finding]:
         replay.create()
         for commit in commits:
             replay.apply(commit)
-        now, then = session.index.dump(), replay.dump()
+        now, then = index.dump(), replay.dump()
     except WorkspaceError as exc:
         yield Finding("ledger", "numbers", str(exc), RESTORE)
         return
@@ -76,12 +75,10 @@ def _replayed(session: Session, commits: list[Commit]) -> Iterator[Finding]:
             yield Finding("index", table, f"{text} {min(different):.120}.", REBUILD)
 
 
-def _blobs(session: Session, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
+def _blobs(index: Index, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
     """Blobs that are missing, damaged or out of reach."""
     stores: dict[str, ArtifactStore | None] = {}
-    for (identity, digest), (subject, size) in {
-        each[1:3]: (each[0], each[3]) for each in session.index.blobs()
-    }.items():
+    for (identity, digest), (subject, size) in {each[1:3]: (each[0], each[3]) for each in index.blobs()}.items():
         if identity not in stores:
             try:
                 stores[identity] = store_for(identity)

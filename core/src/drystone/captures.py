@@ -26,15 +26,17 @@ class Log:
     """An empty file left by the step before, since making one costs more than the rest of a trivial step."""
 
     def __init__(self) -> None:
+        self.streams = (sys.stdout, sys.stderr)
         try:
             self.file = self.spare.pop()
         except IndexError:
             self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
 
     def read(self) -> bytes:
-        """What was printed; of more than `LIMIT` bytes the first and the last half."""
-        with contextlib.suppress(ValueError):  # the step may have closed it
-            sys.stdout.flush()
+        """What was printed, also through streams of before the step; of over `LIMIT` bytes the two ends."""
+        for stream in (*self.streams, sys.stdout):
+            with contextlib.suppress(ValueError):  # the step may have closed it
+                stream.flush()
         size = os.fstat(self.file.fileno()).st_size
         if size <= LIMIT:
             return os.pread(self.file.fileno(), size, 0)
@@ -71,8 +73,7 @@ def captured(*, exclusive: bool) -> Iterator[Log]:
 
 @contextlib.contextmanager
 def _descriptors(log: Log) -> Iterator[None]:
-    streams = sys.stdout, sys.stderr
-    for stream in streams:
+    for stream in log.streams:
         stream.flush()
     saved = os.dup(1), os.dup(2)
     for descriptor in (1, 2):
@@ -84,10 +85,7 @@ def _descriptors(log: Log) -> Iterator[None]:
         yield
     finally:
         printed = log.read() if follower is None else b""
-        for stream in streams:  # what old references to them still hold belongs to this step
-            with contextlib.suppress(ValueError):
-                stream.flush()
-        sys.stdout, sys.stderr = streams
+        sys.stdout, sys.stderr = log.streams
         for descriptor, former in zip((1, 2), saved, strict=True):
             os.dup2(former, descriptor)
         if follower is not None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import attrs
-
 from drystone.errors import WorkspaceError
 from drystone.index import Index
 from drystone.ledgers import SQLiteLedger
@@ -25,11 +23,9 @@ PATIENCE = 60
 SYNC_INTERVAL = 1.0
 """Seconds of commits that a power failure may take; a process that dies takes none."""
 
-NETWORK = frozenset(
-    {
-        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
-        *("fuse.glusterfs", "fuse.sshfs", "fuse.s3fs"),
-    }
+NETWORK = (
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
+    *("fuse.glusterfs", "fuse.sshfs", "fuse.s3fs"),
 )
 """Filesystems whose locks SQLite cannot rely on."""
 
@@ -39,21 +35,12 @@ MOUNTS = Path("/proc/self/mounts")
 _opening = threading.Lock()
 
 
-@attrs.frozen
-class Session:
-    """One connection and what works on it."""
-
-    connection: sqlite3.Connection
-    ledger: SQLiteLedger
-    index: Index
-
-
 class Database:
-    """The database in a workspace's directory."""
+    """The database in a workspace's directory: a ledger and its index, which always agree."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._abandoned: list[Session] = []
+        self._abandoned: list[sqlite3.Connection] = []
         self._open()
 
     def _open(self) -> None:
@@ -61,67 +48,96 @@ class Database:
         self._synced = time.monotonic()
         self._lock = threading.RLock()
         try:
-            with _opening, _alone(self._directory):
-                self._session = _opened(self._directory / FILE)
-                weakref.finalize(self, _close, self._session.connection, self._pid)
+            with _opening, (self._directory / "opening.lock").open("w") as lock:
+                fcntl.lockf(lock, fcntl.LOCK_EX)  # nobody else sets up the same database meanwhile
+                self._connection = _connection(self._directory / FILE)
+                self._ledger, self._index = SQLiteLedger(self._connection), Index(self._connection)
+                weakref.finalize(self, _close, self._connection, self._pid)
+                self._set_up()
         except (sqlite3.Error, OSError) as exc:
             raise WorkspaceError(
                 f"The workspace {self._directory} cannot be opened: {exc}. Check that the directory can be written to; "
                 f"if {FILE} is damaged, restore it from a backup."
             ) from exc
 
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """The session, for this thread alone; each statement sees what is committed when it runs."""
-        if self._pid != os.getpid():  # forked: SQLite connections do not survive that, and closing it here
-            self._abandoned.append(self._session)  # would drop the parent's locks
-            self._open()
-        with self._lock:
-            yield self._session
+    def _set_up(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._ledger.create()
+            self._index.create()
+            self._index.catch_up(self._ledger)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.close()
+            raise
 
     @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """The session, with every statement seeing the same state."""
+    def session(self) -> Iterator[tuple[SQLiteLedger, Index]]:
+        """Ledger and index, for this thread alone; each statement sees what is committed when it runs."""
+        if self._pid != os.getpid():  # forked: SQLite connections do not survive that, and closing it here
+            self._abandoned.append(self._connection)  # would drop the parent's locks
+            self._open()
+        with self._lock:
+            yield self._ledger, self._index
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[SQLiteLedger, Index]]:
+        """Ledger and index, with every statement seeing the same state."""
         with self.session() as session:
-            if session.connection.in_transaction:
+            if self._connection.in_transaction:
                 yield session
                 return
-            session.connection.execute("BEGIN")
+            self._connection.execute("BEGIN")
             try:
                 yield session
             finally:
-                session.connection.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """The session, while nobody else writes; what is raised undoes everything."""
+    def transaction(self) -> Iterator[tuple[SQLiteLedger, Index]]:
+        """Ledger and index, while nobody else writes; what is raised undoes everything."""
         with self.session() as session:
-            connection = session.connection
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield session
-                connection.execute("COMMIT")
+                self._connection.execute("COMMIT")
             except sqlite3.Error as exc:
                 raise WorkspaceError(
                     f"The workspace {self._directory} cannot be written to: {exc}. Nothing of this was recorded; what "
                     "was recorded before is safe. Look at the disk's space and the directory's permissions."
                 ) from exc
             finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             if time.monotonic() - self._synced > SYNC_INTERVAL:
                 with suppress(sqlite3.OperationalError):  # what was committed stays so, and the next one tries again
                     self.sync()
 
     def sync(self) -> None:
         """Make everything committed so far survive a power failure."""
-        with self.session() as session:
-            session.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with self.session():
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._synced = time.monotonic()
 
     def close(self) -> None:
         """Close the connection."""
-        _close(self._session.connection, self._pid)
+        _close(self._connection, self._pid)
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    return connection
+
+
+def _close(connection: sqlite3.Connection, pid: int) -> None:
+    if pid == os.getpid():  # a forked process must leave the connection of its parent alone
+        connection.close()
 
 
 def made_directory(location: str | Path) -> Path:
@@ -147,11 +163,6 @@ def made_directory(location: str | Path) -> Path:
     return directory
 
 
-def _close(connection: sqlite3.Connection, pid: int) -> None:
-    if pid == os.getpid():  # a forked process must leave the connection of its parent alone
-        connection.close()
-
-
 def check_local(directory: Path, mounts: Path = MOUNTS) -> None:
     """Refuse a directory on a network filesystem, where the system tells.
 
@@ -167,33 +178,3 @@ def check_local(directory: Path, mounts: Path = MOUNTS) -> None:
             "database. Put it on a local disk (DRYSTONE_WORKSPACE), or share it through a plugin that opens "
             f"file://{directory}."
         )
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Keep other processes from setting up the same database meanwhile."""
-    with (directory / "opening.lock").open("w") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        yield
-
-
-def _opened(path: Path) -> Session:
-    connection = sqlite3.connect(
-        path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
-    )
-    execute = connection.execute
-    if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        execute("PRAGMA journal_mode = WAL")
-    execute("PRAGMA synchronous = NORMAL")
-    execute("PRAGMA wal_autocheckpoint = 4000")
-    session = Session(connection, SQLiteLedger(connection), Index(connection))
-    execute("BEGIN IMMEDIATE")
-    try:
-        session.ledger.create()
-        session.index.create()
-        session.index.catch_up(session.ledger)
-        execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return session

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from drystone.decisions import check_version_name
 from drystone.digests import module_name
 from drystone.errors import WorkspaceError
 from drystone.events import Event, RunClaimed, RunStarted
@@ -17,8 +18,7 @@ from drystone.pipelines import Pipeline
 from drystone.planning import Plan
 from drystone.preparation import Prepared, prepare, shown_parameter
 from drystone.projects import find_pipeline, project_root
-from drystone.promotions import check_version_name
-from drystone.runs import RUNNING, SUCCEEDED, Run
+from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Run
 from drystone.signatures import host_name
 from drystone.traversal import Walk
 from drystone.values import from_json
@@ -59,15 +59,12 @@ class Driver:
                 "imported. Call the pipeline again; what it finished comes from the cache."
             )
         pipeline = find_pipeline(record.target, Path(record.root or project_root()))
-        parameters = {name: from_json(value) for name, value in workspace.raw_parameters(run).items()}
+        parameters = {name: from_json(value) for name, value in record.parameters.items()}
         prepared = prepare(pipeline.with_options(stack=record.stack), parameters, workspace)
         with RunLock.new(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
-            done = {
-                name: (key, outputs, record.steps[name].status)
-                for name, (key, outputs) in workspace.run_steps_by_key(run).items()
-            }
-            return Walk(prepared, run, epoch=epoch, done=done).finish()
+            done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
+            return Walk(prepared, run, epoch, done).finish()
 
 
 def _announced(prepared: Prepared, lock: RunLock) -> str:

@@ -164,7 +164,7 @@ class Journal:
             yield StepFinished(
                 status=CACHED,
                 cached_from=stored.run,
-                cached_step=stored.step,
+                cached_step=stored.name,
                 outputs=pairs,
                 metadata=stored.metadata,
                 **self._facts(node, decision),

@@ -19,7 +19,8 @@ from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
 from drystone.materializers import PickleMaterializer
 from drystone.pipelines import PipelineOptions
-from drystone.workspaces import CachedStep, Execution, Workspace
+from drystone.runs import StepRun
+from drystone.workspaces import View, Workspace
 
 RUN, CACHED, MAYBE = "run", "cached", "maybe"
 
@@ -91,7 +92,7 @@ class Decision:
     """
 
     key: str | None
-    cached: CachedStep | None
+    cached: StepRun | None
     causes: tuple[Cause, ...]
     closure: Closure
     values: Mapping[str, str]
@@ -147,7 +148,9 @@ class Planner:
         """A node behind one that runs: certain to run only if no stored result can have come from its own code."""
         closure = self.closure(node)
         certain = self._uncached(node, closure)
-        if not certain and (closure.digest is None or self.workspace.code(closure.digest) is None):
+        with self.workspace.reading() as records:
+            is_new = not closure.digest or not records.index.exists("code", closure.digest)
+        if not certain and is_new:
             certain = self._compared(node, closure, {}, {}, {})
         if certain and node.when is None:
             return StepPlan(name=node.name, status=RUN, causes=certain)
@@ -225,13 +228,14 @@ class Planner:
         choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
         return next((choice for choice in choices if choice is not None), True)
 
-    def _stored(self, node: Node, key: str) -> tuple[CachedStep | None, tuple[Cause, ...]]:
+    def _stored(self, node: Node, key: str) -> tuple[StepRun | None, tuple[Cause, ...]]:
         """The stored result under a key, or why there is none that can be used."""
-        cached, policy = self.workspace.cached_step(key), self._policy(node)
+        with self.workspace.reading() as records:
+            cached = records.cached_step(key)
         if cached is None:
             return None, ()
-        now = datetime.datetime.now(datetime.UTC)
-        if isinstance(policy, datetime.timedelta) and cached.ended_at < now - policy:
+        policy, now = self._policy(node), datetime.datetime.now(datetime.UTC)
+        if isinstance(policy, datetime.timedelta) and (cached.ended_at or now) < now - policy:
             return None, (Cause("cache", f"its stored result is older than {policy}"),)
         for version in cached.outputs.values():
             problem = self._unusable(version.manifest)
@@ -283,46 +287,48 @@ class Planner:
         inputs: Mapping[str, str],
     ) -> tuple[Cause, ...]:
         """What differs from the last time this step was executed."""
-        last = self.workspace.last_execution(self.graph.pipeline, node.name)
-        if last is None:
-            return (Cause("new", "never ran here"),)
-        causes = [*self._changed_code(closure, last)]
+        with self.workspace.reading() as records:
+            last = records.index.last_execution(self.graph.pipeline, node.name)
+            if last is None:
+                return (Cause("new", "never ran here"),)
+            causes = [*_changed_code(closure, last["closure"], records.index)]
         for name, digest in values.items():
-            if last.values.get(name) != digest:
-                before = last.parameters.get(name, "not given")
+            if last["values"].get(name) != digest:
+                before = last["parameters"].get(name, "not given")
                 causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}"))
-        changed = [name for name, digest in inputs.items() if last.input_digests.get(name) != digest]
+        changed = [name for name, digest in inputs.items() if last["input_digests"].get(name) != digest]
         causes += [Cause("input", f"input {name} changed") for name in changed]
-        return tuple(causes) or (Cause("unknown", f"its result of {last.run} cannot be used any more"),)
+        return tuple(causes) or (Cause("unknown", f"its result of {last['run']} cannot be used any more"),)
 
-    def _changed_code(self, closure: Closure, last: Execution) -> Iterator[Cause]:
-        before = self.workspace.code(last.closure) if last.closure and last.closure != closure.digest else None
-        if before is None:
-            return
-        members, python, packages = before
-        for name, member in closure.members.items():
-            if name not in members:
-                yield Cause("code", f"code of {name} is new")
-            elif members[name] != member.digest:
-                yield self._diffed(name, members[name], member.source)
-        for name in sorted(members.keys() - closure.members.keys()):
-            yield Cause("code", f"code of {name} is no longer used")
-        if python != closure.python:
-            yield Cause("python", f"Python {python} → {closure.python}")
-        for name in sorted({*packages, *closure.packages}):
-            old, new = packages.get(name, "not used"), closure.packages.get(name, "not used")
-            if old != new:
-                yield Cause("package", f"package {name} {old} → {new}")
 
-    def _diffed(self, name: str, before: str, source: str | None) -> Cause:
-        known = self.workspace.source(before)
-        old, new = (known[1] if known else ""), source or ""
-        if old == new or not old or not new:
-            return Cause("code", f"code of {name} changed")
-        if "\n" not in old.strip() and "\n" not in new.strip():
-            return Cause("code", f"{name} changed: {old.strip()} → {new.strip()}")
-        lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
-        return Cause("code", f"code of {name} changed", "\n".join(lines))
+def _changed_code(closure: Closure, last: str | None, index: View) -> Iterator[Cause]:
+    before = index.get("code", last) if last and last != closure.digest else None
+    if before is None:
+        return
+    members = before["members"]
+    for name, member in closure.members.items():
+        if name not in members:
+            yield Cause("code", f"code of {name} is new")
+        elif members[name] != member.digest:
+            known = index.get("source", members[name])
+            yield _diffed(name, known["text"] if known else "", member.source or "")
+    for name in sorted(members.keys() - closure.members.keys()):
+        yield Cause("code", f"code of {name} is no longer used")
+    if before["python"] != closure.python:
+        yield Cause("python", f"Python {before['python']} → {closure.python}")
+    for name in sorted({*before["packages"], *closure.packages}):
+        old, new = before["packages"].get(name, "not used"), closure.packages.get(name, "not used")
+        if old != new:
+            yield Cause("package", f"package {name} {old} → {new}")
+
+
+def _diffed(name: str, old: str, new: str) -> Cause:
+    if old == new or not old or not new:
+        return Cause("code", f"code of {name} changed")
+    if "\n" not in old.strip() and "\n" not in new.strip():
+        return Cause("code", f"{name} changed: {old.strip()} → {new.strip()}")
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
+    return Cause("code", f"code of {name} changed", "\n".join(lines))
 
 
 def refused_pickles(graph: Graph, workspace: Workspace) -> list[str]:

@@ -5,24 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
-from drystone.events import (
-    ArtifactSaved,
-    CodeRecorded,
-    Linked,
-    MetadataLogged,
-    ModelDeclared,
-    ModelVersionCreated,
-    RunClaimed,
-    RunFinished,
-    RunStarted,
-    SourceRecorded,
-    StageMoved,
-    StepFinished,
-    StepStarted,
-    Tagged,
-    Untagged,
-    is_known,
-)
+from drystone.events import is_known
 from drystone.ledgers import Commit
 from drystone.runs import COMPLETE, PENDING, RUNNING
 
@@ -39,10 +22,25 @@ def project(index: Documents, commit: Commit) -> None:
             _PROJECTIONS[event["type"]](index, event, commit)
 
 
+Projection = Callable[[Documents, Fields, Commit], None]
+_PROJECTIONS: dict[str, Projection] = {}
+
+
+def _of(event: str) -> Callable[[Projection], Projection]:
+    """Marks a function as what events of a type do."""
+
+    def register(function: Projection) -> Projection:
+        _PROJECTIONS[event] = function
+        return function
+
+    return register
+
+
 def _facts(event: Fields, *without: str) -> Document:
     return {name: value for name, value in event.items() if name not in ("type", "v", "critical", *without)}
 
 
+@_of("run.started")
 def _run_started(index: Documents, event: Fields, commit: Commit) -> None:
     run = event["run"]
     body = _facts(event, "run") | {"name": run, "status": RUNNING, "started_at": commit.at, "metadata": {}}
@@ -50,6 +48,7 @@ def _run_started(index: Documents, event: Fields, commit: Commit) -> None:
     index.put_new("run", run, event["pipeline"], event["number"], body, epoch=1)
 
 
+@_of("run.claimed")
 def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
@@ -61,6 +60,7 @@ def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
             index.put("step", f"{event['run']}/{step['name']}", step | {"status": PENDING, "error": None})
 
 
+@_of("run.finished")
 def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
@@ -73,6 +73,7 @@ def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("run", event["run"], body | _facts(event, "run") | ended)
 
 
+@_of("step.started")
 def _step_started(index: Documents, event: Fields, commit: Commit) -> None:
     name = f"{event['run']}/{event['step']}"
     before = (index.get("step", name) if event["attempt"] > 1 else None) or {}
@@ -81,6 +82,7 @@ def _step_started(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("step", name, body, run=event["run"], key=event["key"], ended=None)
 
 
+@_of("step.finished")
 def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
     name = f"{event['run']}/{event['step']}"
     before = index.get("step", name) or {"started_at": None, "metadata": {}, "outputs": {}, "inputs": {}, "key": None}
@@ -91,6 +93,7 @@ def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
         index.link("step", name, 0, "input", artifact, version)
 
 
+@_of("artifact.saved")
 def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:
     name, version = event["name"], event["version"]
     made = [event["run"], event["step"]] if event["run"] else None
@@ -98,10 +101,12 @@ def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:
     index.put_new("artifact", f"{name}@{version}", name, version, body, run=event["run"])
 
 
+@_of("code.recorded")
 def _code_recorded(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("code", event["closure"], _facts(event, "closure"))
 
 
+@_of("source.recorded")
 def _source_recorded(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("source", event["digest"], _facts(event, "digest"))
 
@@ -111,6 +116,7 @@ def _model(index: Documents, name: str) -> Document:
     return index.get("model", name) or new
 
 
+@_of("model.declared")
 def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
     body = _model(index, event["model"])
     tags = body["tags"] | event["tags"]
@@ -118,6 +124,7 @@ def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
     index.tag("model", event["model"], event["tags"])
 
 
+@_of("model.version_created")
 def _model_version_created(index: Documents, event: Fields, commit: Commit) -> None:
     model, number = event["model"], event["number"]
     index.put("model", model, _model(index, model))
@@ -125,6 +132,7 @@ def _model_version_created(index: Documents, event: Fields, commit: Commit) -> N
     index.put_new("model_version", f"{model}@{number}", model, number, body, run=event["run"])
 
 
+@_of("model.linked")
 def _linked(index: Documents, event: Fields, commit: Commit) -> None:
     number = MODEL_ITSELF if event["number"] is None else event["number"]
     index.link("model", event["model"], number, event["role"], event["artifact"], event["version"])
@@ -132,6 +140,7 @@ def _linked(index: Documents, event: Fields, commit: Commit) -> None:
         index.put("model", event["model"], _model(index, event["model"]))
 
 
+@_of("model.stage_moved")
 def _stage_moved(index: Documents, event: Fields, commit: Commit) -> None:
     body = _model(index, event["model"])
     stages = {stage: holder for stage, holder in body["stages"].items() if stage != event["stage"]}
@@ -141,6 +150,7 @@ def _stage_moved(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("model", event["model"], body | {"stages": stages, "moves": [*body["moves"], move]})
 
 
+@_of("metadata.logged")
 def _metadata_logged(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get(event["kind"], event["record"])
     if body is not None:
@@ -157,28 +167,11 @@ def _retagged(index: Documents, event: Fields, tags: Callable[[Document], Docume
         index.tag(kind, name, tags(before))
 
 
+@_of("record.tagged")
 def _tagged(index: Documents, event: Fields, commit: Commit) -> None:
     _retagged(index, event, lambda before: before | event["tags"])
 
 
+@_of("record.untagged")
 def _untagged(index: Documents, event: Fields, commit: Commit) -> None:
     _retagged(index, event, lambda before: {tag: each for tag, each in before.items() if tag not in event["tags"]})
-
-
-_PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
-    RunStarted.TYPE: _run_started,
-    RunClaimed.TYPE: _run_claimed,
-    RunFinished.TYPE: _run_finished,
-    StepStarted.TYPE: _step_started,
-    StepFinished.TYPE: _step_finished,
-    ArtifactSaved.TYPE: _artifact_saved,
-    CodeRecorded.TYPE: _code_recorded,
-    SourceRecorded.TYPE: _source_recorded,
-    ModelDeclared.TYPE: _model_declared,
-    ModelVersionCreated.TYPE: _model_version_created,
-    Linked.TYPE: _linked,
-    StageMoved.TYPE: _stage_moved,
-    MetadataLogged.TYPE: _metadata_logged,
-    Tagged.TYPE: _tagged,
-    Untagged.TYPE: _untagged,
-}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from drystone.artifacts import LATEST, ArtifactVersion, Reference
+from drystone.artifacts import LATEST, ArtifactVersion, Reference, Source
 from drystone.databases import Database
+from drystone.decisions import number_of
 from drystone.errors import NotFoundError
 from drystone.ledgers import FORMAT
 from drystone.models import SHARED, Model, ModelRecord, ModelVersion, StageMove
-from drystone.promotions import number_of
-from drystone.records import CachedStep, Execution, Records
-from drystone.runs import COMPLETE, Run, StepRun
+from drystone.records import Records
+from drystone.runs import Run
 
 
 def name_of(model: str | Model) -> str:
@@ -30,17 +29,17 @@ class Queries:
     _database: Database
 
     @contextmanager
-    def _reading(self) -> Iterator[Records]:
-        """Records of one moment."""
-        with self._database.snapshot() as session:
-            yield Records(session.index, self)  # type: ignore[arg-type]
+    def reading(self) -> Iterator[Records]:
+        """Records of one moment, for questions that have no method of their own."""
+        with self._database.snapshot() as (_, index):
+            yield Records(index, cast(Source, self))
 
     def info(self) -> dict[str, Any]:
         """What the workspace is and how much it holds."""
-        with self._database.snapshot() as session:
-            head = session.ledger.head()
-            kinds = {"runs": "run", "artifact_versions": "artifact", "models": "model"}
-            counts = {name: session.index.count(kind) for name, kind in kinds.items()}
+        kinds = {"runs": "run", "artifact_versions": "artifact", "models": "model"}
+        with self._database.snapshot() as (ledger, index):
+            head = ledger.head()
+            counts = {name: index.count(kind) for name, kind in kinds.items()}
         return {"location": str(self.directory), "format": FORMAT, "commits": head.seq, "head": head.digest} | counts
 
     def run(self, name: str) -> Run:
@@ -49,7 +48,7 @@ class Queries:
         Raises:
             NotFoundError: There is none of that name.
         """
-        with self._reading() as records:
+        with self.reading() as records:
             return records.found_run(name)
 
     def runs(
@@ -63,46 +62,9 @@ class Queries:
     ) -> list[Run]:
         """Runs, the newest first. A tag is given as `name` or `name=value`."""
         facts = {"parent": pipeline, "status": status, "model": model and name_of(model)}
-        with self._reading() as records:
+        with self.reading() as records:
             found = records.index.select("run", facts, tag=tag, limit=limit)
             return [records.run(body) for body in found]
-
-    def step_run(self, run: str, step: str) -> StepRun:
-        """One step of a run that has begun or ended; costs the same however many steps the run has."""
-        with self._reading() as records:
-            return records.step(records.index.get("step", f"{run}/{step}") or {})
-
-    def raw_parameters(self, run: str) -> dict[str, Any]:
-        """The parameters of a run, as the ledger keeps them."""
-        return dict(self.run(run).parameters)
-
-    def run_steps_by_key(self, run: str) -> dict[str, tuple[str | None, Mapping[str, ArtifactVersion]]]:
-        """Cache key and outputs of every complete step of a run, by step."""
-        with self._reading() as records:
-            steps = [body for body in records.index.steps(run) if body["status"] in COMPLETE]
-            return {body["name"]: (body["key"], records.step(body).outputs) for body in steps}
-
-    def cached_step(self, key: str, newer_than: datetime.datetime | None = None) -> CachedStep | None:
-        """The newest result that was stored under a cache key."""
-        with self._database.session() as session:
-            return Records(session.index, self).cached_step(key, newer_than)  # type: ignore[arg-type]
-
-    def last_execution(self, pipeline: str, step: str) -> Execution | None:
-        """What the newest complete run of a step was made of."""
-        with self._reading() as records:
-            return records.last_execution(pipeline, step)
-
-    def code(self, closure: str) -> tuple[dict[str, str], str, dict[str, str]] | None:
-        """Members, Python version and packages of a recorded code closure."""
-        with self._reading() as records:
-            body = records.index.get("code", closure)
-            return (body["members"], body["python"], body["packages"]) if body else None
-
-    def source(self, digest: str) -> tuple[str, str] | None:
-        """Name and text of a recorded member of a closure."""
-        with self._reading() as records:
-            body = records.index.get("source", digest)
-            return (body["name"], body["text"]) if body else None
 
     def artifact(self, name: str, version: int | str = LATEST) -> ArtifactVersion:
         """One version of an artifact.
@@ -110,7 +72,7 @@ class Queries:
         Raises:
             NotFoundError: There is none of that name or number.
         """
-        with self._reading() as records:
+        with self.reading() as records:
             return records.found_version(name, version)
 
     find_artifact = artifact
@@ -125,7 +87,7 @@ class Queries:
         limit: int | None = 50,
     ) -> list[ArtifactVersion]:
         """Artifact versions, the newest first. A tag is given as `name` or `name=value`."""
-        with self._reading() as records:
+        with self.reading() as records:
             found = records.index.select("artifact", {"parent": name, "kind": kind, "run": run}, tag=tag, limit=limit)
             return [records.artifact(body) for body in found]
 
@@ -135,7 +97,7 @@ class Queries:
         Raises:
             NotFoundError: It means none; the message says what there is.
         """
-        with self._reading() as records:
+        with self.reading() as records:
             if reference.model is None:
                 return records.found_version(reference.name, reference.version)
             view, (model, selector) = records.index, reference.model
@@ -150,12 +112,12 @@ class Queries:
 
     def lineage(self, version: ArtifactVersion, depth: int = 8) -> dict[str, Any]:
         """What an artifact version was made of and what was made of it, as a tree of plain values."""
-        with self._reading() as records:
+        with self.reading() as records:
             return {**_made_of(records, version, depth), "used_by": _made_from(records, version, depth)}
 
     def models(self, *, tag: str | None = None, limit: int | None = 50) -> list[ModelRecord]:
         """Models, by name."""
-        with self._reading() as records:
+        with self.reading() as records:
             return [records.model(body) for body in records.index.select("model", tag=tag, order="name", limit=limit)]
 
     def model_version(self, model: str | Model, version: int | str = LATEST) -> ModelVersion:
@@ -164,7 +126,7 @@ class Queries:
         Raises:
             NotFoundError: There is none.
         """
-        with self._reading() as records:
+        with self.reading() as records:
             return records.model_version(name_of(model), number_of(records.index, name_of(model), version))
 
     def model_versions(
@@ -172,7 +134,7 @@ class Queries:
     ) -> list[ModelVersion]:
         """Versions of a model, the newest first."""
         name = name_of(model)
-        with self._reading() as records:
+        with self.reading() as records:
             found = records.index.select("model_version", {"parent": name}, tag=tag, limit=limit)
             return [records.model_version(name, body["number"]) for body in found]
 
@@ -183,7 +145,7 @@ class Queries:
 
     def stage_history(self, model: str | Model, stage: str | None = None) -> list[StageMove]:
         """Every move of a model's stages, the oldest first."""
-        with self._reading() as records:
+        with self.reading() as records:
             return records.moves(name_of(model), stage)
 
 

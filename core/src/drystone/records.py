@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import difflib
 from collections.abc import Mapping
 from typing import Any
@@ -17,30 +16,6 @@ from drystone.index import Index
 from drystone.models import ModelRecord, ModelVersion, StageMove
 from drystone.runs import PENDING, Code, Run, StepRun
 from drystone.serialization import structure
-
-
-@attrs.frozen
-class CachedStep:
-    """The newest stored result under a key: which run made it, and what it made and logged."""
-
-    run: str
-    step: str
-    outputs: Mapping[str, ArtifactVersion]
-    metadata: Mapping[str, Any]
-    ended_at: datetime.datetime
-
-
-@attrs.frozen
-class Execution:
-    """What the newest complete run of a step was made of, to say what has changed since."""
-
-    run: str
-    key: str | None
-    closure: str | None
-    values: Mapping[str, str]
-    parameters: Mapping[str, str]
-    input_digests: Mapping[str, str]
-    inputs: Mapping[str, Pair]
 
 
 class Records:
@@ -95,6 +70,15 @@ class Records:
             number = self.index.version_of_run(model, body["name"])
         return self.model_version(model, number) if number is not None else None
 
+    def cached_step(self, key: str) -> StepRun | None:
+        """The step that last succeeded under a key."""
+        body = self.index.cached_step(key)
+        return self.step(body) if body is not None else None
+
+    def found_step(self, run: str, name: str) -> StepRun:
+        """One step of a run that has begun or ended; costs the same however many steps the run has."""
+        return self.step(self.index.get("step", f"{run}/{name}") or {})
+
     def step(self, body: Document) -> StepRun:
         """A step of a run."""
         return attrs.evolve(
@@ -146,21 +130,6 @@ class Records:
     def moves(self, model: str, stage: str | None) -> list[StageMove]:
         """The moves of a model's stages."""
         return [structure(move, StageMove) for move in self.index.moves(model, stage)]
-
-    def cached_step(self, key: str, newer_than: datetime.datetime | None) -> CachedStep | None:
-        """The newest successful step with this key."""
-        body = self.index.cached_step(key)
-        if body is None:
-            return None
-        ended_at = datetime.datetime.fromisoformat(body["ended_at"])
-        if newer_than is not None and ended_at < newer_than:
-            return None
-        return CachedStep(body["run"], body["name"], self._resolved(body["outputs"]), body["metadata"], ended_at)
-
-    def last_execution(self, pipeline: str, step: str) -> Execution | None:
-        """What the newest complete run of a step was made of."""
-        body = self.index.last_execution(pipeline, step)
-        return structure(body, Execution) if body is not None else None
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> NotFoundError:

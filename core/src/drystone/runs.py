@@ -49,6 +49,7 @@ class StepRun:
     reason: str = attrs.field(default="", repr=False)
     started_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
+    key: str | None = attrs.field(default=None, repr=False)
     log: str | None = attrs.field(default=None, repr=False)
     store: str = attrs.field(default="", repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field

@@ -18,7 +18,6 @@ from typing import Any
 
 import attrs
 
-from drystone.artifacts import ArtifactVersion
 from drystone.blobs import blob_key
 from drystone.components import ISOLATION, PARALLEL, RunContext
 from drystone.digests import module_name
@@ -29,16 +28,13 @@ from drystone.journals import Journal
 from drystone.pipelines import Retry
 from drystone.planning import Decision
 from drystone.preparation import Prepared, shown_parameter
-from drystone.runs import CACHED, CANCELLED, COMPLETE, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run
+from drystone.runs import CACHED, CANCELLED, COMPLETE, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run, StepRun
 from drystone.serialization import structure, to_text, unstructure
 from drystone.values import dumps, to_json
 from drystone.workers import Answer, OutputTask, StepResult, StepTask, here, run_task
 
 GROUP = 0.1
 """Seconds that finished steps may wait to be committed together."""
-
-Done = Mapping[str, tuple[str | None, Mapping[str, ArtifactVersion], str]]
-"""Key, outputs and status of the steps that a resumed run has completed before."""
 
 
 @attrs.frozen(order=False)
@@ -52,9 +48,16 @@ class Attempt:
 
 
 class Walk:
-    """Walks the graph of one run."""
+    """Walks the graph of one run.
 
-    def __init__(self, prepared: Prepared, run: str, epoch: int, done: Done) -> None:
+    Args:
+        prepared: What to run, and where.
+        run: Its name.
+        epoch: How often it was started and claimed.
+        done: The steps that it completed before it was resumed; they are kept if they are still valid.
+    """
+
+    def __init__(self, prepared: Prepared, run: str, epoch: int, done: Mapping[str, StepRun]) -> None:
         self.prepared = prepared
         self.graph = prepared.graph
         self.options = prepared.pipeline.options
@@ -136,11 +139,11 @@ class Walk:
             self._completed(node, status)
             return
         decision = self.prepared.planner.decide(node, self.digests)
-        key, outputs, before = self._done.get(node.name, (None, {}, ""))
-        if key is not None and key == decision.key:  # done before the run was resumed, and still valid
-            self.journal.reused(node, outputs)
-            self.executed += before == SUCCEEDED
-            self._completed(node, before)
+        done = self._done.get(node.name)
+        if done is not None and done.key is not None and done.key == decision.key:
+            self.journal.reused(node, done.outputs)
+            self.executed += done.status == SUCCEEDED
+            self._completed(node, done.status)
         elif decision.cached is not None:
             self.journal.cached(node, decision)
             self.repeated = decision.cached.run
@@ -273,8 +276,7 @@ class Walk:
         hook = {SUCCEEDED: options.on_success, FAILED: options.on_failure}.get(status)
         if hook is not None or self._is_listened_to:
             self._flush()
-            record = self.prepared.workspace.step_run(self.run, node.name)
-            self._note_errors(_called(hook, record))
+            self._note_errors(_called(hook, self._step_run(node.name)))
             self._emit("drystone_step_finished", node.name)
         elif time.monotonic() - self._flushed_at > GROUP:
             self._flush()
@@ -291,11 +293,13 @@ class Walk:
 
     def _emit(self, event: str, step: str | None = None) -> None:
         if self.prepared.plugins.listens(event):
-            workspace = self.prepared.workspace
-            record = (
-                {"run": workspace.run(self.run)} if step is None else {"step_run": workspace.step_run(self.run, step)}
-            )
+            run = self.prepared.workspace.run
+            record: Any = {"step_run": self._step_run(step)} if step is not None else {"run": run(self.run)}
             self._note_errors(self.prepared.plugins.emit(event, **record))
+
+    def _step_run(self, name: str) -> StepRun:
+        with self.prepared.workspace.reading() as records:
+            return records.found_step(self.run, name)
 
     def _note_errors(self, errors: list[str]) -> None:
         if errors:

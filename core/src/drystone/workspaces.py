@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from drystone.audits import Finding, findings
 from drystone.blobs import blob_key
 from drystone.components import ArtifactStore, Place
 from drystone.databases import Database, made_directory
+from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError
 from drystone.events import (
@@ -21,8 +22,6 @@ from drystone.events import (
     Event,
     Linked,
     MetadataLogged,
-    RunFinished,
-    StepFinished,
     Tagged,
     Untagged,
     event_to_json,
@@ -34,11 +33,8 @@ from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.promotions import ANYONE, created, promotion, rollback
 from drystone.queries import Queries, name_of
-from drystone.records import CachedStep as CachedStep
-from drystone.records import Execution as Execution
-from drystone.runs import CACHED, CRASHED, RUNNING, Run, StepRun
+from drystone.runs import Run, StepRun
 from drystone.stacks import find_stacks, project_root, workspace_directory
 
 View = Index
@@ -109,28 +105,25 @@ class Workspace(Queries):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
-        with self._database.transaction() as session:
-            head = session.index.catch_up(session.ledger)
-            events = [event_to_json(event) for event in decide(session.index)]
+        with self._database.transaction() as (ledger, index):
+            head = index.catch_up(ledger)
+            events = [event_to_json(event) for event in decide(index)]
             if not events:
                 return None
             commit = next_commit(head, events, author)
-            session.ledger.append(commit)
-            session.index.apply(commit)
+            ledger.append(commit)
+            index.apply(commit)
         return commit
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
-        with self._database.session() as session:
-            locks = {(run["name"], run["lock"]) for run in session.index.running()}
+        with self._database.session() as (_, index):
+            locks = {(run["name"], run["lock"]) for run in index.running()}
         dead = {each for each in locks if RunLock.named(self.directory, each[1]).is_free()}
         if dead:
             self.commit(
                 lambda view: [
-                    event
-                    for run in view.running()
-                    if (run["name"], run["lock"]) in dead
-                    for event in _crash(view, run["name"], run["model"])
+                    event for run in view.running() if (run["name"], run["lock"]) in dead for event in crash(view, run)
                 ]
             )
         return sorted(name for name, _ in dead)
@@ -141,14 +134,14 @@ class Workspace(Queries):
 
     def rebuild(self) -> None:
         """Make the index anew from the ledger."""
-        with self._database.transaction() as session:
-            session.index.clear()
-            session.index.catch_up(session.ledger)
+        with self._database.transaction() as (ledger, index):
+            index.clear()
+            index.catch_up(ledger)
 
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
-        with self._database.snapshot() as session:
-            return findings(session, self.store_for)
+        with self._database.snapshot() as (ledger, index):
+            return findings(ledger, index, self.store_for)
 
     def resume(self, run: str | Run) -> Run:
         """Go on with a run that crashed, failed or was cancelled; what it finished and is still valid is kept.
@@ -368,24 +361,6 @@ def load_artifact(name: str, version: int | str = LATEST) -> Any:
             f"Make it a parameter of the step and pass Artifact({name!r}).latest in the pipeline."
         )
     return Workspace.current().load_artifact(name, version)
-
-
-def _crash(view: View, run: str, model: str | None) -> Iterator[Event]:
-    """The end of a run whose driver died: what was running is crashed, what never started stays pending."""
-    steps = view.steps(run)
-    for step in steps:
-        if step["status"] == RUNNING:
-            error = "The driver died while this step was running."
-            yield StepFinished(run=run, step=step["name"], status=CRASHED, error=error)
-    number = view.version_of_run(model, run) if model is not None else None
-    yield RunFinished(
-        run=run,
-        status=CRASHED,
-        executed=sum(bool(step["attempts"]) and step["status"] != CACHED for step in steps),
-        error="Its driver died without a word: killed, out of memory, or the machine went down. "
-        f"`drystone resume {run}` goes on where it stood.",
-        model_version=(model, number) if model is not None and number is not None else None,
-    )
 
 
 _current: dict[Path, Workspace] = {}

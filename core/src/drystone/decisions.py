@@ -1,15 +1,17 @@
-"""Model versions by hand, and moving stages between versions. All pure: a view in, events out."""
+"""What is decided on a view: versions made by hand, stages moved between versions, runs that crashed. All pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from drystone.artifacts import LATEST
+from drystone.documents import Document
 from drystone.errors import NotFoundError, StageError, suggestion
-from drystone.events import ModelVersionCreated, StageMoved
+from drystone.events import Event, ModelVersionCreated, RunFinished, StageMoved, StepFinished
 from drystone.index import Index
-from drystone.runs import SUCCEEDED
+from drystone.runs import CACHED, CRASHED, RUNNING, SUCCEEDED
 
 ANYONE: Any = object()
 """Stands for `expect` not being given: whoever holds the stage may lose it."""
@@ -128,3 +130,21 @@ def _known_stages(view: Index, model: str) -> set[str]:
 
 def _shown(model: str, number: int | None) -> str:
     return "nobody" if number is None else f"{model}@{number}"
+
+
+def crash(view: Index, run: Document) -> Iterator[Event]:
+    """The end of a run whose driver died: what was running is crashed, what never started stays pending."""
+    name, model, steps = run["name"], run["model"], view.steps(run["name"])
+    for step in steps:
+        if step["status"] == RUNNING:
+            error = "The driver died while this step was running."
+            yield StepFinished(run=name, step=step["name"], status=CRASHED, error=error)
+    number = view.version_of_run(model, name) if model is not None else None
+    yield RunFinished(
+        run=name,
+        status=CRASHED,
+        executed=sum(bool(step["attempts"]) and step["status"] != CACHED for step in steps),
+        error="Its driver died without a word: killed, out of memory, or the machine went down. "
+        f"`drystone resume {name}` goes on where it stood.",
+        model_version=(model, number) if number is not None else None,
+    )
