@@ -7,12 +7,11 @@ with `hookimpl` fill the hooks of the same names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import pluggy
 
-from drystone.components import StackComponent
+from drystone.components import Stack, StackComponent
 from drystone.materializers import Materializer
 from drystone.runs import Run, StepRun
 
@@ -25,19 +24,6 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 OFFERS = ("drystone_components", "drystone_materializers", "drystone_stacks")
 EVENTS = ("drystone_run_started", "drystone_run_finished", "drystone_step_started", "drystone_step_finished")
 HOOKS = OFFERS + EVENTS
-
-
-@runtime_checkable
-class StackLike(Protocol):
-    """What `drystone_stacks` returns: `drystone.Stack` objects."""
-
-    @property
-    def name(self) -> str:
-        """What the stack is chosen by."""
-
-    @property
-    def components(self) -> Mapping[str, StackComponent]:
-        """One component per kind."""
 
 
 @hookspec
@@ -109,7 +95,7 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
 
 
 @hookspec
-def drystone_stacks() -> Sequence[StackLike]:  # type: ignore[empty-body]
+def drystone_stacks() -> Sequence[Stack]:  # type: ignore[empty-body]
     """Offer whole stacks, so that a team shares them as a package.
 
     Called at most once per process, when stacks are first looked up; in the driver and the command line, never in a
@@ -133,13 +119,10 @@ def drystone_stacks() -> Sequence[StackLike]:  # type: ignore[empty-body]
 
 @hookspec
 def drystone_run_started(run: Run) -> None:
-    """Hear that a run has started.
+    """Hear that a run has started, from its record with status `running`.
 
     Called once per run, and once more when it is resumed; in the driver, after the start is committed and before the
     first step. Return nothing. What it raises is reported with the run and changes nothing.
-
-    Args:
-        run: Its record, with status `running`.
 
     Example::
 
@@ -154,13 +137,10 @@ def drystone_run_started(run: Run) -> None:
 
 @hookspec
 def drystone_run_finished(run: Run) -> None:
-    """Hear that a run has ended, in whatever way.
+    """Hear that a run has ended, in whatever way; `status` of its record says how.
 
     Called once per run that ends while its driver lives, and once more when it was resumed; in the driver, after the
     end is committed. Return nothing. What it raises is reported with the run and changes nothing.
-
-    Args:
-        run: Its record; `status` says how it ended.
 
     Example::
 
@@ -176,13 +156,10 @@ def drystone_run_finished(run: Run) -> None:
 
 @hookspec
 def drystone_step_started(step_run: StepRun) -> None:
-    """Hear that a step has started.
+    """Hear that a step has started, from its record with status `running`; `attempts` counts this one.
 
     Called once per attempt of a step that computes, never for a cached or skipped one; in the driver, after the start
     is committed. Return nothing. What it raises is reported with the run and changes nothing.
-
-    Args:
-        step_run: Its record, with status `running`; `attempts` counts this one.
 
     Example::
 
@@ -197,13 +174,10 @@ def drystone_step_started(step_run: StepRun) -> None:
 
 @hookspec
 def drystone_step_finished(step_run: StepRun) -> None:
-    """Hear that a step has ended: succeeded, failed, cached, skipped or cancelled.
+    """Hear that a step has ended; `status` of its record says how: succeeded, failed, cached, skipped or cancelled.
 
     Called once per step of a run; in the driver, after the end is committed. Return nothing. What it raises is reported
     with the run and changes nothing.
-
-    Args:
-        step_run: Its record; `status` says how it ended.
 
     Example::
 
