@@ -268,14 +268,11 @@ class FsspecArtifactStore(ArtifactStore):
         """Store bytes under a key that must be free."""
         filesystem, path = self._file(key)
         filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if "file" in filesystem.protocol:  # fsspec checks, then writes; the kernel does both at once
-            with open(path, "xb") as file:
-                file.write(data)
-            return
-        try:
+        if "file" not in filesystem.protocol:
             filesystem.pipe_file(path, data, mode="create")
-        except NotImplementedError as exc:  # what fsspec raises for a filesystem that cannot
-            raise ArtifactStoreError(f"{self.url!r} cannot create files exclusively.") from exc
+            return
+        with open(path, "xb") as file:  # fsspec checks, then writes; the kernel does both at once
+            file.write(data)
 
     def size(self, key: str) -> int | None:
         """The size of what is stored under a key."""

@@ -45,14 +45,12 @@ def drystone_components() -> Sequence[type[StackComponent]]:  # type: ignore[emp
 
         from drystone import Orchestrator, RunContext, hookimpl
 
-
         @attrs.frozen(kw_only=True)
         class ThreadedOrchestrator(Orchestrator):
             workers: int = 4
 
             def executor(self, run: RunContext) -> Executor:
                 return ThreadPoolExecutor(self.workers)
-
 
         @hookimpl
         def drystone_components():
@@ -76,7 +74,6 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
 
         from drystone import Materializer, hookimpl
 
-
         class FractionMaterializer(Materializer):
             name = "example.fraction"
             types = ("fractions.Fraction",)
@@ -86,7 +83,6 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
 
             def load(self, reader):
                 return Fraction(reader.read("fraction.txt").decode())
-
 
         @hookimpl
         def drystone_materializers():
@@ -109,7 +105,6 @@ def drystone_stacks() -> Sequence[Stack]:  # type: ignore[empty-body]
         from drystone import FsspecArtifactStore, Stack, hookimpl
         from drystone_local import LocalOrchestrator
 
-
         @hookimpl
         def drystone_stacks():
             store = FsspecArtifactStore(url="memory://team")
@@ -128,7 +123,6 @@ def drystone_run_started(run: Run) -> None:
 
         from drystone import hookimpl
 
-
         @hookimpl
         def drystone_run_started(run):
             print(f"{run.name} started on {run.stack}")
@@ -145,7 +139,6 @@ def drystone_run_finished(run: Run) -> None:
     Example::
 
         from drystone import hookimpl
-
 
         @hookimpl
         def drystone_run_finished(run):
@@ -165,7 +158,6 @@ def drystone_step_started(step_run: StepRun) -> None:
 
         from drystone import hookimpl
 
-
         @hookimpl
         def drystone_step_started(step_run):
             print(f"{step_run.run}: {step_run.name}, attempt {step_run.attempts}")
@@ -182,7 +174,6 @@ def drystone_step_finished(step_run: StepRun) -> None:
     Example::
 
         from drystone import hookimpl
-
 
         @hookimpl
         def drystone_step_finished(step_run):

@@ -64,15 +64,11 @@ class Plugin:
 
     @property
     def absence(self) -> str:
-        """The sentences that say why nothing of it is here; empty if it is active."""
+        """Why nothing of it is here, if it is not active."""
         if self.state == BLOCKED:
             return f"The plugin {self.label} is blocked by {DISABLE}."
-        if self.state == BROKEN:
-            reason = self.summary.rstrip(".")
-            return (
-                f"The plugin {self.label} is installed but broken: {reason}. `drystone plugins doctor` shows all of it."
-            )
-        return ""
+        why = self.summary.rstrip(".")
+        return f"The plugin {self.label} is installed but broken: {why}. `drystone plugins doctor` shows all of it."
 
 
 class Plugins:
@@ -94,11 +90,11 @@ class Plugins:
 
     def _load(self, entry: EntryPoint) -> None:
         owner, version = (entry.dist.name, entry.dist.version) if entry.dist else ("an unknown distribution", "")
-        plugin = Plugin(name=entry.name, distribution=owner, version=version, module=entry.value)
+        state = BLOCKED if entry.name in self._disabled else ACTIVE
+        plugin = Plugin(name=entry.name, distribution=owner, version=version, module=entry.value, state=state)
         twin = next((other for other in self.all if other.name == entry.name), None)
         self._plugins[plugin.label] = plugin
-        if entry.name in self._disabled:
-            self._plugins[plugin.label] = attrs.evolve(plugin, state=BLOCKED)
+        if state == BLOCKED:
             return
         try:
             if twin is not None:
@@ -142,13 +138,14 @@ class Plugins:
     def offered(self, hook: str) -> list[tuple[Any, Plugin]]:
         """What the plugins return for one of the offering hooks, each with the plugin it came from."""
         if hook not in self._offers:
-            self._offers[hook] = offers = []
+            offers: list[tuple[Any, Plugin]] = []
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 plugin = self._plugins[implementation.plugin_name]
                 try:
                     offers += [(offer, plugin) for offer in _checked(hook, implementation.function())]
                 except (Exception, SystemExit) as exc:
                     self._break(plugin, exc)
+            self._offers[hook] = offers
         return self._offers[hook]
 
     def components(self) -> dict[tuple[str, str], tuple[type[StackComponent], str]]:
@@ -236,6 +233,7 @@ class Plugins:
         found += [plugin.absence for plugin in self.all if plugin.state == BROKEN]
         try:
             self.components()
+            unique(self.offered("drystone_stacks"))
         except DuplicateComponentError as exc:
             found.append(str(exc))
         return found
