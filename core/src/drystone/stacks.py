@@ -46,11 +46,10 @@ class Stacks:
                 f"{self._origin}: default is {self._default!r}. It must be one of the stacks: default = dev."
             )
         offered = unique(plugins.offered("drystone_stacks")).values()
-        own = _stacks(variables, self._origin)
-        self._stacks: dict[str, Stack] = {stack.name: stack for stack, _ in offered} | own
-        self._sources = {stack.name: plugin.distribution for stack, plugin in offered} | dict.fromkeys(
-            own, self._origin
-        )
+        self._stacks: dict[str, tuple[Stack, str]] = {
+            stack.name: (stack, plugin.distribution) for stack, plugin in offered
+        }
+        self._stacks |= {name: (stack, self._origin) for name, stack in _stacks(variables, self._origin).items()}
 
     @property
     def names(self) -> list[str]:
@@ -64,14 +63,14 @@ class Stacks:
             StackNotFoundError: There is none.
         """
         if name in self._stacks:
-            return self._stacks[name]
+            return self._stacks[name][0]
         hint = f"{suggestion(name, self._stacks, 'Stacks')} {reason}".rstrip()
         define = "" if self._origin else f" Stacks of a project's own are defined in {self._root}/stacks.py."
         raise StackNotFoundError(f"There is no stack {name!r}.{hint}{define}{self._plugins.absent()}")
 
     def source(self, name: str) -> str:
         """Where a stack is defined: the path of a file, or a distribution."""
-        return self._sources[self.get(name).name]
+        return self._stacks[self.get(name).name][1]
 
     def active(self, explicit: str | Stack | None = None) -> Stack:
         """The stack to use.
