@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -243,7 +244,8 @@ class FsspecArtifactStore(ArtifactStore):
     def download(self, key: str, local_path: Path) -> None:
         """Copy what is stored to a local file."""
         filesystem, path = self._file(key)
-        filesystem.get_file(path, str(local_path))
+        with filesystem.open(path, "rb") as source, local_path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
 
     def read_range(self, key: str, start: int, length: int | None) -> bytes:
         """Bytes from `start` on."""
