@@ -9,7 +9,7 @@ import pytest
 
 from drystone import Stack
 from drystone.errors import ComponentNotFoundError, DuplicateComponentError
-from drystone.plugins import ACTIVE, BLOCKED, BROKEN, Plugins, discovered, load_plugins
+from drystone.plugins import ACTIVE, BLOCKED, BROKEN, Plugins, load_plugins
 from drystone_local import LocalArtifactStore, LocalOrchestrator
 
 ORCHESTRATOR = """
@@ -51,7 +51,7 @@ def install(tmp_path, monkeypatch):
 def discover(tmp_path):
     def found(*disabled: str) -> Plugins:
         entries = [entry for each in distributions(path=[str(tmp_path)]) for entry in each.entry_points]
-        return discovered(entries, disabled)
+        return Plugins(entries, disabled)
 
     return found
 
@@ -253,8 +253,7 @@ def test_the_provider_of_a_class_is_the_distribution_that_installed_it(install, 
     assert plugins.provider(type(pytest.mark)) == "pytest"
     assert plugins.provider(Own) == ""
     install("threads", ORCHESTRATOR.format(name="Threads"))
-    discover()
-    assert plugins.provider(sys.modules["acme_threads"].ThreadsOrchestrator) == "acme-threads"
+    assert discover().provider(sys.modules["acme_threads"].ThreadsOrchestrator) == "acme-threads"
 
 
 def test_the_installed_plugins_are_loaded_once():

@@ -4,12 +4,13 @@ import copy
 import json
 import pickle
 import sys
+from types import SimpleNamespace
 
 import attrs
 import pytest
 
 from drystone import ContainerRegistry, FsspecArtifactStore, Place, Secret, Stack, find_stacks
-from drystone.errors import DuplicateComponentError, StackError, StackNotFoundError
+from drystone.errors import DuplicateComponentError, PluginLoadError, StackError, StackNotFoundError
 from drystone.plugins import Plugin, Plugins
 from drystone_local import LocalArtifactStore, LocalOrchestrator
 
@@ -369,6 +370,11 @@ def test_without_any_stack_the_error_says_what_to_install(project):
 
 
 def test_a_missing_stack_is_explained_by_a_broken_plugin(project):
-    broken = Plugin(name="team", distribution="acme-team", version="1", module="team", state="broken", error="No net.")
+    class Broken:
+        name, value, dist = "team", "team", SimpleNamespace(name="acme-team", version="1")
+
+        def load(self):
+            raise PluginLoadError("No net.")
+
     with pytest.raises(StackNotFoundError, match=r"The plugin 'team' of acme-team 1 is installed but broken: No net\."):
-        find_stacks(project, Plugins([(broken, None)])).get("staging")
+        find_stacks(project, Plugins([Broken()])).get("staging")

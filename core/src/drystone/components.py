@@ -1,4 +1,4 @@
-"""Stack components: what they are, and the kinds that core knows.
+"""Stacks, and the components they are made of.
 
 A component is one attrs class whose fields are its settings. A kind is an abstract class; the name a stack uses for it
 is its `kind`.
@@ -7,17 +7,21 @@ is its `kind`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from drystone.errors import ArtifactStoreError, StackError
+from drystone.digests import type_name
+from drystone.errors import ArtifactStoreError, StackError, listed, suggestion
 
 
 @attrs.frozen
@@ -31,8 +35,8 @@ class Secret:
 
     @reference.validator
     def _check(self, attribute: object, value: str) -> None:
-        scheme, colon, name = value.partition(":")
-        if scheme != "env" or not colon or not name:
+        scheme, _, name = value.partition(":")
+        if scheme != "env" or not name:
             raise StackError(
                 'A secret is written as a reference, like Secret("env:S3_KEY"). Known schemes: env. If this was the '
                 "secret itself, it does not belong in code."
@@ -147,10 +151,6 @@ class ArtifactStore(StackComponent, ABC):
         """
 
     @abstractmethod
-    def exists(self, key: str) -> bool:
-        """Whether something is stored under this key."""
-
-    @abstractmethod
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys below a prefix, with sizes in bytes, in no order."""
 
@@ -189,20 +189,12 @@ class ArtifactStore(StackComponent, ABC):
         """The size in bytes of what is stored under a key, or None if nothing is."""
         return next((size for found, size in self.list(key) if found == key), None)
 
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under this key."""
+        return self.size(key) is not None
+
     def sync(self, keys: Iterable[str]) -> None:
         """Make what is stored under these keys survive a power failure; nothing to do where every upload does."""
-
-
-def checked_key(key: str) -> str:
-    """A key that cannot leave its store.
-
-    Raises:
-        ValueError: It is empty, absolute, or has parts like `..`.
-    """
-    parts = key.split("/")
-    if not key or "\\" in key or "\0" in key or any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")
-    return key
 
 
 @attrs.frozen(kw_only=True)
@@ -226,40 +218,39 @@ class FsspecArtifactStore(ArtifactStore):
         """The fsspec filesystem and the root inside it."""
         import fsspec  # noqa: PLC0415 - costs 0.15 s, and the local stack needs none of it
 
+        options = {"use_listings_cache": False, "skip_instance_cache": True, **self.options}
         try:
-            found = fsspec.core.url_to_fs(
-                self.url, **{"use_listings_cache": False, "skip_instance_cache": True, **self.options}
-            )
+            filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         except (ImportError, ValueError) as exc:
             raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
-        return found[0], str(found[1]).rstrip("/")
+        return filesystem, str(root).rstrip("/")
+
+    def _file(self, key: str) -> tuple[Any, str]:
+        """The filesystem and a key's path in it; refuses a key that could leave the store."""
+        if "\\" in key or "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
+            raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")
+        filesystem, root = self.filesystem()
+        return filesystem, f"{root}/{key}"
 
     def upload(self, local_path: Path, key: str) -> None:
         """Store a file, under a name of its own first where the filesystem does not replace whole files."""
-        filesystem, root = self.filesystem()
-        target = f"{root}/{checked_key(key)}"
-        filesystem.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
-        staged = f"{root}/spool/{os.urandom(8).hex()}"
-        filesystem.makedirs(f"{root}/spool", exist_ok=True)
+        filesystem, path = self._file(key)
+        staged = f"{path.removesuffix(key)}spool/{os.urandom(8).hex()}"
+        for each in (staged, path):
+            filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
         filesystem.put_file(str(local_path), staged)
-        filesystem.mv(staged, target)
+        filesystem.mv(staged, path)
 
     def download(self, key: str, local_path: Path) -> None:
         """Copy what is stored to a local file."""
-        filesystem, root = self.filesystem()
-        with filesystem.open(f"{root}/{checked_key(key)}", "rb") as source, local_path.open("wb") as target:
+        filesystem, path = self._file(key)
+        with filesystem.open(path, "rb") as source, local_path.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
 
     def read_range(self, key: str, start: int, length: int | None) -> bytes:
         """Bytes from `start` on."""
-        filesystem, root = self.filesystem()
-        end = None if length is None else start + length
-        return bytes(filesystem.cat_file(f"{root}/{checked_key(key)}", start=start, end=end))
-
-    def exists(self, key: str) -> bool:
-        """Whether something is stored under this key."""
-        filesystem, root = self.filesystem()
-        return bool(filesystem.isfile(f"{root}/{checked_key(key)}"))
+        filesystem, path = self._file(key)
+        return bytes(filesystem.cat_file(path, start=start, end=None if length is None else start + length))
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys below a prefix, with sizes in bytes."""
@@ -271,32 +262,27 @@ class FsspecArtifactStore(ArtifactStore):
 
     def delete(self, key: str) -> None:
         """Remove what is stored under this key."""
-        filesystem, root = self.filesystem()
-        path = f"{root}/{checked_key(key)}"
+        filesystem, path = self._file(key)
         if filesystem.exists(path):
             filesystem.rm_file(path)
 
     def create(self, key: str, data: bytes) -> None:
         """Store bytes under a key that must be free."""
-        filesystem, root = self.filesystem()
-        path = f"{root}/{checked_key(key)}"
-        filesystem.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
-        if "file" in filesystem.protocol:  # fsspec checks, then writes; the kernel does both at once
-            with open(path, "xb") as file:
-                file.write(data)
-            return
-        try:
+        filesystem, path = self._file(key)
+        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if "file" not in filesystem.protocol:
             filesystem.pipe_file(path, data, mode="create")
-        except NotImplementedError as exc:  # what fsspec raises for a filesystem that cannot
-            raise ArtifactStoreError(f"{self.url!r} cannot create files exclusively.") from exc
+            return
+        with open(path, "xb") as file:  # fsspec checks, then writes; the kernel does both at once
+            file.write(data)
 
     def size(self, key: str) -> int | None:
         """The size of what is stored under a key."""
-        filesystem, root = self.filesystem()
-        try:
-            return int(filesystem.info(f"{root}/{checked_key(key)}")["size"])
-        except FileNotFoundError:
-            return None
+        filesystem, path = self._file(key)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = filesystem.info(path)
+            return int(found["size"]) if found["type"] == "file" else None
+        return None
 
 
 @attrs.frozen(kw_only=True)
@@ -309,3 +295,98 @@ class ContainerRegistry(StackComponent, ABC):
     @abstractmethod
     def uri(self) -> str:
         """The registry and the path below which images are kept, as `localhost:5000/team`."""
+
+
+@attrs.frozen(init=False, repr=False)
+class Stack:
+    """A name and one component per kind.
+
+    `Stack("dev", orchestrator=LocalOrchestrator(), artifact_store=LocalArtifactStore())`; every further kind is a
+    keyword of its own, and an attribute: `stack.container_registry`.
+
+    Raises:
+        StackError: A kind is missing or filled with something else. All such problems are listed.
+    """
+
+    name: str
+    components: Mapping[str, StackComponent] = attrs.field(hash=False)
+
+    if TYPE_CHECKING:
+        orchestrator: Orchestrator
+        artifact_store: ArtifactStore
+
+        def __init__(
+            self, name: str, *, orchestrator: Orchestrator, artifact_store: ArtifactStore, **others: StackComponent
+        ) -> None: ...
+
+    else:  # a missing kind is a StackError that says so, not a TypeError
+
+        def __init__(self, name: str, **components: StackComponent) -> None:
+            problems = [f"Stack {name!r}: {problem}" for problem in _problems(name, components)]
+            if problems:
+                raise StackError(listed(problems))
+            self.__attrs_init__(name, MappingProxyType(components))
+
+    def __getattr__(self, kind: str) -> Any:
+        if kind not in self.components:
+            hint = suggestion(kind, self.components, "Its components")
+            raise AttributeError(f"Stack {self.name!r} has no {kind!r}.{hint}")
+        return self.components[kind]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.name, dict(self.components))
+
+    def __repr__(self) -> str:
+        parts = [repr(self.name), *(f"{kind}={component!r}" for kind, component in self.components.items())]
+        return f"Stack({', '.join(parts)})"
+
+    def evolve(self, name: str, **components: StackComponent) -> Stack:
+        """A stack with another name, and other components in place of some of these or beside them."""
+        return _restored(name, {**self.components, **components})
+
+    def at(self, place: Place) -> Stack:
+        """This stack with every component filled in for the place where it is used."""
+        return _restored(self.name, {kind: component.at(place) for kind, component in self.components.items()})
+
+    def describe(self) -> dict[str, Any]:
+        """The stack as JSON values, secrets as their references."""
+        components = {
+            kind: {"class": type_name(type(component)), "name": component.name, "settings": _setting(component)}
+            for kind, component in self.components.items()
+        }
+        return {"name": self.name, "components": components}
+
+
+def _restored(name: str, components: dict[str, Any]) -> Stack:
+    return Stack(name, **components)
+
+
+def _problems(name: object, components: Mapping[str, object]) -> Iterator[str]:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        yield "A stack's name starts with a letter or digit and goes on with letters, digits, '.', '_' and '-'."
+    for kind in (Orchestrator.kind, ArtifactStore.kind):
+        if kind not in components:
+            yield f"It has no {kind}. Every stack needs one: {kind}=…"
+    for kind, component in components.items():
+        if isinstance(component, type):
+            yield f"{kind} is the class {component.__name__}. Write {component.__name__}(…)."
+        elif not isinstance(component, StackComponent):
+            yield f"{kind} is {component!r}, which is no stack component."
+        elif component.kind != kind:
+            yield f"{kind} is {component!r}, but its kind is {component.kind!r}. Write {component.kind}=…"
+
+
+def _setting(value: Any, *, shown: bool = True) -> Any:
+    """A setting as JSON; what its class keeps out of its repr is hidden, except that secrets show references."""
+    if isinstance(value, Secret):
+        return value.reference
+    if isinstance(value, Mapping):
+        return {str(key): _setting(item, shown=shown) for key, item in value.items()}
+    if not shown:
+        return "…"
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_setting(item) for item in value]
+    if attrs.has(type(value)):
+        fields = [field for field in attrs.fields(type(value)) if field.init and not field.name.startswith("_")]
+        return {field.name: _setting(getattr(value, field.name), shown=bool(field.repr)) for field in fields}
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -7,12 +7,11 @@ with `hookimpl` fill the hooks of the same names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import pluggy
 
-from drystone.components import StackComponent
+from drystone.components import Stack, StackComponent
 from drystone.materializers import Materializer
 from drystone.runs import Run, StepRun
 
@@ -25,19 +24,6 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 OFFERS = ("drystone_components", "drystone_materializers", "drystone_stacks")
 EVENTS = ("drystone_run_started", "drystone_run_finished", "drystone_step_started", "drystone_step_finished")
 HOOKS = OFFERS + EVENTS
-
-
-@runtime_checkable
-class StackLike(Protocol):
-    """What `drystone_stacks` returns: `drystone.Stack` objects."""
-
-    @property
-    def name(self) -> str:
-        """What the stack is chosen by."""
-
-    @property
-    def components(self) -> Mapping[str, StackComponent]:
-        """One component per kind."""
 
 
 @hookspec
@@ -59,14 +45,12 @@ def drystone_components() -> Sequence[type[StackComponent]]:  # type: ignore[emp
 
         from drystone import Orchestrator, RunContext, hookimpl
 
-
         @attrs.frozen(kw_only=True)
         class ThreadedOrchestrator(Orchestrator):
             workers: int = 4
 
             def executor(self, run: RunContext) -> Executor:
                 return ThreadPoolExecutor(self.workers)
-
 
         @hookimpl
         def drystone_components():
@@ -90,7 +74,6 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
 
         from drystone import Materializer, hookimpl
 
-
         class FractionMaterializer(Materializer):
             name = "example.fraction"
             types = ("fractions.Fraction",)
@@ -101,7 +84,6 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
             def load(self, reader):
                 return Fraction(reader.read("fraction.txt").decode())
 
-
         @hookimpl
         def drystone_materializers():
             return [FractionMaterializer]
@@ -109,7 +91,7 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
 
 
 @hookspec
-def drystone_stacks() -> Sequence[StackLike]:  # type: ignore[empty-body]
+def drystone_stacks() -> Sequence[Stack]:  # type: ignore[empty-body]
     """Offer whole stacks, so that a team shares them as a package.
 
     Called at most once per process, when stacks are first looked up; in the driver and the command line, never in a
@@ -123,7 +105,6 @@ def drystone_stacks() -> Sequence[StackLike]:  # type: ignore[empty-body]
         from drystone import FsspecArtifactStore, Stack, hookimpl
         from drystone_local import LocalOrchestrator
 
-
         @hookimpl
         def drystone_stacks():
             store = FsspecArtifactStore(url="memory://team")
@@ -133,18 +114,14 @@ def drystone_stacks() -> Sequence[StackLike]:  # type: ignore[empty-body]
 
 @hookspec
 def drystone_run_started(run: Run) -> None:
-    """Hear that a run has started.
+    """Hear that a run has started, from its record with status `running`.
 
     Called once per run, and once more when it is resumed; in the driver, after the start is committed and before the
     first step. Return nothing. What it raises is reported with the run and changes nothing.
 
-    Args:
-        run: Its record, with status `running`.
-
     Example::
 
         from drystone import hookimpl
-
 
         @hookimpl
         def drystone_run_started(run):
@@ -154,18 +131,14 @@ def drystone_run_started(run: Run) -> None:
 
 @hookspec
 def drystone_run_finished(run: Run) -> None:
-    """Hear that a run has ended, in whatever way.
+    """Hear that a run has ended, in whatever way; `status` of its record says how.
 
     Called once per run that ends while its driver lives, and once more when it was resumed; in the driver, after the
     end is committed. Return nothing. What it raises is reported with the run and changes nothing.
 
-    Args:
-        run: Its record; `status` says how it ended.
-
     Example::
 
         from drystone import hookimpl
-
 
         @hookimpl
         def drystone_run_finished(run):
@@ -176,18 +149,14 @@ def drystone_run_finished(run: Run) -> None:
 
 @hookspec
 def drystone_step_started(step_run: StepRun) -> None:
-    """Hear that a step has started.
+    """Hear that a step has started, from its record with status `running`; `attempts` counts this one.
 
     Called once per attempt of a step that computes, never for a cached or skipped one; in the driver, after the start
     is committed. Return nothing. What it raises is reported with the run and changes nothing.
 
-    Args:
-        step_run: Its record, with status `running`; `attempts` counts this one.
-
     Example::
 
         from drystone import hookimpl
-
 
         @hookimpl
         def drystone_step_started(step_run):
@@ -197,18 +166,14 @@ def drystone_step_started(step_run: StepRun) -> None:
 
 @hookspec
 def drystone_step_finished(step_run: StepRun) -> None:
-    """Hear that a step has ended: succeeded, failed, cached, skipped or cancelled.
+    """Hear that a step has ended; `status` of its record says how: succeeded, failed, cached, skipped or cancelled.
 
     Called once per step of a run; in the driver, after the end is committed. Return nothing. What it raises is reported
     with the run and changes nothing.
 
-    Args:
-        step_run: Its record; `status` says how it ended.
-
     Example::
 
         from drystone import hookimpl
-
 
         @hookimpl
         def drystone_step_finished(step_run):

@@ -6,18 +6,16 @@ import functools
 import importlib.metadata
 import inspect
 import os
-import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pluggy
 
-import drystone.hookspecs as specifications
-from drystone.components import FsspecArtifactStore, StackComponent
+from drystone import hookspecs
+from drystone.components import FsspecArtifactStore, Stack, StackComponent
 from drystone.errors import (
     ComponentNotFoundError,
     DrystoneError,
@@ -26,8 +24,8 @@ from drystone.errors import (
     listed,
     suggestion,
 )
-from drystone.hookspecs import HOOKS, OFFERS, PROJECT, StackLike
 from drystone.materializers import CORE, Materializer
+from drystone.origins import origin_of
 
 ACTIVE, BROKEN, BLOCKED = "active", "broken", "blocked"
 
@@ -64,34 +62,90 @@ class Plugin:
         lines = (self.error or "").strip().splitlines()
         return lines[-1] if lines and lines[0].startswith("Traceback") else " ".join(line.strip() for line in lines)
 
+    @property
+    def absence(self) -> str:
+        """Why nothing of it is here, if it is not active."""
+        if self.state == BLOCKED:
+            return f"The plugin {self.label} is blocked by {DISABLE}."
+        why = self.summary.rstrip(".")
+        return f"The plugin {self.label} is installed but broken: {why}. `drystone plugins doctor` shows all of it."
+
 
 class Plugins:
-    """The installed plugins and what they offer.
+    """The installed plugins and what they offer; those that are broken or blocked are kept, with the reason.
 
     Args:
-        found: Every plugin, with the object its entry point names; None for those that are broken or blocked.
-        remarks: Problems that belong to no plugin.
+        entry_points: Of every plugin.
+        disabled: Names of plugins to be left alone.
     """
 
-    def __init__(self, found: Iterable[tuple[Plugin, object | None]], remarks: Iterable[str] = ()) -> None:
-        self._manager = _manager()
-        self._plugins: list[Plugin] = []
-        self._remarks = tuple(remarks)
+    def __init__(self, entry_points: Iterable[EntryPoint], disabled: Collection[str] = ()) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._plugins: dict[str, Plugin] = {}
         self._offers: dict[str, list[tuple[Any, Plugin]]] = {}
-        for plugin, loaded in found:
-            self._plugins.append(plugin)
-            if loaded is not None:
-                self._manager.register(loaded, plugin.name)
+        self._disabled = set(disabled)
+        for entry in sorted(entry_points, key=lambda entry: (entry.name, entry.dist.name if entry.dist else "")):
+            self._load(entry)
+
+    def _load(self, entry: EntryPoint) -> None:
+        owner, version = (entry.dist.name, entry.dist.version) if entry.dist else ("an unknown distribution", "")
+        state = BLOCKED if entry.name in self._disabled else ACTIVE
+        plugin = Plugin(name=entry.name, distribution=owner, version=version, module=entry.value, state=state)
+        twin = next((other for other in self.all if other.name == entry.name), None)
+        self._plugins[plugin.label] = plugin
+        if state == BLOCKED:
+            return
+        try:
+            if twin is not None:
+                raise PluginLoadError(
+                    f"{twin.distribution} has a plugin of the name {entry.name!r} as well, and that one was loaded. "
+                    "Uninstall one of the two."
+                )
+            self._hook(entry.load(), plugin)
+        except (Exception, SystemExit) as exc:  # one broken plugin must not take the others down
+            self._break(plugin, exc)
+
+    def _hook(self, loaded: object, plugin: Plugin) -> None:
+        """Take an object's hooks; refuse what pluggy would ignore, such as a misspelt one, or refuses halfway."""
+        problems = []
+        try:
+            self._manager.register(loaded, plugin.label)
+        except pluggy.PluginValidationError as exc:
+            problems.append(f"A function does not fit its hook. {exc}")
+        for caller in self._manager.get_hookcallers(loaded) or ():
+            hook = caller.name
+            if hook not in hookspecs.HOOKS:
+                hint = suggestion(hook, hookspecs.HOOKS, "Hooks")
+                problems.append(f"It implements a hook {hook!r}, which does not exist.{hint}")
+            elif any(each.wrapper or each.hookwrapper for each in caller.get_hookimpls() if each.plugin is loaded):
+                problems.append(
+                    f"It wraps the hook {hook!r}. Hooks of Drystone are not wrapped; return what you offer."
+                )
+        if problems:
+            self._manager.unregister(name=plugin.label)
+            raise PluginLoadError(listed(problems))
+
+    def _break(self, plugin: Plugin, exc: BaseException) -> None:
+        text = str(exc) if isinstance(exc, DrystoneError) else "".join(traceback.format_exception(exc)).strip()
+        self._plugins[plugin.label] = attrs.evolve(plugin, state=BROKEN, error=text)
 
     @property
     def all(self) -> list[Plugin]:
         """Every plugin, by name. One whose offers fail counts as broken once they were asked for."""
-        return list(self._plugins)
+        return list(self._plugins.values())
 
     def offered(self, hook: str) -> list[tuple[Any, Plugin]]:
         """What the plugins return for one of the offering hooks, each with the plugin it came from."""
         if hook not in self._offers:
-            self._offers[hook] = list(self._collected(hook))
+            offers: list[tuple[Any, Plugin]] = []
+            for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+                plugin = self._plugins[implementation.plugin_name]
+                try:
+                    offers += [(offer, plugin) for offer in _checked(hook, implementation.function())]
+                except (Exception, SystemExit) as exc:
+                    self._break(plugin, exc)
+            self._offers[hook] = offers
         return self._offers[hook]
 
     def components(self) -> dict[tuple[str, str], tuple[type[StackComponent], str]]:
@@ -100,17 +154,9 @@ class Plugins:
         Raises:
             DuplicateComponentError: Two distributions claim one name.
         """
-        found: dict[tuple[str, str], tuple[type[StackComponent], str]] = {
-            (FsspecArtifactStore.kind, FsspecArtifactStore.name): (FsspecArtifactStore, CORE)
-        }
-        for cls, plugin in self.offered("drystone_components"):
-            other, distribution = found.setdefault((cls.kind, cls.name), (cls, plugin.distribution))
-            if other is not cls:
-                raise DuplicateComponentError(
-                    f"Both {distribution} and {plugin.distribution} offer {_kind(cls.kind)} named {cls.name!r}. "
-                    f"Uninstall one of them, or block it: {DISABLE}={plugin.name}."
-                )
-        return found
+        own = Plugin(name=CORE, distribution=CORE, version="", module=hookspecs.PROJECT)
+        offers = unique([(FsspecArtifactStore, own), *self.offered("drystone_components")])
+        return {key: (cls, plugin.distribution) for key, (cls, plugin) in offers.items()}
 
     def component(self, kind: str, name: str) -> type[StackComponent]:
         """The component class of a kind and name.
@@ -121,11 +167,11 @@ class Plugins:
         components = self.components()
         if (kind, name) in components:
             return components[kind, name][0]
-        kinds = {known for known, _ in components}
-        if kind not in kinds:
-            hint = suggestion(kind, kinds, "Installed kinds")
+        names = [known for of, known in components if of == kind]
+        if not names:
+            hint = suggestion(kind, {of for of, _ in components}, "Installed kinds")
             raise ComponentNotFoundError(f"Nothing installed offers components of kind {kind!r}.{hint}{self.absent()}")
-        hint = suggestion(name, [known for of, known in components if of == kind], "Installed")
+        hint = suggestion(name, names, "Installed")
         raise ComponentNotFoundError(
             f"No {kind.replace('_', ' ')} named {name!r} is installed.{hint}{self.absent()} "
             "`drystone plugins list` shows everything."
@@ -135,21 +181,22 @@ class Plugins:
         """Materializer classes, each with its distribution."""
         return [(cls, plugin.distribution) for cls, plugin in self.offered("drystone_materializers")]
 
-    def stacks(self) -> list[StackLike]:
+    def stacks(self) -> list[Stack]:
         """The stacks that plugins bring."""
         return [stack for stack, _ in self.offered("drystone_stacks")]
 
     def register(self, observer: object, name: str) -> None:
         """Add an object with hook implementations to this process, such as a display of what a run does."""
-        _check_hooks(observer)
-        origin = f"{type(observer).__module__}:{type(observer).__qualname__}"
-        self._plugins.append(Plugin(name=name, distribution="", version="", state=ACTIVE, module=origin))
-        self._manager.register(observer, name)
+        module = f"{type(observer).__module__}:{type(observer).__qualname__}"
+        plugin = Plugin(name=name, distribution="this process", version="", module=module)
+        self._hook(observer, plugin)
+        self._plugins[plugin.label] = plugin
 
     def unregister(self, name: str) -> None:
         """Take back what `register` added."""
-        self._plugins.remove(self._named(name))
-        self._manager.unregister(name=name)
+        label = next(label for label, plugin in self._plugins.items() if plugin.name == name)
+        del self._plugins[label]
+        self._manager.unregister(name=label)
 
     def listens(self, *events: str) -> bool:
         """Whether any plugin implements one of these events, so that their records are worth making."""
@@ -158,205 +205,90 @@ class Plugins:
     def emit(self, event: str, **records: Any) -> list[str]:
         """Call the plugins' functions for an event; what they raise comes back as text, one per plugin."""
         problems = []
-        for implementation in getattr(self._manager.hook, event).get_hookimpls():
-            arguments = {name: records[name] for name in implementation.argnames}
+        for each in getattr(self._manager.hook, event).get_hookimpls():
             try:
-                implementation.function(**arguments)
+                each.function(*(records[name] for name in each.argnames))
             except Exception as exc:  # an observer never disturbs what it observes
-                plugin = self._named(implementation.plugin_name)
-                problems.append(f"The hook {event} of the plugin {plugin.label} raised {type(exc).__name__}: {exc}")
+                problems.append(f"The hook {event} of the plugin {each.plugin_name} raised {type(exc).__name__}: {exc}")
         return problems
 
     def provider(self, cls: type) -> str:
         """The distribution a class was installed with; empty if it was not installed."""
         package = cls.__module__.partition(".")[0]
-        for plugin in self._plugins:
-            if plugin.module.partition(":")[0].partition(".")[0] == package:
-                return plugin.distribution
-        return CORE if package == PROJECT else _distribution(package)
+        installed = origin_of(cls.__module__).package
+        if installed is not None:
+            return installed[0]
+        own = (each.distribution for each in self.all if each.module.replace(":", ".").partition(".")[0] == package)
+        return CORE if package == hookspecs.PROJECT else next(own, "")
 
     def problems(self) -> list[str]:
         """Everything that is wrong, one sentence or more each; asks for every offer to find out."""
-        for hook in OFFERS:
+        for hook in hookspecs.OFFERS:
             self.offered(hook)
-        found = [*self._remarks, *(_broken(plugin) for plugin in self._plugins if plugin.state == BROKEN)]
+        names = {plugin.name for plugin in self.all}
+        found = [
+            f"{DISABLE} names {name!r}, but no such plugin is installed.{suggestion(name, names, 'Installed')}"
+            for name in sorted(self._disabled - names)
+        ]
+        found += [plugin.absence for plugin in self.all if plugin.state == BROKEN]
         try:
             self.components()
+            unique(self.offered("drystone_stacks"))
         except DuplicateComponentError as exc:
             found.append(str(exc))
         return found
 
     def absent(self) -> str:
         """A sentence for each plugin that is broken or blocked: what is missing may be missing because of it."""
-        texts = [_broken(plugin) for plugin in self._plugins if plugin.state == BROKEN]
-        texts += [
-            f"The plugin {plugin.label} is blocked by {DISABLE}." for plugin in self._plugins if plugin.state == BLOCKED
-        ]
-        return "".join(f" {text}" for text in texts)
-
-    def _collected(self, hook: str) -> Iterator[tuple[Any, Plugin]]:
-        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
-            plugin = self._named(implementation.plugin_name)
-            try:
-                offers = _checked(hook, implementation.function())
-            except (Exception, SystemExit) as exc:
-                self._break(plugin, exc)
-                continue
-            yield from ((offer, plugin) for offer in offers)
-
-    def _named(self, name: str) -> Plugin:
-        return next(plugin for plugin in self._plugins if plugin.name == name)
-
-    def _break(self, plugin: Plugin, exc: BaseException) -> None:
-        broken = attrs.evolve(plugin, state=BROKEN, error=_explained(exc))
-        self._plugins[self._plugins.index(plugin)] = broken
+        return "".join(f" {plugin.absence}" for plugin in self.all if plugin.state != ACTIVE)
 
 
 @functools.cache
 def load_plugins() -> Plugins:
     """The plugins installed here, loaded once per process. Those that `DRYSTONE_PLUGINS_DISABLE` names are not."""
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
-    return discovered(importlib.metadata.entry_points(group=PROJECT), disabled)
+    return Plugins(importlib.metadata.entry_points(group=hookspecs.PROJECT), disabled)
 
 
-def discovered(entry_points: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plugins:
-    """Load the plugins behind entry points; a broken one is kept with its error, a blocked one is not imported."""
-    found: dict[str, tuple[Plugin, object | None]] = {}
-    twins = []
-    for entry in sorted(entry_points, key=lambda entry: (entry.name, _described(entry).distribution)):
-        if entry.name in found:
-            twins.append((_twin(_described(entry), found[entry.name][0]), None))
-        else:
-            found[entry.name] = _loaded(entry, entry.name in disabled)
-    remarks = [
-        f"{DISABLE} names {name!r}, but no such plugin is installed.{suggestion(name, found, 'Installed')}"
-        for name in sorted(set(disabled) - set(found))
-    ]
-    return Plugins([*found.values(), *twins], remarks)
+def unique(offers: Iterable[tuple[Any, Plugin]]) -> dict[tuple[str, str], tuple[Any, Plugin]]:
+    """Offered components or stacks by kind and name.
+
+    Raises:
+        DuplicateComponentError: Two different ones claim one name.
+    """
+    found: dict[tuple[str, str], tuple[Any, Plugin]] = {}
+    for offer, plugin in offers:
+        kind = "stack" if isinstance(offer, Stack) else offer.kind
+        other, owner = found.setdefault((kind, offer.name), (offer, plugin))
+        if other is not offer:
+            raise DuplicateComponentError(
+                f"Both {owner.distribution} and {plugin.distribution} offer {'an' if kind[0] in 'aeiou' else 'a'} "
+                f"{kind.replace('_', ' ')} named {offer.name!r}. Uninstall one of them, or block it: "
+                f"{DISABLE}={plugin.name}."
+            )
+    return found
 
 
-def _described(entry: EntryPoint) -> Plugin:
-    name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("an unknown distribution", "")
-    return Plugin(name=entry.name, distribution=name, version=version, module=entry.value)
+_WANTED: dict[str, tuple[type, str, str]] = {
+    "drystone_components": (StackComponent, "kind", "component classes: not abstract, and of a kind"),
+    "drystone_materializers": (Materializer, "name", "materializer classes: not abstract, and with a name"),
+    "drystone_stacks": (Stack, "", "Stack objects"),
+}
+"""What the offers of each hook are: of which class, by which attribute they are found, and how messages call them."""
 
 
-def _twin(plugin: Plugin, other: Plugin) -> Plugin:
-    error = (
-        f"{other.distribution} has a plugin of the name {plugin.name!r} as well, and that one was loaded. "
-        "Uninstall one of the two."
-    )
-    return attrs.evolve(plugin, state=BROKEN, error=error)
-
-
-def _loaded(entry: EntryPoint, blocked: bool) -> tuple[Plugin, object | None]:
-    plugin = _described(entry)
-    if blocked:
-        return attrs.evolve(plugin, state=BLOCKED), None
-    try:
-        loaded = entry.load()
-        _check_hooks(loaded)
-    except (Exception, SystemExit) as exc:  # one broken plugin must not take the others down
-        return attrs.evolve(plugin, state=BROKEN, error=_explained(exc)), None
-    return plugin, loaded
-
-
-def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(specifications)
-    return manager
-
-
-def _check_hooks(loaded: object) -> None:
-    """Refuse what pluggy would ignore, such as a misspelt hook, and what it refuses halfway, such as an argument."""
-    manager = _manager()
-    problems = []
-    for name in dir(loaded):
-        options = manager.parse_hookimpl_opts(loaded, name)
-        if options is None:
-            continue
-        hook = options.get("specname") or name
-        if hook not in HOOKS:
-            problems.append(f"It implements a hook {hook!r}, which does not exist.{suggestion(hook, HOOKS, 'Hooks')}")
-        elif options.get("wrapper") or options.get("hookwrapper"):
-            problems.append(f"It wraps the hook {hook!r}. Hooks of Drystone are not wrapped; return what you offer.")
-    if problems:
-        raise PluginLoadError(listed(problems))
-    try:
-        manager.register(loaded)
-    except pluggy.PluginValidationError as exc:
-        raise PluginLoadError(f"A function does not fit its hook. {exc}") from exc
-
-
-def _explained(exc: BaseException) -> str:
-    if isinstance(exc, DrystoneError):
-        return str(exc)
-    return "".join(traceback.format_exception(exc)).strip()
-
-
-def _broken(plugin: Plugin) -> str:
-    text = plugin.summary
-    stop = "" if text.endswith((".", "!", "?")) else "."
-    return f"The plugin {plugin.label} is installed but broken: {text}{stop} `drystone plugins doctor` shows all of it."
-
-
-def _kind(kind: str) -> str:
-    words = kind.replace("_", " ")
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def _checked(hook: str, offers: object) -> list[Any]:
+def _checked(hook: str, offers: Any) -> list[Any]:
+    base, attribute, wanted = _WANTED[hook]
     if not isinstance(offers, list | tuple):
         raise PluginLoadError(f"{hook} returned {offers!r}. It must return a list.")
-    wanted, fits = _WANTED[hook]
-    wrong = [repr(offer) for offer in offers if not fits(offer)]
+    wrong = [repr(offer) for offer in offers if not _fits(offer, base, attribute)]
     if wrong:
         raise PluginLoadError(f"{hook} returned {', '.join(wrong)}. It must return a list of {wanted}.")
     return list(offers)
 
 
-def _is_component(offer: object) -> bool:
-    return _is_concrete(offer, StackComponent) and bool(getattr(offer, "kind", ""))
-
-
-def _is_materializer(offer: object) -> bool:
-    return _is_concrete(offer, Materializer) and bool(getattr(offer, "name", ""))
-
-
-def _is_concrete(offer: object, base: type) -> bool:
-    return isinstance(offer, type) and issubclass(offer, base) and not inspect.isabstract(offer)
-
-
-_WANTED: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "drystone_components": ("component classes: not abstract, and of a kind", _is_component),
-    "drystone_materializers": ("materializer classes: not abstract, and with a name", _is_materializer),
-    "drystone_stacks": ("Stack objects", lambda offer: isinstance(offer, StackLike) and not isinstance(offer, type)),
-}
-
-
-@functools.cache
-def _distribution(package: str) -> str:
-    """The distribution that installed a top-level module, found beside it: asking for all of them takes 0.1 s."""
-    file = getattr(sys.modules.get(package), "__file__", None)
-    if file is None:
-        return ""
-    path = Path(file)
-    inside = path.stem == "__init__"
-    site, entry = path.parents[inside], f"{package}/{path.name}" if inside else path.name
-    for distribution in importlib.metadata.distributions(path=[str(site)]):
-        if f"\n{entry}," in f"\n{distribution.read_text('RECORD') or ''}":
-            return distribution.name
-    return _namesake(package, site)
-
-
-def _namesake(package: str, site: Path) -> str:
-    """The distribution of the same name, if it is an editable install of a project that holds the module."""
-    try:
-        distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-    return distribution.name if str(site) in _editable_paths(distribution) else ""
-
-
-def _editable_paths(distribution: importlib.metadata.Distribution) -> list[str]:
-    files = [file for file in distribution.files or () if file.suffix == ".pth"]
-    return [line.strip() for file in files for line in file.read_text().splitlines()]
+def _fits(offer: object, base: type, attribute: str) -> bool:
+    if base is Stack:
+        return isinstance(offer, Stack)
+    is_concrete = isinstance(offer, type) and issubclass(offer, base) and not inspect.isabstract(offer)
+    return is_concrete and bool(getattr(offer, attribute, ""))

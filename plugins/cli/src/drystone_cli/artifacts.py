@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from drystone_cli import completion, tables
+from drystone_cli import completion, records, tables
 
 COLUMNS: list[tables.Column] = [
     ("ARTIFACT", str),
@@ -34,9 +34,7 @@ def artifacts() -> None:
 @tables.json_option
 def list_(limit: int, as_json: bool, **filters: Any) -> None:
     """List artifact versions, the newest first."""
-    from drystone import Workspace
-
-    found = Workspace.current().artifacts(limit=limit + 1, **filters)
+    found = records.workspace().artifacts(limit=limit + 1, **filters)
     tables.listing(found, COLUMNS, as_json=as_json, limit=limit, empty="No such artifacts here.")
 
 
@@ -77,7 +75,7 @@ def show(reference: str, as_json: bool) -> None:
 @tables.json_option
 def get(reference: str, target: Path | None, force: bool, as_json: bool) -> None:
     """Copy the files of an artifact version to TARGET, a directory (default: one named after it)."""
-    from drystone import BlobReader, Workspace
+    from drystone import BlobReader
 
     version = found(reference)
     directory = target or Path(f"{version.name}-{version.version}")
@@ -85,7 +83,7 @@ def get(reference: str, target: Path | None, force: bool, as_json: bool) -> None
     taken = [str(path) for path in paths if path.exists()]
     if taken and not force:
         raise click.UsageError(f"{', '.join(taken)} would be overwritten. Give another directory, or --force.")
-    reader = BlobReader(Workspace.current().store_for(version.manifest.store), version.manifest)
+    reader = BlobReader(records.workspace().store_for(version.manifest.store), version.manifest)
     for blob, path in zip(version.manifest.blobs, paths, strict=True):
         reader.copy(blob.path, path)
     if as_json:
@@ -97,14 +95,12 @@ def get(reference: str, target: Path | None, force: bool, as_json: bool) -> None
 
 def found(reference: str) -> Any:
     """The artifact version that `NAME` or `NAME@VERSION` means."""
-    from drystone import Workspace
-
     name, at, number = reference.rpartition("@")
     if not at:
-        return Workspace.current().artifact(reference)
+        return records.workspace().artifact(reference)
     if number != "latest" and not number.isdecimal():
         raise click.UsageError(f"{reference!r} names no version. Write NAME@3, NAME@latest, or the NAME alone.")
-    return Workspace.current().artifact(name, number if number == "latest" else int(number))
+    return records.workspace().artifact(name, number if number == "latest" else int(number))
 
 
 def inside(directory: Path, path: str) -> Path:

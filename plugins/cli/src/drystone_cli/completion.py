@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import click
+
+from drystone_cli import records
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -20,12 +21,6 @@ def _completer(names: Callable[[click.Context], Iterable[str]]) -> Completer:
     return complete
 
 
-def _workspace() -> Any:
-    from drystone import Workspace
-
-    return Workspace.current()
-
-
 def _stacks(ctx: click.Context) -> list[str]:
     from drystone import find_stacks
 
@@ -34,12 +29,14 @@ def _stacks(ctx: click.Context) -> list[str]:
 
 def _stages(ctx: click.Context) -> list[str]:
     model = ctx.params.get("model")
-    stages: Iterable[str] = next((each.stages for each in _workspace().models(limit=None) if each.name == model), {})
+    stages: Iterable[str] = next(
+        (each.stages for each in records.workspace().models(limit=None) if each.name == model), {}
+    )
     return ["production", "staging", *stages]
 
 
-run_names = _completer(lambda ctx: [run.name for run in _workspace().runs(limit=200)])
-artifact_names = _completer(lambda ctx: [version.name for version in _workspace().artifacts(limit=500)])
-model_names = _completer(lambda ctx: [model.name for model in _workspace().models(limit=None)])
+run_names = _completer(lambda ctx: [run.name for run in records.workspace().runs(limit=200)])
+artifact_names = _completer(lambda ctx: [version.name for version in records.workspace().artifacts(limit=500)])
+model_names = _completer(lambda ctx: [model.name for model in records.workspace().models(limit=None)])
 stack_names = _completer(_stacks)
 stage_names = _completer(_stages)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from drystone_cli import completion, tables
+from drystone_cli import completion, records, tables
 from drystone_cli.artifacts import maker
 
 MEASURES = 8
@@ -54,9 +54,7 @@ def models() -> None:
 @tables.json_option
 def list_(limit: int, as_json: bool) -> None:
     """List models with the versions that hold their stages."""
-    from drystone import Workspace
-
-    found = Workspace.current().models(limit=limit + 1)
+    found = records.workspace().models(limit=limit + 1)
     tables.listing(found, COLUMNS, as_json=as_json, limit=limit, empty="No models here.")
 
 
@@ -65,10 +63,8 @@ def list_(limit: int, as_json: bool) -> None:
 @tables.json_option
 def show(reference: str, as_json: bool) -> None:
     """Show one version of a model: by number, name or stage, the latest unless one is given."""
-    from drystone import Workspace
-
     model, _, selector = reference.partition("@")
-    version = Workspace.current().model_version(model, _selector(selector or "latest"))
+    version = records.workspace().model_version(model, _selector(selector or "latest"))
     if as_json:
         tables.listing([version], [], as_json=True)
         return
@@ -90,9 +86,7 @@ def show(reference: str, as_json: bool) -> None:
 @tables.json_option
 def versions(model: str, limit: int, as_json: bool) -> None:
     """List the versions of a model, their metadata side by side."""
-    from drystone import Workspace
-
-    workspace = Workspace.current()
+    workspace = records.workspace()
     _check_known(workspace, model)
     found = workspace.model_versions(model, limit=limit + 1)
     columns = [*VERSION_COLUMNS, *_measures(found[:limit])]
@@ -108,17 +102,13 @@ def versions(model: str, limit: int, as_json: bool) -> None:
 @tables.json_option
 def promote(model: str, version: str, stage: str, reason: str | None, expect: str | None, as_json: bool) -> None:
     """Give a STAGE, such as production, to a VERSION: a number, a name, a stage or `latest`."""
-    from drystone import Workspace
-
-    workspace = Workspace.current()
+    workspace = records.workspace()
     options: dict[str, Any] = {} if expect is None else {"expect": _expected(expect)}
     before = _holder(workspace, model, stage)
     after = workspace.promote(model, _selector(version), stage, reason=reason, **options)
-    if as_json:
-        tables.listing([after], [], as_json=True)
-        return
     moved = before is not None and before.number != after.number
-    print(f"Version {after.number} of {model} holds {stage!r} now.{f' It was {before.number}.' if moved else ''}")
+    text = f"Version {after.number} of {model} holds {stage!r} now.{f' It was {before.number}.' if moved else ''}"
+    tables.answer(after, text, as_json=as_json)
 
 
 @models.command()
@@ -128,13 +118,8 @@ def promote(model: str, version: str, stage: str, reason: str | None, expect: st
 @tables.json_option
 def rollback(model: str, stage: str, reason: str | None, as_json: bool) -> None:
     """Give a STAGE back to the version that held it before the last promotion."""
-    from drystone import Workspace
-
-    after = Workspace.current().rollback(model, stage, reason=reason)
-    if as_json:
-        tables.listing([after], [], as_json=True)
-    else:
-        print(f"Version {after.number} of {model} holds {stage!r} again.")
+    after = records.workspace().rollback(model, stage, reason=reason)
+    tables.answer(after, f"Version {after.number} of {model} holds {stage!r} again.", as_json=as_json)
 
 
 @models.command()
@@ -144,9 +129,7 @@ def rollback(model: str, stage: str, reason: str | None, as_json: bool) -> None:
 @tables.json_option
 def history(model: str, stage: str | None, limit: int, as_json: bool) -> None:
     """Show who held which stage, since when, by whom and why; the newest first."""
-    from drystone import Workspace
-
-    workspace = Workspace.current()
+    workspace = records.workspace()
     _check_known(workspace, model)
     moves = workspace.stage_history(model, stage)[::-1]
     tables.listing(moves, MOVE_COLUMNS, as_json=as_json, limit=limit, empty=f"No version of {model} held a stage yet.")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import drystone
 from drystone_cli import tables
 
 NAME = "drystone-cli-progress"
@@ -27,47 +28,25 @@ SHOWN = 12
 @contextlib.contextmanager
 def progress() -> Iterator[None]:
     """Show the runs of this process on stderr as they go."""
-    from drystone import load_plugins
-
-    plugins = load_plugins()
+    plugins = drystone.load_plugins()
     with _terminal() if sys.stderr.isatty() else contextlib.nullcontext(Lines()) as display:
-        plugins.register(_observer(display), NAME)
+        plugins.register(display, NAME)
         try:
             yield
         finally:
             plugins.unregister(NAME)
 
 
-def _observer(display: Lines | Live) -> Any:
-    from drystone import hookimpl
-
-    class Observer:
-        @hookimpl
-        def drystone_run_started(self, run: Any) -> None:
-            display.run_started(run)
-
-        @hookimpl
-        def drystone_step_started(self, step_run: Any) -> None:
-            display.step_started(step_run)
-
-        @hookimpl
-        def drystone_step_finished(self, step_run: Any) -> None:
-            display.step_finished(step_run)
-
-    return Observer()
-
-
 class Lines:
     """Prints a line when a run starts and one for each step that ends."""
 
-    def run_started(self, run: Any) -> None:
+    @drystone.hookimpl
+    def drystone_run_started(self, run: Any) -> None:
         """Name the run."""
         print(f"{run.name} on stack {run.stack}", file=sys.stderr)
 
-    def step_started(self, step_run: Any) -> None:
-        """Say nothing: a line follows when it ends."""
-
-    def step_finished(self, step_run: Any) -> None:
+    @drystone.hookimpl
+    def drystone_step_finished(self, step_run: Any) -> None:
         """Say how it ended."""
         print(f"  {step_run.name}: {outcome(step_run)}", file=sys.stderr)
 
@@ -92,19 +71,22 @@ class Live:
         self._spinners: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def run_started(self, run: Any) -> None:
+    @drystone.hookimpl
+    def drystone_run_started(self, run: Any) -> None:
         """List its steps."""
         with self._lock:
             self._title = f"{run.name} on stack {run.stack}"
             self._steps, self._since = dict(run.steps), {}
 
-    def step_started(self, step_run: Any) -> None:
+    @drystone.hookimpl
+    def drystone_step_started(self, step_run: Any) -> None:
         """Let its clock run."""
         with self._lock:
             self._since[step_run.name] = time.monotonic()
             self._steps[step_run.name] = step_run
 
-    def step_finished(self, step_run: Any) -> None:
+    @drystone.hookimpl
+    def drystone_step_finished(self, step_run: Any) -> None:
         """Move it to the others that are done."""
         with self._lock:
             self._since.pop(step_run.name, None)

@@ -1,16 +1,26 @@
-"""Records as JSON."""
+"""The workspace, and its records as JSON."""
 
 from __future__ import annotations
 
 import datetime
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+if TYPE_CHECKING:
+    from drystone import Workspace
+
 COMPUTED = {"ArtifactVersion": ("digest", "size", "type", "materializer")}
 """Properties that belong to a record, though they are not among its fields."""
+
+
+def workspace() -> Workspace:
+    """The workspace that the working directory belongs to. Core is imported here: help needs none of it."""
+    from drystone import Workspace
+
+    return Workspace.current()
 
 
 def plain(value: Any) -> Any:

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from drystone_cli import completion, tables
-from drystone_cli.records import to_json
+from drystone_cli import completion, records, tables
 
 WOULD_RUN = 2
 """The exit code of `plan` where anything would or may run."""
@@ -58,9 +57,7 @@ def run(as_json: bool, **chosen: Any) -> None:
 @tables.json_option
 def resume(name: str, as_json: bool) -> None:
     """Go on with a RUN that crashed, failed or was cancelled. What is done and still valid is kept."""
-    from drystone import Workspace
-
-    _finish(lambda: Workspace.current().resume(name), as_json)
+    _finish(lambda: records.workspace().resume(name), as_json)
 
 
 @click.command()
@@ -71,7 +68,7 @@ def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     pipeline, arguments = _prepared(**chosen)
     found = pipeline.plan(**arguments)
     if as_json:
-        print(to_json(found.steps.values()))
+        print(records.to_json(found.steps.values()))
     else:
         _print_plan(str(found))
     ctx.exit(WOULD_RUN if found.would_run else 0)
@@ -88,10 +85,10 @@ def _finish(execute: Callable[[], Any], as_json: bool) -> None:
             record = execute()
     except RunFailedError as exc:
         if as_json:
-            print(to_json([exc.run]))
+            print(records.to_json([exc.run]))
         raise
     if as_json:
-        print(to_json([record]))
+        print(records.to_json([record]))
     else:
         _summary(record)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from drystone_cli import completion, tables
+from drystone_cli import completion, records, tables
 
 COLUMNS: list[tables.Column] = [
     ("RUN", lambda run: run.name),
@@ -42,9 +42,7 @@ def runs() -> None:
 @tables.json_option
 def list_(limit: int, as_json: bool, **filters: Any) -> None:
     """List runs, the newest first."""
-    from drystone import Workspace
-
-    found = Workspace.current().runs(limit=limit + 1, **filters)
+    found = records.workspace().runs(limit=limit + 1, **filters)
     tables.listing(found, COLUMNS, as_json=as_json, limit=limit, empty="No runs here. `drystone run TARGET` makes one.")
 
 
@@ -54,9 +52,7 @@ def list_(limit: int, as_json: bool, **filters: Any) -> None:
 @tables.json_option
 def show(name: str, logs: bool, as_json: bool) -> None:
     """Show one run with its steps."""
-    from drystone import Workspace
-
-    run = Workspace.current().run(name)
+    run = records.workspace().run(name)
     if as_json:
         tables.listing([run], COLUMNS, as_json=True)
         return

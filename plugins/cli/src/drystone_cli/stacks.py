@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -57,19 +58,15 @@ def show(name: str | None, as_json: bool) -> None:
 @tables.json_option
 def use(name: str, as_json: bool) -> None:
     """Choose the stack that is used from now on in this checkout."""
-    import os
-
     from drystone import find_stacks
 
     found = find_stacks()
     found.use(name)
     active = found.active().name
-    if as_json:
-        tables.listing([_record(found, name, active)], [], as_json=True)
-        return
-    print(f"This checkout uses the stack {name!r} now.")
+    text = f"This checkout uses the stack {name!r} now."
     if active != name:
-        print(f"But DRYSTONE_STACK={os.environ.get('DRYSTONE_STACK')} goes before that, as long as it is set.")
+        text += f"\nBut DRYSTONE_STACK={os.environ.get('DRYSTONE_STACK')} goes before that, as long as it is set."
+    tables.answer(_record(found, name, active), text, as_json=as_json)
 
 
 def _record(found: Any, name: str, active: str) -> dict[str, Any]:

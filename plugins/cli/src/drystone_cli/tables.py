@@ -76,6 +76,11 @@ def listing(
         print(f"There are more: --limit {2 * len(shown)} shows further ones.", file=sys.stderr)
 
 
+def answer(record: Any, text: str, *, as_json: bool) -> None:
+    """Print a record as JSON, or else what a sentence says of it."""
+    print(to_json([record]) if as_json else text)
+
+
 def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table."""
     texts = [[shown(cell) for cell in row] for row in rows]

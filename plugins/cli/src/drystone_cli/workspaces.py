@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from drystone_cli import tables
+from drystone_cli import records, tables
 
 COLUMNS: list[tables.Column] = [
     ("KIND", lambda finding: finding.kind),
@@ -23,9 +23,7 @@ def workspace() -> None:
 @tables.json_option
 def info(as_json: bool) -> None:
     """Show where the workspace is and what it holds."""
-    from drystone import Workspace
-
-    found = Workspace.current().info()
+    found = records.workspace().info()
     if as_json:
         tables.listing([found], [], as_json=True)
     else:
@@ -37,9 +35,7 @@ def info(as_json: bool) -> None:
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
     """Check the whole ledger, the index and every blob. Exit code 1 if anything is wrong."""
-    from drystone import Workspace
-
-    found = Workspace.current().verify()
+    found = records.workspace().verify()
     tables.listing(found, COLUMNS, as_json=as_json)
     if not found and not as_json:
         print("Everything is whole.")
@@ -50,11 +46,6 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 @tables.json_option
 def rebuild(as_json: bool) -> None:
     """Make the index anew from the ledger."""
-    from drystone import Workspace
-
-    current = Workspace.current()
+    current = records.workspace()
     current.rebuild()
-    if as_json:
-        tables.listing([current.info()], [], as_json=True)
-    else:
-        print("The index was made anew from the ledger.")
+    tables.answer(current.info(), "The index was made anew from the ledger.", as_json=as_json)
