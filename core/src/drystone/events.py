@@ -154,12 +154,15 @@ class StepFinished(StepEvent):
 
 @attrs.frozen(kw_only=True)
 class ArtifactSaved(Event):
-    """A new version of an artifact. `run`, `step` and `output` are None for one saved outside a run."""
+    """A new version of an artifact. `run`, `step` and `output` are None for one saved outside a run.
+
+    A worker leaves the version 0: the driver numbers it when it commits.
+    """
 
     TYPE: ClassVar[str] = "artifact.saved"
 
     name: str
-    version: int
+    version: int = 0
     kind: str
     manifest: Manifest
     metadata: Mapping[str, Any] = attrs.field(factory=dict)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from drystone.artifacts import Artifact, ArtifactVersion, Manifest, Reference
+import attrs
+
+from drystone.artifacts import ArtifactVersion, Manifest, Reference
 from drystone.errors import LedgerConflict
 from drystone.events import (
     ArtifactSaved,
@@ -26,7 +28,7 @@ from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
 from drystone.planning import Decision
 from drystone.preparation import Prepared
 from drystone.runs import CACHED, FAILED, SUCCEEDED
-from drystone.workers import Saved, StepResult
+from drystone.workers import StepResult
 from drystone.workspaces import View
 
 Entry = Callable[[View], Iterable[Event]]
@@ -101,12 +103,21 @@ class Journal:
 
     def succeeded(self, node: Node, result: StepResult, attempts: int) -> None:
         """A step is done and its outputs are stored."""
-        deterministic = True
+        known = self.workspace.materializers
         for saved in result.saved:
             if saved.output is not None:
                 self.manifests[OutputRef(node.name, saved.output)] = saved.manifest
-                deterministic &= self.workspace.materializers.deterministic(saved.manifest.materializer)
             self.created.extend(blob.digest for blob in saved.manifest.blobs)
+        ended = StepFinished(
+            run=self.run,
+            step=node.name,
+            status=SUCCEEDED,
+            attempts=attempts,
+            metadata=result.metadata,
+            log=result.log,
+            store=self._store,
+            deterministic=all(known.deterministic(saved.manifest.materializer) for saved in result.saved),
+        )
 
         def entry(view: View) -> Iterator[Event]:
             outputs: dict[str, Pair] = {}
@@ -114,36 +125,11 @@ class Journal:
                 pair = (saved.name, self._next_version(view, saved.name))
                 if saved.output is not None:
                     outputs[saved.output] = self.pairs[OutputRef(node.name, saved.output)] = pair
-                yield self._version(node, saved.output, pair, saved, saved)
+                yield attrs.evolve(saved, version=pair[1])
                 yield from self._linked(pair)
-            yield StepFinished(
-                run=self.run,
-                step=node.name,
-                status=SUCCEEDED,
-                attempts=attempts,
-                outputs=outputs,
-                metadata=result.metadata,
-                log=result.log,
-                store=self._store,
-                deterministic=deterministic,
-            )
-            yield from self._logged(result.metadata)
-            yield from self._consumed(node)
+            yield from self._complete(node, attrs.evolve(ended, outputs=outputs))
 
         self._entries.append(entry)
-
-    def failed(self, node: Node, result: StepResult, attempts: int, error: str) -> None:
-        """A step failed for good."""
-        facts = {"metadata": result.metadata, "log": result.log, "store": self._store}
-        self._ended(node, FAILED, error, attempts=attempts, **facts)
-
-    def unstarted(self, node: Node, status: str, reason: str) -> None:
-        """A step was skipped or cancelled."""
-        self._ended(node, status, reason)
-
-    def _ended(self, node: Node, status: str, error: str, **facts: Any) -> None:
-        event = StepFinished(run=self.run, step=node.name, status=status, error=error, **facts)
-        self._entries.append(lambda view: [event])
 
     def cached(self, node: Node, decision: Decision) -> None:
         """A stored result stands for running a step. Where it has another artifact name, it gets this one as well."""
@@ -158,21 +144,39 @@ class Journal:
                 pair = (version.name, version.version)
                 if name != version.name:
                     pair = self.pairs[OutputRef(node.name, output.name)] = (name, self._next_version(view, name))
-                    yield self._version(node, output.name, pair, version, output.artifact)
+                    yield ArtifactSaved(
+                        name=name,
+                        version=pair[1],
+                        kind=output.artifact.kind,
+                        manifest=version.manifest,
+                        metadata=version.metadata,
+                        tags=output.artifact.tags,
+                        run=self.run,
+                        step=node.name,
+                        output=output.name,
+                    )
                 pairs[output.name] = pair
                 yield from self._linked(pair)
-            yield StepFinished(
-                status=CACHED,
-                cached_from=stored.run,
-                cached_step=stored.name,
-                outputs=pairs,
-                metadata=stored.metadata,
-                **self._facts(node, decision),
-            )
-            yield from self._logged(stored.metadata)
-            yield from self._consumed(node)
+            facts = self._facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
+            ended = StepFinished(status=CACHED, cached_from=stored.run, cached_step=stored.name, **facts)
+            yield from self._complete(node, ended)
 
         self._entries.append(entry)
+
+    def _complete(self, node: Node, ended: StepFinished) -> Iterator[Event]:
+        yield ended
+        yield from self._logged(ended.metadata)
+        yield from self._consumed(node)
+
+    def failed(self, node: Node, result: StepResult, attempts: int, error: str) -> None:
+        """A step failed for good."""
+        facts = {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self._store}
+        self.unstarted(node, FAILED, error, **facts)
+
+    def unstarted(self, node: Node, status: str, reason: str, **facts: Any) -> None:
+        """A step was skipped or cancelled."""
+        event = StepFinished(run=self.run, step=node.name, status=status, error=reason, **facts)
+        self._entries.append(lambda view: [event])
 
     def reused(self, node: Node, outputs: Mapping[str, ArtifactVersion]) -> None:
         """Versions that exist already are the outputs of a step."""
@@ -204,17 +208,7 @@ class Journal:
         self._entries.append(entry)
 
     def _facts(self, node: Node, decision: Decision) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "step": node.name,
-            "key": decision.key,
-            "closure": decision.closure.digest,
-            "parameters": decision.shown,
-            "values": decision.values,
-            "inputs": self._inputs(node),
-            "input_digests": decision.input_digests,
-            "reason": "; ".join(cause.text for cause in decision.causes),
-        }
+        return {"run": self.run, "step": node.name, "inputs": self._inputs(node), **decision.facts}
 
     def _inputs(self, node: Node) -> dict[str, Pair]:
         return {place: pair for name, binding in node.bindings.items() for place, pair in self._bound(name, binding)}
@@ -234,21 +228,6 @@ class Journal:
         self._taken[name] = self._taken.get(name) or view.last_number("artifact", name)
         self._taken[name] += 1
         return self._taken[name]
-
-    def _version(
-        self, node: Node, output: str | None, pair: Pair, content: Saved | ArtifactVersion, declared: Saved | Artifact
-    ) -> ArtifactSaved:
-        return ArtifactSaved(
-            name=pair[0],
-            version=pair[1],
-            kind=declared.kind,
-            manifest=content.manifest,
-            metadata=dict(content.metadata),
-            tags=dict(declared.tags),
-            run=self.run,
-            step=node.name,
-            output=output,
-        )
 
     def _code(self, view: View, closure: Closure) -> Iterator[Event]:
         """The code that a step runs, if nobody has recorded it."""

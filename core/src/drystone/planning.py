@@ -86,18 +86,14 @@ class Decision:
         key: The cache key; None where there can be none.
         cached: The stored result to use, or None.
         causes: Why there is none.
-        values: Digests of plain arguments, by parameter.
-        shown: The same arguments as text.
-        input_digests: Digests of the artifacts among the arguments, by parameter.
+        facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, reason.
     """
 
     key: str | None
     cached: StepRun | None
     causes: tuple[Cause, ...]
     closure: Closure
-    values: Mapping[str, str]
-    shown: Mapping[str, str]
-    input_digests: Mapping[str, str]
+    facts: Mapping[str, Any]
 
 
 class Planner:
@@ -194,9 +190,15 @@ class Planner:
             cached, causes = self._stored(node, key)
             if cached is None and not causes:
                 causes = self._compared(node, closure, values, shown, inputs)
-        return Decision(
-            key=key, cached=cached, causes=causes, closure=closure, values=values, shown=shown, input_digests=inputs
-        )
+        facts = {
+            "key": key,
+            "closure": closure.digest,
+            "parameters": shown,
+            "values": values,
+            "input_digests": inputs,
+            "reason": "; ".join(cause.text for cause in causes),
+        }
+        return Decision(key=key, cached=cached, causes=causes, closure=closure, facts=facts)
 
     def _digest(self, binding: Binding, digests: Mapping[OutputRef, str]) -> str:
         if isinstance(binding, OutputRef):

@@ -25,6 +25,7 @@ from drystone.captures import captured
 from drystone.components import ArtifactStore
 from drystone.contexts import StepContext, active, checked_metadata
 from drystone.errors import OutputError, PlanError, StepContextError, VersionPendingError, suggestion
+from drystone.events import ArtifactSaved, Pair
 from drystone.graphs import StepDefinition
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
@@ -66,23 +67,11 @@ class StepTask:
     inputs: dict[str, Any]
     outputs: tuple[OutputTask, ...]
     parameters: dict[str, Any]
-    model_version: tuple[str, int] | None
+    model_version: Pair | None
     store: str
     allow_pickle: bool
     exclusive: bool
     pid: int
-
-
-@attrs.frozen(kw_only=True)
-class Saved:
-    """One artifact that a step left in the store; it becomes a version when the driver commits it."""
-
-    output: str | None
-    name: str
-    kind: str
-    manifest: Manifest
-    metadata: dict[str, Any]
-    tags: dict[str, Any]
 
 
 @attrs.frozen(kw_only=True)
@@ -98,7 +87,7 @@ class Failure:
 class StepResult:
     """What a worker answers. After a failure nothing is saved, and what was logged stays with the attempt."""
 
-    saved: tuple[Saved, ...] = ()
+    saved: tuple[ArtifactSaved, ...] = ()
     metadata: dict[str, Any] = attrs.field(factory=dict)
     log: str | None = None
     failure: Failure | None = None
@@ -140,7 +129,7 @@ class StepEffects:
         self.store = _store(task.store)
         self.materializers = _materializers(task.allow_pickle)
         self.metadata: dict[str, Any] = {}
-        self.saved: list[Saved] = []
+        self.saved: list[ArtifactSaved] = []
         self._task = task
         self._of_outputs: dict[str, dict[str, Any]] = {}
 
@@ -169,13 +158,15 @@ class StepEffects:
     def _save(self, value: Any, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]) -> Manifest:
         manifest, noted = self.materializers.save(value, artifact, self.store)
         self.saved.append(
-            Saved(
-                output=output,
+            ArtifactSaved(
                 name=artifact.name or str(output),
                 kind=artifact.kind,
                 manifest=manifest,
                 metadata={**checked_metadata(noted), **metadata},
-                tags=dict(artifact.tags),
+                tags=artifact.tags,
+                run=self._task.run,
+                step=self._task.step,
+                output=output,
             )
         )
         return manifest
