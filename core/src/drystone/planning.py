@@ -19,6 +19,7 @@ from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
 from drystone.materializers import PickleMaterializer
 from drystone.pipelines import PipelineOptions
+from drystone.records import Records
 from drystone.runs import StepRun
 from drystone.workspaces import View, Workspace
 
@@ -145,9 +146,8 @@ class Planner:
         closure = self.closure(node)
         certain = self._uncached(node, closure)
         with self.workspace.reading() as records:
-            is_new = not closure.digest or not records.index.exists("code", closure.digest)
-        if not certain and is_new:
-            certain = self._compared(node, closure, {}, {}, {})
+            if not certain and not (closure.digest and records.index.exists("code", closure.digest)):
+                certain = self._compared(node, records.index, closure, {}, {}, {})
         if certain and node.when is None:
             return StepPlan(name=node.name, status=RUN, causes=certain)
         waiting = Cause("input", f"runs if the output of {', '.join(open_inputs)} changes")
@@ -187,9 +187,10 @@ class Planner:
         key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
         causes, cached = self._uncached(node, closure) or tuple(unknown), None
         if key is not None and not causes:
-            cached, causes = self._stored(node, key)
-            if cached is None and not causes:
-                causes = self._compared(node, closure, values, shown, inputs)
+            with self.workspace.reading() as records:
+                cached, causes = self._stored(node, key, records)
+                if cached is None and not causes:
+                    causes = self._compared(node, records.index, closure, values, shown, inputs)
         facts = {
             "key": key,
             "closure": closure.digest,
@@ -230,10 +231,9 @@ class Planner:
         choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
         return next((choice for choice in choices if choice is not None), True)
 
-    def _stored(self, node: Node, key: str) -> tuple[StepRun | None, tuple[Cause, ...]]:
+    def _stored(self, node: Node, key: str, records: Records) -> tuple[StepRun | None, tuple[Cause, ...]]:
         """The stored result under a key, or why there is none that can be used."""
-        with self.workspace.reading() as records:
-            cached = records.cached_step(key)
+        cached = records.cached_step(key)
         if cached is None:
             return None, ()
         policy, now = self._policy(node), datetime.datetime.now(datetime.UTC)
@@ -283,17 +283,17 @@ class Planner:
     def _compared(
         self,
         node: Node,
+        index: View,
         closure: Closure,
         values: Mapping[str, str],
         shown: Mapping[str, str],
         inputs: Mapping[str, str],
     ) -> tuple[Cause, ...]:
         """What differs from the last time this step was executed."""
-        with self.workspace.reading() as records:
-            last = records.index.last_execution(self.graph.pipeline, node.name)
-            if last is None:
-                return (Cause("new", "never ran here"),)
-            causes = [*_changed_code(closure, last["closure"], records.index)]
+        last = index.last_execution(self.graph.pipeline, node.name)
+        if last is None:
+            return (Cause("new", "never ran here"),)
+        causes = [*_changed_code(closure, last["closure"], index)]
         for name, digest in values.items():
             if last["values"].get(name) != digest:
                 before = last["parameters"].get(name, "not given")

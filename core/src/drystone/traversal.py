@@ -36,6 +36,9 @@ from drystone.workers import Answer, OutputTask, StepResult, StepTask, here, run
 GROUP = 0.1
 """Seconds that finished steps may wait to be committed together."""
 
+SYNC_INTERVAL = 1.0
+"""Seconds of new blobs that a power failure may take."""
+
 
 @attrs.frozen(order=False)
 class Attempt:
@@ -77,7 +80,7 @@ class Walk:
         self._dependents: dict[str, list[Node]] = {name: [] for name in self.graph.nodes}
         for before, after in self.graph.edges:
             self._dependents[before].append(self.graph.nodes[after])
-        self._flushed_at = time.monotonic()
+        self._flushed_at = self._synced_at = time.monotonic()
         self._store = dumps(to_json(prepared.stack.artifact_store))
         self._parameters = {name: shown_parameter(value) for name, value in self.graph.parameters.items()}
         self._is_listened_to = prepared.plugins.listens("drystone_step_started", "drystone_step_finished")
@@ -107,17 +110,24 @@ class Walk:
         error = self.failure[0] if self.failure else None
         self.journal.finished(FAILED if self.failure else SUCCEEDED, self.executed, error, self.repeated)
         self._flush()
-        threading.Thread(target=self._make_durable, name="drystone-sync").start()
+        self._make_durable(at_once=True)
         self.prepared.workspace.checkpoint()
         record = self._run_finished()
         if self.failure is not None:
             raise RunFailedError(f"Run {self.run} failed: {error}", record) from self.failure[1]
         return record
 
-    def _make_durable(self) -> None:
-        """Flush the new blobs beside whatever comes next; the interpreter does not exit before that is done."""
+    def _make_durable(self, *, at_once: bool = False) -> None:
+        """Flush new blobs each second, beside whatever comes next; the interpreter does not exit before that is done."""
+        if self.journal.created and (at_once or time.monotonic() - self._synced_at > SYNC_INTERVAL):
+            keys = [blob_key(digest) for digest in dict.fromkeys(self.journal.created)]
+            self.journal.created.clear()
+            self._synced_at = time.monotonic()
+            threading.Thread(target=self._sync, args=(keys,), name="drystone-sync").start()
+
+    def _sync(self, keys: list[str]) -> None:
         with suppress(OSError):  # a blob that a power failure takes counts as lost, and is made anew
-            self.prepared.stack.artifact_store.sync(map(blob_key, dict.fromkeys(self.journal.created)))
+            self.prepared.stack.artifact_store.sync(keys)
 
     def _walk(self, executor: Executor) -> None:
         while self._ready or self._running or self._delayed:
@@ -311,6 +321,7 @@ class Walk:
     def _flush(self) -> None:
         self.journal.flush()
         self._flushed_at = time.monotonic()
+        self._make_durable()
 
     def _abandon(self, status: str, reason: str) -> None:
         """Record how things stand when the driver has to stop."""
