@@ -108,16 +108,7 @@ class Journal:
             if saved.output is not None:
                 self.manifests[OutputRef(node.name, saved.output)] = saved.manifest
             self.created.extend(blob.digest for blob in saved.manifest.blobs)
-        ended = StepFinished(
-            run=self.run,
-            step=node.name,
-            status=SUCCEEDED,
-            attempts=attempts,
-            metadata=result.metadata,
-            log=result.log,
-            store=self._store,
-            deterministic=all(known.deterministic(saved.manifest.materializer) for saved in result.saved),
-        )
+        deterministic = all(known.deterministic(saved.manifest.materializer) for saved in result.saved)
 
         def entry(view: View) -> Iterator[Event]:
             outputs: dict[str, Pair] = {}
@@ -127,7 +118,18 @@ class Journal:
                     outputs[saved.output] = self.pairs[OutputRef(node.name, saved.output)] = pair
                 yield attrs.evolve(saved, version=pair[1])
                 yield from self._linked(pair)
-            yield from self._complete(node, attrs.evolve(ended, outputs=outputs))
+            ended = StepFinished(
+                run=self.run,
+                step=node.name,
+                status=SUCCEEDED,
+                attempts=attempts,
+                outputs=outputs,
+                metadata=result.metadata,
+                log=result.log,
+                store=self._store,
+                deterministic=deterministic,
+            )
+            yield from self._complete(node, ended)
 
         self._entries.append(entry)
 

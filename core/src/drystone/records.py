@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
-from drystone.artifacts import LATEST, ArtifactVersion, Source
+from drystone.artifacts import LATEST, ArtifactVersion, Manifest, Source
 from drystone.documents import Document
 from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import ModelRecord, ModelVersion, StageMove
 from drystone.runs import PENDING, Code, Run, StepRun
-from drystone.serialization import structure
+from drystone.serialization import TRANSIENT, structure
 
 
 class Records:
@@ -56,8 +58,9 @@ class Records:
         name = body["name"]
         steps = {each: StepRun(name=each, run=name, status=PENDING, source=self._source) for each in body["steps"]}
         steps |= {step["name"]: self.step(step) for step in self.index.steps(name)}
-        return attrs.evolve(
-            structure({**body, "steps": {}, "outputs": {}, "model_version": None}, Run),
+        return _record(
+            Run,
+            body,
             steps=steps,
             outputs=self._resolved(body.get("outputs", {})),
             model_version=self._model_version_of(body),
@@ -81,12 +84,8 @@ class Records:
 
     def step(self, body: Document) -> StepRun:
         """A step of a run."""
-        return attrs.evolve(
-            structure({**body, "inputs": {}, "outputs": {}}, StepRun),
-            inputs=self._resolved(body.get("inputs", {})),
-            outputs=self._resolved(body.get("outputs", {})),
-            source=self._source,
-        )
+        inputs, outputs = self._resolved(body.get("inputs", {})), self._resolved(body.get("outputs", {}))
+        return _record(StepRun, body, inputs=inputs, outputs=outputs, source=self._source)
 
     def version(self, name: str, version: int) -> ArtifactVersion | None:
         """An artifact version, if it exists."""
@@ -98,7 +97,9 @@ class Records:
 
     def artifact(self, body: Document) -> ArtifactVersion:
         """An artifact version."""
-        return attrs.evolve(structure(body, ArtifactVersion), source=self._source)
+        made, manifest = body["produced_by"], structure(body["manifest"], Manifest)
+        produced_by = (made[0], made[1]) if made else None
+        return _record(ArtifactVersion, body, manifest=manifest, produced_by=produced_by, source=self._source)
 
     def _resolved(self, pairs: Mapping[str, Any]) -> dict[str, ArtifactVersion]:
         found = {place: self.version(name, version) for place, (name, version) in pairs.items()}
@@ -108,7 +109,7 @@ class Records:
         """A model."""
         versions = self.index.last_number("model_version", body["name"])
         latest = self.index.select_version(body["name"], LATEST)
-        return structure({**body, "versions": versions, "latest": latest}, ModelRecord)
+        return _record(ModelRecord, body, versions=versions, latest=latest)
 
     def model_version(self, model: str, number: int) -> ModelVersion:
         """A version of a model, which must exist."""
@@ -117,8 +118,10 @@ class Records:
         held = any(move["number"] == number for move in self.index.moves(model))
         links = self.index.linked(model, number)
         runs = [body["run"], *(name for role, name, _ in links if role == "run")]
-        return attrs.evolve(
-            structure({**body, "status": self.index.version_status(model, number), "runs": []}, ModelVersion),
+        return _record(
+            ModelVersion,
+            body,
+            status=self.index.version_status(model, number),
             stages=stages,
             archived=held and not stages,
             artifacts=self._resolved({name: (name, version) for role, name, version in links if role == "output"}),
@@ -129,7 +132,23 @@ class Records:
 
     def moves(self, model: str, stage: str | None) -> list[StageMove]:
         """The moves of a model's stages."""
-        return [structure(move, StageMove) for move in self.index.moves(model, stage)]
+        return [_record(StageMove, move) for move in self.index.moves(model, stage)]
+
+
+TIMES = ("at", "created_at", "started_at", "ended_at")
+T = TypeVar("T")
+
+
+def _record(cls: type[T], body: Document, **given: Any) -> T:
+    """A record whose fields are those of a document, but for the given ones."""
+    known = {name: body[name] for name in _fields(cls) if name in body}
+    known |= {name: datetime.datetime.fromisoformat(known[name]) for name in TIMES if known.get(name)}
+    return cls(**(known | given))
+
+
+@functools.cache
+def _fields(cls: Any) -> list[str]:
+    return [field.alias for field in attrs.fields(cls) if field.alias and TRANSIENT not in field.metadata]
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> NotFoundError:

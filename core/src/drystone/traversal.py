@@ -118,7 +118,7 @@ class Walk:
         return record
 
     def _make_durable(self, *, at_once: bool = False) -> None:
-        """Flush new blobs each second, beside whatever comes next; the interpreter does not exit before that is done."""
+        """Flush new blobs each second, beside whatever comes next; the interpreter waits for that to be done."""
         if self.journal.created and (at_once or time.monotonic() - self._synced_at > SYNC_INTERVAL):
             keys = [blob_key(digest) for digest in dict.fromkeys(self.journal.created)]
             self.journal.created.clear()
@@ -200,7 +200,7 @@ class Walk:
             code=f"{module_name(function.__module__)}:{function.__qualname__}",
             inputs={name: self._input(binding) for name, binding in node.bindings.items()},
             outputs=tuple(
-                OutputTask(output=output.name, artifact=attrs.evolve(output.artifact, name=name))
+                OutputTask(output=output.name, name=name, artifact=output.artifact)
                 for output, name in zip(node.step.outputs, self.prepared.names[node.name], strict=True)
             ),
             parameters=self._parameters,

@@ -38,9 +38,10 @@ here: dict[str, StepDefinition] = {}
 
 @attrs.frozen(kw_only=True)
 class OutputTask:
-    """How one output is to be kept: its name in the step, and the declaration with its name resolved."""
+    """How one output is to be kept: what the step calls it, the artifact's name, and how that is declared."""
 
     output: str
+    name: str
     artifact: Artifact
 
 
@@ -138,7 +139,7 @@ class StepEffects:
         if artifact is None:
             self.metadata.update(values)
             return
-        names = {name: each.output for each in self._task.outputs for name in (each.output, each.artifact.name or "")}
+        names = {name: each.output for each in self._task.outputs for name in (each.output, each.name)}
         if artifact not in names:
             hint = suggestion(artifact, names, "Its outputs")
             raise StepContextError(f"Step {self._task.step!r} has no output {artifact!r} to log metadata of.{hint}")
@@ -148,18 +149,20 @@ class StepEffects:
         """Store a value; it becomes a version together with the step's outputs."""
         metadata = checked_metadata(options.pop("metadata", None) or {})
         artifact = Artifact(name, **{key: option for key, option in options.items() if option is not None})
-        return PendingArtifact(name, self._save(value, artifact, None, metadata).digest)
+        return PendingArtifact(name, self._save(value, name, artifact, None, metadata).digest)
 
     def save_outputs(self, values: list[Any]) -> None:
         """Store what the step returned."""
         for task, value in zip(self._task.outputs, values, strict=True):
-            self._save(value, task.artifact, task.output, self._of_outputs.get(task.output, {}))
+            self._save(value, task.name, task.artifact, task.output, self._of_outputs.get(task.output, {}))
 
-    def _save(self, value: Any, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]) -> Manifest:
+    def _save(
+        self, value: Any, name: str, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]
+    ) -> Manifest:
         manifest, noted = self.materializers.save(value, artifact, self.store)
         self.saved.append(
             ArtifactSaved(
-                name=artifact.name or str(output),
+                name=name,
                 kind=artifact.kind,
                 manifest=manifest,
                 metadata={**checked_metadata(noted), **metadata},
