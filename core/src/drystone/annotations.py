@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 
-from drystone.artifacts import Artifact
+from drystone.declarations import Artifact
 from drystone.errors import PipelineDefinitionError
 
 RETURN = "return"

@@ -6,14 +6,16 @@ import contextvars
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
 from drystone.annotations import RETURN, Output, accepts, described, fits, member_annotations
-from drystone.artifacts import ArtifactVersion, Reference
+from drystone.declarations import Model, ModelReference, Reference, Stored
 from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
-from drystone.models import Model, ModelReference
+
+if TYPE_CHECKING:  # records, which no declaration needs
+    from drystone.artifacts import ArtifactVersion
 
 
 @attrs.frozen(kw_only=True)
@@ -205,8 +207,8 @@ class Builder:
             if value.builder is not self:
                 raise PipelineDefinitionError(f"{value!r} belongs to another pipeline and cannot be used in this one.")
             return value.ref
-        if isinstance(value, Reference | ArtifactVersion):
-            return Lookup(value)
+        if isinstance(value, Stored):
+            return Lookup(cast("Reference | ArtifactVersion", value))  # there are no others
         if isinstance(value, Model | ModelReference):
             raise PipelineDefinitionError(
                 f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."

@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from importlib import import_module
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import attrs
 
 from drystone.annotations import accepts, declared_outputs, resolved_annotations
+from drystone.declarations import Model, ModelReference
 from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
 from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building, unlike
-from drystone.models import Model, ModelReference
-from drystone.runs import Run, StepRun
+
+if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
+    from datetime import timedelta
+
+    from drystone.runs import Run, StepRun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,15 +75,15 @@ def _retry(value: int | Retry | None) -> Retry | None:
 
 
 def _seconds(value: float | timedelta | None) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+    return value if value is None or isinstance(value, int | float) else value.total_seconds()
 
 
 def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
-StepHook = Callable[[StepRun], object]
-RunHook = Callable[[Run], object]
+StepHook = Callable[["StepRun"], object]
+RunHook = Callable[["Run"], object]
 
 
 @attrs.frozen(kw_only=True)
