@@ -64,6 +64,10 @@ class Names(list[str]):
     pass
 
 
+class Name(str):
+    pass
+
+
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -225,6 +229,8 @@ LOOKALIKES = [
     Frozen(),
     {"depth": 3, "names": ()},
     "value",
+    Name("value"),
+    Name("other"),
     re.compile("value"),
     re.compile(b"value"),
     re.compile("value", re.IGNORECASE),

@@ -13,12 +13,12 @@ import datetime
 import enum
 import functools
 import re
-import struct
 import sys
 import types
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import attrs
 from blake3 import blake3
@@ -79,24 +79,16 @@ def type_name(cls: type) -> str:
     return f"{module_name(cls.__module__)}.{cls.__qualname__}"
 
 
-class Rule(NamedTuple):
-    """How values of one class are taken apart, into a sequence, a set or a dict of simpler ones, and put together."""
-
-    tag: str
-    apart: Callable[[Any], Any]
-    together: Callable[[Any, Any], Any]
-
-
 def _spread(cls: Any, parts: Any) -> Any:
     return cls(*parts)
 
 
-def _gathered(cls: Any, parts: Any) -> Any:
-    return cls(parts)
+class Rule(NamedTuple):
+    """How values of one class are taken apart, into a plain container of simpler ones, and put together."""
 
-
-def _moment_parts(value: Any) -> tuple[str, datetime.tzinfo | None, int]:
-    return value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold
+    tag: str
+    apart: Callable[[Any], Any]
+    together: Callable[[Any, Any], Any] = _spread
 
 
 def _moment(cls: Any, parts: Any) -> Any:
@@ -104,38 +96,55 @@ def _moment(cls: Any, parts: Any) -> Any:
     return cls.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
-def _zone_key(zone: Any) -> tuple[str]:
-    if zone.key is None:
-        raise _unknown_zone(zone)
-    return (zone.key,)
-
-
-def _unknown_zone(zone: datetime.tzinfo) -> EncodingError:
-    return EncodingError(
+def _refuse_zone(zone: datetime.tzinfo) -> NoReturn:
+    raise EncodingError(
         f"The time zone {zone!r} has no deterministic encoding. Use datetime.timezone, or zoneinfo.ZoneInfo by key."
     )
 
 
 RULES = {
-    tag: Rule(tag, apart, together)
-    for tags, apart, together in (
-        ("list tuple set frozenset dict", lambda value: value, _gathered),
-        ("complex", attrgetter("real", "imag"), _spread),
-        ("bytearray", lambda value: (bytes(value),), _spread),
-        ("range slice", attrgetter("start", "stop", "step"), _spread),
-        ("datetime:datetime datetime:time", _moment_parts, _moment),
-        ("datetime:date", attrgetter("year", "month", "day"), _spread),
-        ("datetime:timedelta", attrgetter("days", "seconds", "microseconds"), _spread),
-        ("datetime:timezone", lambda value: value.__getinitargs__(), _spread),
-        ("zoneinfo:ZoneInfo", _zone_key, _spread),
-        ("fractions:Fraction", attrgetter("numerator", "denominator"), _spread),
-        ("decimal:Decimal uuid:UUID", lambda value: (str(value),), _spread),
-        ("pathlib:PosixPath pathlib:PurePosixPath pathlib:PureWindowsPath", lambda value: (str(value),), _spread),
-        ("re:Pattern", attrgetter("pattern", "flags"), lambda _, parts: re.compile(*parts)),
+    tag: Rule(tag, *how)
+    for tags, *how in (
+        ("list", list, lambda cls, parts: parts),
+        ("tuple", tuple, lambda cls, parts: cls(parts)),
+        ("set", set, lambda cls, parts: cls(parts)),
+        ("frozenset", frozenset, lambda cls, parts: cls(parts)),
+        ("dict", dict, lambda cls, parts: cls(parts)),
+        ("int", lambda value: (hex(value),), lambda cls, parts: cls(parts[0], 16)),
+        ("str", lambda value: (str.__str__(value),)),
+        ("float", lambda value: (float.__repr__(value),)),
+        ("decimal:Decimal uuid:UUID", lambda value: (str(value),)),
+        ("pathlib:PosixPath pathlib:PurePosixPath pathlib:PureWindowsPath", lambda value: (str(value),)),
+        ("bytes", lambda value: (b64encode(value).decode(),), lambda cls, parts: b64decode(*parts)),
+        ("bytearray", lambda value: (bytes(value),)),
+        ("complex", attrgetter("real", "imag")),
+        ("fractions:Fraction", attrgetter("numerator", "denominator")),
+        ("range slice", attrgetter("start", "stop", "step")),
+        ("datetime:date", attrgetter("year", "month", "day")),
+        (
+            "datetime:datetime datetime:time",
+            lambda value: (value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold),
+            _moment,
+        ),
+        ("datetime:timedelta", attrgetter("days", "seconds", "microseconds")),
+        ("datetime:timezone", lambda value: value.__getinitargs__()),
+        ("zoneinfo:ZoneInfo", lambda value: (value.key or _refuse_zone(value),)),
+        ("re:Pattern", attrgetter("pattern", "flags"), lambda cls, parts: re.compile(*parts)),
     )
     for tag in tags.split()
 }
-"""The one table of composed values, by the names of their classes, so that no module is imported for it."""
+"""How values are taken apart, by the names of their classes, so that no module is imported for a table."""
+
+_ATOMS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    str: (b"s", lambda value: value.encode("utf-8", "surrogatepass")),
+    bytes: (b"y", bytes),
+    bool: (b"b", lambda value: b"%d" % value),
+    int: (b"i", lambda value: b"%x" % value),
+    float: (b"f", lambda value: float.hex(value).encode()),
+    type(None): (b"N", lambda value: b""),
+    type(...): (b"...", lambda value: b""),
+}
+"""What an encoding ends in."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -145,31 +154,11 @@ def rule_of(cls: type) -> Rule | None:
     return RULES.get(cls.__qualname__ if module == "builtins" else f"{module}:{cls.__qualname__}")
 
 
-def fields_of(cls: type) -> tuple[Any, ...] | None:
-    """The fields of an attrs class or a dataclass, None for any other class."""
-    if attrs.has(cls):
-        return tuple(attrs.fields(cls))
-    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else None
-
-
-def _float(value: float) -> bytes:
-    return struct.pack(">d", value) if value == value else b"nan"
-
-
-def _integer(value: int) -> bytes:
-    """Decimal, or hexadecimal where the decimal digits would be too many for Python to write."""
-    return b"%d" % value if value.bit_length() < 4096 else hex(value).encode()
-
-
-_ATOMS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
-    str: (b"s", lambda value: value.encode("utf-8", "surrogatepass")),
-    bytes: (b"y", bytes),
-    bool: (b"b", lambda value: b"1" if value else b"0"),
-    int: (b"i", _integer),
-    float: (b"f", _float),
-    type(None): (b"N", lambda value: b""),
-    type(...): (b"...", lambda value: b""),
-}
+def fields_of(cls: type) -> dict[str, bool] | None:
+    """The fields of an attrs class or a dataclass and whether they count, None for any other class."""
+    if attrs.has(cls):  # what is neither compared nor shown is private state
+        return {field.name: bool(field.eq or field.repr) for field in attrs.fields(cls)}
+    return {field.name: True for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
 
 
 class _Encoder:
@@ -188,12 +177,15 @@ class _Encoder:
             data = plain(value)
             return b"%b%d:%b" % (tag, len(data), data)
         if id(value) in self.above:
-            places = [*self.above.values(), place][1:]
-            where = "".join(f"[{each!r}]" for each in places)
+            where = "".join(f"[{each!r}]" for each in [*self.above.values(), place][1:])
             raise EncodingError(f"value{where} contains itself, so it has no finite encoding.")
         self.above[id(value)] = place
         rule = rule_of(kind)
-        framed = frame(rule.tag.encode(), *self.inside(rule.apart(value))) if rule else self.classed(value, kind)
+        if rule is not None:
+            framed = frame(rule.tag.encode(), *self.inside(rule.apart(value)))
+        else:
+            tag, parts = _classed(value, kind)
+            framed = frame(tag, type_name(kind).encode(), *self.inside(parts))
         del self.above[id(value)]
         return framed
 
@@ -204,44 +196,40 @@ class _Encoder:
         listed = [self.encoded(item, index) for index, item in enumerate(parts)]
         return sorted(listed) if isinstance(parts, set | frozenset) else listed
 
-    def classed(self, value: Any, kind: type) -> bytes:
-        """Values told apart by their class: its name goes first, then what is inside."""
-        name = type_name(kind).encode()
-        if isinstance(value, enum.Enum):
-            return frame(b"enum", name, *self.inside((value.name, value.value)))
-        if isinstance(value, type):
-            return frame(b"type", type_name(value).encode())
-        if isinstance(value, types.GenericAlias | types.UnionType) or kind.__module__ == "typing":
-            return frame(b"annotation", repr(value).encode())
-        fields = fields_of(kind)
-        if fields is not None:  # a field of attrs that is neither compared nor shown is private state
-            counted = [field.name for field in fields if getattr(field, "eq", True) or field.repr]
-            return frame(b"object", name, *self.inside({each: getattr(value, each) for each in counted}))
-        if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
-            content = value.ravel().tolist() if value.dtype.hasobject else [value.tobytes()]
-            return frame(b"numpy", name, *self.inside([str(value.dtype.descr), value.shape, *content]))
-        if kind.__module__ == "numpy.dtypes":
-            return frame(b"dtype", name, repr(value).encode())
-        return self.subclassed(value, kind, name)
 
-    def subclassed(self, value: Any, kind: type, name: bytes) -> bytes:
-        """Subclasses of built-in types, with the attributes they carry."""
-        base = next((each for each in kind.__mro__ if each in _ATOMS or rule_of(each)), None)
-        if base is not None:
-            noted = ("_fields", "default_factory", "nanoseconds")  # of named tuples, defaultdict, pandas.Timedelta
-            extra = vars(value) if hasattr(value, "__dict__") else {}
-            extra = {**extra, **{each: getattr(value, each) for each in noted if hasattr(value, each)}}
-            if isinstance(value, collections.OrderedDict):  # two of them with another order are not equal
-                extra["order"] = tuple(value)
-            rule = rule_of(base)
-            inside = self.inside(rule.apart(value)) if rule else [_ATOMS[base][1](value)]
-            return frame(b"sub", name, frame(b"", *inside), *self.inside(extra))
-        if isinstance(value, datetime.tzinfo):
-            if " at 0x" in repr(value):  # an address, another one in each process
-                raise _unknown_zone(value)
-            return frame(b"tz", name, repr(value).encode())
-        raise EncodingError(
-            f"A value of type {type_name(kind)} has no deterministic encoding. Values that have one: None, booleans, "
-            "numbers, strings, bytes, dates, paths, enums, containers of these, dataclasses and attrs classes. "
-            "Anything else travels as an artifact: save_artifact(value, name) and pass the version it returns."
-        )
+def _classed(value: Any, kind: type) -> tuple[bytes, Any]:
+    """A tag and the parts of a value that is told from others by its class."""
+    if isinstance(value, enum.Enum):
+        return b"enum", (value.name, value.value)
+    if isinstance(value, type):
+        return b"type", (type_name(value),)
+    if isinstance(value, types.GenericAlias | types.UnionType) or kind.__module__ in ("typing", "numpy.dtypes"):
+        return b"shown", (repr(value),)
+    fields = fields_of(kind)
+    if fields is not None:
+        return b"object", {name: getattr(value, name) for name, counts in fields.items() if counts}
+    if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
+        content = value.ravel().tolist() if value.dtype.hasobject else value.tobytes()
+        return b"numpy", (str(value.dtype.descr), value.shape, content)
+    rule = next(filter(None, map(rule_of, kind.__mro__)), None)
+    if rule is not None:
+        return b"sub", (rule.apart(value), _carried(value))
+    if isinstance(value, datetime.tzinfo):
+        return b"shown", (_refuse_zone(value) if " at 0x" in repr(value) else repr(value),)  # by its address
+    raise EncodingError(
+        f"A value of type {type_name(kind)} has no deterministic encoding. Values that have one: None, booleans, "
+        "numbers, strings, bytes, dates, paths, enums, containers of these, dataclasses and attrs classes. "
+        "Anything else travels as an artifact: save_artifact(value, name) and pass the version it returns."
+    )
+
+
+def _carried(value: Any) -> dict[str, Any]:
+    """What a value of a subclass of a built-in type holds besides that type's content."""
+    noted = ("_fields", "default_factory", "nanoseconds")  # of named tuples, defaultdict, pandas.Timedelta
+    carried = {
+        **getattr(value, "__dict__", {}),
+        **{each: getattr(value, each) for each in noted if hasattr(value, each)},
+    }
+    if isinstance(value, collections.OrderedDict):  # two of them with another order are not equal
+        carried["order"] = tuple(value)
+    return carried

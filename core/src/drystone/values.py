@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import enum
 import functools
 import json
@@ -29,12 +28,8 @@ def to_json(value: Any) -> Any:
     kind: type = type(value)
     if value is None or kind in (bool, str):
         return value
-    if kind is int:
-        return value if value.bit_length() <= 512 else {TAG: "int", "v": hex(value)}
-    if kind is float:
-        return value if math.isfinite(value) else {TAG: "float", "v": repr(value)}
-    if kind is bytes:
-        return {TAG: "bytes", "v": base64.b64encode(value).decode()}
+    if (kind is int and value.bit_length() <= 512) or (kind is float and math.isfinite(value)):
+        return value
     if kind is list:
         return [to_json(item) for item in value]
     if kind is dict and TAG not in value and all(type(key) is str for key in value):
@@ -43,10 +38,8 @@ def to_json(value: Any) -> Any:
     if rule is None:
         return _object(value, kind)
     parts = rule.apart(value)
-    if isinstance(parts, dict):
-        return {TAG: rule.tag, "v": [[to_json(key), to_json(item)] for key, item in parts.items()]}
-    listed = [to_json(item) for item in parts]
-    return {TAG: rule.tag, "v": sorted(listed, key=dumps) if isinstance(parts, set | frozenset) else listed}
+    listed = [to_json(item) for item in (map(list, parts.items()) if kind is dict else parts)]
+    return {TAG: rule.tag, "v": sorted(listed, key=dumps) if kind in (set, frozenset) else listed}
 
 
 def from_json(data: Any) -> Any:
@@ -105,21 +98,19 @@ def _object(value: Any, kind: type) -> Any:
     if "<locals>" in kind.__qualname__:
         raise EncodingError(f"The class {kind.__qualname__} is defined inside a function, so nothing could load it.")
     if isinstance(value, enum.Enum):  # combined flags are no members: they are kept by value
-        member = value.name in kind.__members__  # type: ignore[attr-defined]
+        member = value.name in type(value).__members__
         return {TAG: "enum", "type": class_name(kind), "v": value.name if member else [to_json(value.value)]}
     fields = _field_names(kind)
     if fields is not None:
         return {TAG: "object", "type": class_name(kind), "v": _state(value, kind, fields)}
     if kind.__module__ == "numpy" and hasattr(value, "dtype") and not hasattr(value, "__setitem__"):
-        return {TAG: "numpy", "dtype": value.dtype.str, "v": base64.b64encode(value.tobytes()).decode()}
+        return {TAG: "numpy", "dtype": value.dtype.str, "v": to_json(value.tobytes())}
     raise EncodingError(f"A value of type {type_name(kind)} has no exact JSON form.")
 
 
 def _field_names(cls: Any) -> list[str] | None:
-    if issubclass(cls, tuple) and hasattr(cls, "_make"):
-        return list(cls._fields)
-    fields = fields_of(cls)
-    return None if fields is None else [field.name for field in fields]
+    fields = cls._fields if issubclass(cls, tuple) and hasattr(cls, "_make") else fields_of(cls)
+    return None if fields is None else list(fields)
 
 
 def _state(value: Any, kind: type, fields: list[str]) -> dict[str, Any]:
@@ -172,13 +163,10 @@ def _decoded_member(data: Mapping[str, Any]) -> Any:
 
 def _decoded_scalar(data: Mapping[str, Any]) -> Any:
     numpy = import_module("numpy")
-    return numpy.ndarray((), data["dtype"], base64.b64decode(data["v"]) or b"\0")[()]
+    return numpy.ndarray((), data["dtype"], from_json(data["v"]) or b"\0")[()]
 
 
 _DECODERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "int": lambda data: int(data["v"], 16),
-    "float": lambda data: float(data["v"]),
-    "bytes": lambda data: base64.b64decode(data["v"]),
     "object": _decoded_object,
     "enum": _decoded_member,
     "numpy": _decoded_scalar,
