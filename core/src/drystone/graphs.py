@@ -129,6 +129,16 @@ def unlike(name: str, annotation: Any, value: Any) -> str:
     return f"takes {name!r} as {described(annotation)}, but is given {value!r}, which is {described(type(value))}."
 
 
+def _refusal(attempt: str, instead: str) -> Callable[..., NoReturn]:
+    def refuse(handle: NodeOutput, *operands: object) -> NoReturn:
+        raise PipelineDefinitionError(
+            f"The body of a pipeline cannot {attempt} the output of step {handle.ref.node!r}: it describes the graph "
+            f"and runs before any step does. {instead}"
+        )
+
+    return refuse
+
+
 class NodeOutput:
     """What a step call returns in the body of a pipeline: a stand-in for a value that does not exist yet."""
 
@@ -137,31 +147,20 @@ class NodeOutput:
         self.ref = ref
         self.annotation = annotation
 
-    def _no_value(self, attempt: str, instead: str) -> NoReturn:
-        raise PipelineDefinitionError(
-            f"The body of a pipeline cannot {attempt} the output of step {self.ref.node!r}: it describes the graph and "
-            f"runs before any step does. {instead}"
-        )
-
-    def __bool__(self) -> NoReturn:
-        self._no_value("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
-
-    def __iter__(self) -> Iterator[Any]:
-        self._no_value("iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs.")
-
-    def _compare(self, other: object) -> NoReturn:
-        self._no_value("compare", "Compare inside a step that returns bool, and use it with with_options(when=flag).")
-
-    def __getitem__(self, item: object) -> NoReturn:
-        self._no_value("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
+    __bool__ = _refusal("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
+    __iter__ = _refusal(
+        "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."
+    )
+    __getitem__ = _refusal("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refusal(
+        "compare", "Compare inside a step that returns bool, and use it with with_options(when=flag)."
+    )
+    __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._no_value(f"read .{name} of", "Read it inside a step.")
-
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compare
-    __hash__ = object.__hash__
+        _refusal(f"read .{name} of", "Read it inside a step.")(self)
 
     def __repr__(self) -> str:
         return f"<output {self.ref.output!r} of step {self.ref.node!r}>"
