@@ -267,7 +267,7 @@ def test_a_class_that_changed_its_fields_is_named() -> None:
         ({"$": "object", "type": "os:getcwd", "v": {}}, "os:getcwd is not a class."),
         (
             {"$": "object", "type": "uuid:UUID", "v": {}},
-            "uuid:UUID is neither an attrs class, a dataclass nor a named tuple any more.",
+            "uuid:UUID is not an attrs class, a dataclass or a named tuple any more.",
         ),
         ({"$": "enum", "type": "uuid:UUID", "v": "A"}, "uuid:UUID is not an enum any more."),
     ],

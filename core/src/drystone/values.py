@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -57,9 +57,9 @@ def from_json(data: Any) -> Any:
     tag = data[TAG]
     if tag in RULES:
         return RULES[tag].together(find_class(tag if ":" in tag else f"builtins:{tag}"), from_json(data["v"]))
-    if tag not in _DECODERS:
-        raise EncodingError(f"This value was written by another version of Drystone: it holds a {tag!r}.")
-    return _DECODERS[tag](data)
+    if tag in _KINDS:
+        return _restored(tag, data)
+    raise EncodingError(f"This value was written by another version of Drystone: it holds a {tag!r}.")
 
 
 def dumps(data: Any) -> str:
@@ -93,8 +93,15 @@ def find_class(name: str) -> type:
     return found
 
 
+_KINDS = {
+    "enum": "an enum",
+    "object": "an attrs class, a dataclass or a named tuple",
+    "numpy": "a scalar of numpy",
+}
+"""What is told from others by its class, beside the rules."""
+
+
 def _object(value: Any, kind: type) -> Any:
-    """What is told apart by its class: an enum member, a scalar of numpy, or something that is just its fields."""
     if "<locals>" in kind.__qualname__:
         raise EncodingError(f"The class {kind.__qualname__} is defined inside a function, so nothing could load it.")
     if isinstance(value, enum.Enum):  # combined flags are no members: they are kept by value
@@ -102,10 +109,28 @@ def _object(value: Any, kind: type) -> Any:
         return {TAG: "enum", "type": class_name(kind), "v": value.name if member else [to_json(value.value)]}
     fields = _field_names(kind)
     if fields is not None:
-        return {TAG: "object", "type": class_name(kind), "v": _state(value, kind, fields)}
+        return {TAG: "object", "type": class_name(kind), "v": to_json(_state(value, kind, fields))}
     if kind.__module__ == "numpy" and hasattr(value, "dtype") and not hasattr(value, "__setitem__"):
         return {TAG: "numpy", "dtype": value.dtype.str, "v": to_json(value.tobytes())}
     raise EncodingError(f"A value of type {type_name(kind)} has no exact JSON form.")
+
+
+def _restored(tag: str, data: Mapping[str, Any]) -> Any:
+    content = from_json(data["v"])
+    if tag == "numpy":
+        return import_module("numpy").ndarray((), data["dtype"], content or b"\0")[()]
+    cls: Any = find_class(data["type"])
+    if tag == "enum" and issubclass(cls, enum.Enum):
+        return cls[content] if isinstance(content, str) else cls(*content)
+    fields = _field_names(cls)
+    if tag == "enum" or fields is None:
+        raise EncodingError(f"{data['type']} is not {_KINDS[tag]} any more.")
+    if sorted(fields) != sorted(content):
+        raise EncodingError(
+            f"{data['type']} has the fields {', '.join(fields)}; the stored value has {', '.join(content)}. "
+            "Its class changed since: run what made the value again."
+        )
+    return _made(cls, content)
 
 
 def _field_names(cls: Any) -> list[str] | None:
@@ -115,21 +140,21 @@ def _field_names(cls: Any) -> list[str] | None:
 
 def _state(value: Any, kind: type, fields: list[str]) -> dict[str, Any]:
     """The fields of a data class, if they are all there is to it."""
-    other = [
-        f"it holds {name!r} besides"
-        for name in getattr(value, "__dict__", {})
-        if name not in fields and not isinstance(getattr(kind, name, None), functools.cached_property)
-    ]
+    besides = [name for name in getattr(value, "__dict__", {}) if name not in fields and not _is_cache(kind, name)]
+    other = [f"it holds {name!r} besides" for name in besides]
     other += [f"{name!r} is not set" for name in fields if not hasattr(value, name)]
-    if not other:
-        state = {name: getattr(value, name) for name in fields}
-        try:
-            _made(kind, state)  # exceptions and subclasses of containers refuse it
-        except TypeError:
-            other.append("it inherits from a built-in class")
+    state = {name: getattr(value, name, None) for name in fields}
+    try:
+        _made(kind, state)
+    except TypeError:  # exceptions and subclasses of containers are not made like this
+        other.append("it inherits from a built-in class")
     if other:
         raise EncodingError(f"A {type_name(kind)} has no exact JSON form, since it is not just its fields: {other[0]}.")
-    return {name: to_json(item) for name, item in state.items()}
+    return state
+
+
+def _is_cache(kind: type, name: str) -> bool:
+    return isinstance(getattr(kind, name, None), functools.cached_property)
 
 
 def _made(cls: Any, state: Mapping[str, Any]) -> Any:
@@ -139,35 +164,3 @@ def _made(cls: Any, state: Mapping[str, Any]) -> Any:
     for name, value in state.items():
         object.__setattr__(made, name, value)
     return made
-
-
-def _decoded_object(data: Mapping[str, Any]) -> Any:
-    cls = find_class(data["type"])
-    fields = _field_names(cls)
-    if fields is None:
-        raise EncodingError(f"{data['type']} is neither an attrs class, a dataclass nor a named tuple any more.")
-    if sorted(fields) != sorted(data["v"]):
-        raise EncodingError(
-            f"{data['type']} has the fields {', '.join(fields)}; the stored value has {', '.join(data['v'])}. "
-            "Its class changed since: run what made the value again."
-        )
-    return _made(cls, {name: from_json(item) for name, item in data["v"].items()})
-
-
-def _decoded_member(data: Mapping[str, Any]) -> Any:
-    cls: Any = find_class(data["type"])
-    if not issubclass(cls, enum.Enum):
-        raise EncodingError(f"{data['type']} is not an enum any more.")
-    return cls[data["v"]] if isinstance(data["v"], str) else cls(from_json(data["v"][0]))
-
-
-def _decoded_scalar(data: Mapping[str, Any]) -> Any:
-    numpy = import_module("numpy")
-    return numpy.ndarray((), data["dtype"], from_json(data["v"]) or b"\0")[()]
-
-
-_DECODERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "object": _decoded_object,
-    "enum": _decoded_member,
-    "numpy": _decoded_scalar,
-}
