@@ -45,15 +45,14 @@ def resolved_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
     try:
         return typing.get_type_hints(function, localns=dict(closure), include_extras=True)
-    except NameError as exc:
-        raise PipelineDefinitionError(
-            f"The annotations of {function.__qualname__} name {exc.name!r}, which does not exist when the pipeline is "
-            "built. Import it at run time (not under TYPE_CHECKING) or define it at module level."
-        ) from exc
-    except (AttributeError, SyntaxError, TypeError) as exc:
-        raise PipelineDefinitionError(
-            f"The annotations of {function.__qualname__} cannot be evaluated ({type(exc).__name__}: {exc})."
-        ) from exc
+    except (NameError, AttributeError, SyntaxError, TypeError) as exc:
+        problem = f"cannot be evaluated ({type(exc).__name__}: {exc})."
+        if isinstance(exc, NameError):
+            problem = (
+                f"name {exc.name!r}, which does not exist when the pipeline is built. Import it at run time (not under "
+                "TYPE_CHECKING) or define it at module level."
+            )
+        raise PipelineDefinitionError(f"The annotations of {function.__qualname__} {problem}") from exc
 
 
 def declared_outputs(annotations: Mapping[str, Any]) -> tuple[Output, ...]:

@@ -15,10 +15,15 @@ SOURCE = "drystone.workspaces:Workspace"
 """Where a reference that is loaded outside a run looks things up; imported on that first load, never before."""
 
 
+def imported(target: str) -> Any:
+    """What `module:name` stands for, imported now."""
+    module, name = target.split(":")
+    return getattr(import_module(module), name)
+
+
 def current_source() -> Any:
     """The `drystone.artifacts.Source` of the workspace that is active here."""
-    module, name = SOURCE.split(":")
-    return getattr(import_module(module), name).current()
+    return imported(SOURCE).current()
 
 
 class Stored:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import attrs
 
 from drystone.annotations import accepts, declared_outputs, resolved_annotations
-from drystone.declarations import Model, ModelReference
+from drystone.declarations import Model, ModelReference, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
 from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building, unlike
 
@@ -134,6 +133,7 @@ class Step(Declared[P, R]):
     """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
 
     kind = "Step"
+    options: StepOptions
     option_class = StepOptions
     after: Any = ()
     when: Any = None
@@ -291,6 +291,7 @@ class Pipeline(Declared[P, R]):
     """A function whose body calls steps. Calling it runs them on the active stack."""
 
     kind = "Pipeline"
+    options: PipelineOptions
     option_class = PipelineOptions
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
@@ -387,6 +388,4 @@ def pipeline(function: Callable[P, R] | None = None, /, *, name: str | None = No
 
 def runner() -> Runner:
     """What runs pipelines, imported now."""
-    module, name = RUNNER.split(":")
-    made: Callable[[], Runner] = getattr(import_module(module), name)
-    return made()
+    return cast(Runner, imported(RUNNER)())
