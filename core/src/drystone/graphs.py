@@ -266,7 +266,7 @@ class Builder:
     def _condition(self, node: str, when: Any) -> OutputRef | None:
         if when is None:
             return None
-        if not isinstance(when, NodeOutput) or when.annotation is not bool:
+        if not isinstance(when, NodeOutput) or when.builder is not self or when.annotation is not bool:
             raise PipelineDefinitionError(
                 f"Step {node!r} has when={when!r}; it takes the output of a step annotated `-> bool`. "
                 "For a value known when the pipeline is built, use a plain `if`."
@@ -280,7 +280,7 @@ class Builder:
         named = returned.items() if isinstance(returned, dict) else [(None, each) for each in handles]
         outputs: dict[str, OutputRef] = {}
         for key, handle in named:
-            if not isinstance(handle, NodeOutput):
+            if not isinstance(handle, NodeOutput) or handle.builder is not self:
                 self.problems.append(
                     f"Pipeline {self.pipeline!r} returns {handle!r}; a pipeline returns outputs of its steps."
                 )
