@@ -75,10 +75,9 @@ def declared_outputs(annotations: Mapping[str, Any]) -> tuple[Output, ...]:
 def _output(name: str, annotation: Any) -> Output:
     inner, *extras = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     for extra in extras:
-        if isinstance(extra, str):
-            extra = Artifact(extra)
-        if isinstance(extra, Artifact):
-            return Output(extra.name if extra.name and "{" not in extra.name else name, inner, extra)
+        artifact = Artifact(extra) if isinstance(extra, str) else extra
+        if isinstance(artifact, Artifact):
+            return Output(artifact.name if artifact.name and "{" not in artifact.name else name, inner, artifact)
     return Output(name, inner, Artifact())
 
 

@@ -25,8 +25,6 @@ from blake3 import blake3
 
 from drystone.errors import EncodingError
 
-DIGEST_LENGTH = 64
-
 SCRIPT_NAME = "__drystone_name__"
 """The attribute of `__main__` in which the driver notes the script's canonical name, as in `flights.pipelines`."""
 
@@ -79,21 +77,12 @@ def type_name(cls: type) -> str:
     return f"{module_name(cls.__module__)}.{cls.__qualname__}"
 
 
-def _spread(cls: Any, parts: Any) -> Any:
-    return cls(*parts)
-
-
 class Rule(NamedTuple):
     """How values of one class are taken apart, into a plain container of simpler ones, and put together."""
 
     tag: str
     apart: Callable[[Any], Any]
-    together: Callable[[Any, Any], Any] = _spread
-
-
-def _moment(cls: Any, parts: Any) -> Any:
-    text, zone, fold = parts
-    return cls.fromisoformat(text).replace(tzinfo=zone, fold=fold)
+    together: Callable[[Any, Any], Any] = lambda cls, parts: cls(*parts)
 
 
 def _refuse_zone(zone: datetime.tzinfo) -> NoReturn:
@@ -102,37 +91,30 @@ def _refuse_zone(zone: datetime.tzinfo) -> NoReturn:
     )
 
 
-RULES = {
-    tag: Rule(tag, *how)
-    for tags, *how in (
-        ("list", list, lambda cls, parts: parts),
-        ("tuple", tuple, lambda cls, parts: cls(parts)),
-        ("set", set, lambda cls, parts: cls(parts)),
-        ("frozenset", frozenset, lambda cls, parts: cls(parts)),
-        ("dict", dict, lambda cls, parts: cls(parts)),
-        ("int", lambda value: (hex(value),), lambda cls, parts: cls(parts[0], 16)),
-        ("str", lambda value: (str.__str__(value),)),
-        ("float", lambda value: (float.__repr__(value),)),
-        ("decimal:Decimal uuid:UUID", lambda value: (str(value),)),
-        ("pathlib:PosixPath pathlib:PurePosixPath pathlib:PureWindowsPath", lambda value: (str(value),)),
-        ("bytes", lambda value: (b64encode(value).decode(),), lambda cls, parts: b64decode(*parts)),
-        ("bytearray", lambda value: (bytes(value),)),
-        ("complex", attrgetter("real", "imag")),
-        ("fractions:Fraction", attrgetter("numerator", "denominator")),
-        ("range slice", attrgetter("start", "stop", "step")),
-        ("datetime:date", attrgetter("year", "month", "day")),
-        (
-            "datetime:datetime datetime:time",
-            lambda value: (value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold),
-            _moment,
-        ),
-        ("datetime:timedelta", attrgetter("days", "seconds", "microseconds")),
-        ("datetime:timezone", lambda value: value.__getinitargs__()),
-        ("zoneinfo:ZoneInfo", lambda value: (value.key or _refuse_zone(value),)),
-        ("re:Pattern", attrgetter("pattern", "flags"), lambda cls, parts: re.compile(*parts)),
-    )
-    for tag in tags.split()
-}
+_TABLE = (
+    *(Rule(each.__name__, each, lambda cls, parts: cls(parts)) for each in (list, tuple, set, frozenset, dict)),
+    Rule("int", lambda value: (hex(value),), lambda cls, parts: cls(parts[0], 16)),
+    Rule("str", lambda value: (str.__str__(value),)),
+    Rule("float", lambda value: (float.__repr__(value),)),
+    Rule("decimal:Decimal uuid:UUID", lambda value: (str(value),)),
+    Rule("pathlib:PosixPath pathlib:PurePosixPath pathlib:PureWindowsPath", lambda value: (str(value),)),
+    Rule("bytes", lambda value: (b64encode(value).decode(),), lambda cls, parts: b64decode(*parts)),
+    Rule("bytearray", lambda value: (bytes(value),)),
+    Rule("complex", attrgetter("real", "imag")),
+    Rule("fractions:Fraction", attrgetter("numerator", "denominator")),
+    Rule("range slice", attrgetter("start", "stop", "step")),
+    Rule("datetime:date", attrgetter("year", "month", "day")),
+    Rule(
+        "datetime:datetime datetime:time",
+        lambda value: (value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold),
+        lambda cls, parts: cls.fromisoformat(parts[0]).replace(tzinfo=parts[1], fold=parts[2]),
+    ),
+    Rule("datetime:timedelta", attrgetter("days", "seconds", "microseconds")),
+    Rule("datetime:timezone", lambda value: value.__getinitargs__()),
+    Rule("zoneinfo:ZoneInfo", lambda value: (value.key or _refuse_zone(value),)),
+    Rule("re:Pattern", attrgetter("pattern", "flags"), lambda cls, parts: re.compile(*parts)),
+)
+RULES = {tag: rule._replace(tag=tag) for rule in _TABLE for tag in rule.tag.split()}
 """How values are taken apart, by the names of their classes, so that no module is imported for a table."""
 
 _ATOMS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {

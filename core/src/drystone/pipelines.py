@@ -116,7 +116,6 @@ class Declared(Generic[P, R]):
     """A decorated function with a name and options: what steps and pipelines have in common."""
 
     kind: ClassVar[str]
-    option_class: ClassVar[type]
 
     def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
         functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
@@ -134,7 +133,6 @@ class Step(Declared[P, R]):
 
     kind = "Step"
     options: StepOptions
-    option_class = StepOptions
     after: Any = ()
     when: Any = None
 
@@ -190,12 +188,10 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _declare(cls: type[Any], function: Callable[..., Any] | None, name: str | None, options: Mapping[str, Any]) -> Any:
-    checked = _evolved(cls.option_class(), _given(options), cls.kind.lower())
-
+def _declared(cls: type[Any], function: Callable[..., Any] | None, name: str | None, options: Any) -> Any:
     def decorate(decorated: Callable[..., Any]) -> Any:
         _check_function(decorated, cls.kind)
-        return cls(decorated, name or decorated.__name__, checked)
+        return cls(decorated, name or decorated.__name__, options)
 
     return decorate if function is None else decorate(function)
 
@@ -251,7 +247,7 @@ def step(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
     Raises:
         PipelineDefinitionError: The function is async, a generator, a method, or takes `*args` or `**kwargs`.
     """
-    return _declare(Step, function, name, options)
+    return _declared(Step, function, name, _evolved(StepOptions(), _given(options), "step"))
 
 
 ON_ERROR = ("continue", "stop", "fail_fast")
@@ -292,7 +288,6 @@ class Pipeline(Declared[P, R]):
 
     kind = "Pipeline"
     options: PipelineOptions
-    option_class = PipelineOptions
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
         """Run the pipeline on the active stack.
@@ -383,7 +378,7 @@ def pipeline(function: Callable[P, R] | None = None, /, *, name: str | None = No
         name: How runs are named; the function's name by default.
         **options: The fields of `PipelineOptions`.
     """
-    return _declare(Pipeline, function, name, options)
+    return _declared(Pipeline, function, name, _evolved(PipelineOptions(), _given(options), "pipeline"))
 
 
 def runner() -> Runner:
