@@ -157,14 +157,9 @@ def _fits(source: Any, target: Any) -> bool:
         related = issubclass(outer, (wanted, *_WIDER.get(wanted, ()))) or issubclass(wanted, outer)
     except TypeError:
         return True
-    return related and (
-        wanted is _CALLABLE or _arguments_fit(get_args(source), get_args(target), outer is wanted is tuple)
-    )
-
-
-def _arguments_fit(have: tuple[Any, ...], want: tuple[Any, ...], tuples: bool) -> bool:
-    if not have or not want:
-        return True
+    have, want, tuples = get_args(source), get_args(target), outer is wanted is tuple
+    if not related or wanted is _CALLABLE or not have or not want:
+        return related
     if tuples and Ellipsis in (*have, *want):
         return all(fits(one, other) for one in have for other in want if Ellipsis not in (one, other))
     return all(map(fits, have, want)) if len(have) == len(want) else not tuples

@@ -95,9 +95,7 @@ def checked_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     checked = {str(name): _plain(value, str(name), problems) for name, value in values.items()}
     if problems:
         raise TypeError(
-            "Metadata takes JSON values, numpy scalars, dates and paths. "
-            + " ".join(problems)
-            + " Nothing was logged; "
+            f"Metadata takes JSON values, numpy scalars, dates and paths. {' '.join(problems)} Nothing was logged; "
             "a large or structured value belongs into an artifact (save_artifact)."
         )
     return checked
