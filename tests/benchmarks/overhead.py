@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,13 +33,19 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def process_ratio(one: list[str], other: list[str], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of two commands run in turn, and the median of their ratios."""
+    """Median CPU seconds of two commands run in turn, and the median of their ratios, pair by pair.
 
-    def timed(command: list[str]) -> float:
-        return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+    CPU time and pairs, since the speed of a shared machine drifts more than these commands differ.
+    """
 
-    timed(one), timed(other)
-    pairs = [(timed(one), timed(other)) for _ in range(rounds)]
+    def spent(command: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    spent(one), spent(other)
+    pairs = [(spent(one), spent(other)) for _ in range(rounds)]
     ratio = statistics.median(a / b for a, b in pairs)
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), ratio
 
@@ -124,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true")
     smoke = parser.parse_args().smoke
-    starts(1 if smoke else 7)
+    starts(1 if smoke else 40)
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
         Path("pyproject.toml").touch()

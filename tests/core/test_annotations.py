@@ -311,7 +311,7 @@ def test_members_of_containers_have_annotations_of_their_own() -> None:
     assert member_annotations(dict[str, float], dict, 1) == [float]
     assert member_annotations(tuple[int, str], tuple, 2) == [int, str]
     assert member_annotations(tuple[int, ...], tuple, 2) == [int, int]
-    assert member_annotations(Sequence[int], list, 1) == [Any]
+    assert member_annotations(Sequence[int], list, 1) == [int]
     assert member_annotations(Any, dict, 1) == [Any]
 
 

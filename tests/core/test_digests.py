@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +61,10 @@ class Metres(float):
 
 
 class Names(list[str]):
+    pass
+
+
+class Name(str):
     pass
 
 
@@ -224,6 +229,8 @@ LOOKALIKES = [
     Frozen(),
     {"depth": 3, "names": ()},
     "value",
+    Name("value"),
+    Name("other"),
     re.compile("value"),
     re.compile(b"value"),
     re.compile("value", re.IGNORECASE),
@@ -236,6 +243,10 @@ LOOKALIKES = [
     datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")),
     "2026-01-01",
     datetime.timedelta(1),
+    pd.Timedelta(1),
+    pd.Timedelta(2),
+    pd.Timestamp(1),
+    pd.Timestamp(2),
     datetime.timezone(datetime.timedelta(hours=1), "local"),
     datetime.timezone(datetime.timedelta(hours=2), "local"),
     uuid.UUID(int=1),

@@ -352,6 +352,9 @@ def test_a_handle_stays_in_its_pipeline() -> None:
     assert problems_of(lambda: load.with_options(after=kept[0])()) == (
         f"Step 'load' is to run after {foreign}, which is not what a step of this pipeline returned.",
     )
+    assert problems_of(lambda: (load(), kept[0])) == (
+        f"Pipeline '<lambda>' returns {foreign}; a pipeline returns outputs of its steps.",
+    )
 
 
 def test_a_condition_is_the_output_of_a_step_that_returns_bool() -> None:

@@ -7,6 +7,7 @@ import enum
 import functools
 import json
 import pathlib
+import re
 import sys
 import uuid
 import zoneinfo
@@ -73,6 +74,7 @@ class Unset:
     depth: int = attrs.field(init=False)
 
 
+HOURS = datetime.timedelta(hours=23)
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -89,7 +91,10 @@ SCALARS = st.one_of(
     st.times(),
     st.timedeltas(),
     st.decimals(allow_nan=False),
+    st.fractions(),
     st.uuids(),
+    st.builds(datetime.timezone, st.timedeltas(-HOURS, HOURS), st.text(max_size=3)),
+    st.sampled_from([re.compile("a+"), re.compile("a", re.IGNORECASE), re.compile(b"a"), zoneinfo.ZoneInfo("UTC")]),
     st.builds(range, st.integers(), st.integers(), st.integers(min_value=1)),
     st.sampled_from([Colour.RED, Colour.GREEN, Mode.READ, Mode.READ | Mode.WRITE, Mode(0)]),
     st.sampled_from([pathlib.Path("a/b"), pathlib.PurePosixPath("/a"), pathlib.PureWindowsPath("c:/a")]),
@@ -193,6 +198,10 @@ def local_class() -> Any:
     return Local()
 
 
+class Zone(datetime.tzinfo):
+    pass
+
+
 REFUSED = {
     "opaque": (object(), "A value of type builtins.object has no exact JSON form."),
     "list": (OpaqueList([1]), f"A value of type {__name__}.OpaqueList has no exact JSON form."),
@@ -218,12 +227,7 @@ REFUSED = {
         Unset(),
         f"A {__name__}.Unset has no exact JSON form, since it is not just its fields: 'depth' is not set.",
     ),
-    "zone": (
-        datetime.time(tzinfo=datetime.timezone(datetime.timedelta(hours=1), "local")),
-        "The time zone datetime.timezone(datetime.timedelta(seconds=3600), 'local') is neither a plain offset nor a "
-        "named "
-        "zone of zoneinfo.",
-    ),
+    "zone": (datetime.time(tzinfo=Zone()), f"A value of type {__name__}.Zone has no exact JSON form."),
 }
 
 
@@ -263,10 +267,9 @@ def test_a_class_that_changed_its_fields_is_named() -> None:
         ({"$": "object", "type": "os:getcwd", "v": {}}, "os:getcwd is not a class."),
         (
             {"$": "object", "type": "uuid:UUID", "v": {}},
-            "uuid:UUID is neither an attrs class nor a dataclass any more.",
+            "uuid:UUID is not an attrs class, a dataclass or a named tuple any more.",
         ),
         ({"$": "enum", "type": "uuid:UUID", "v": "A"}, "uuid:UUID is not an enum any more."),
-        ({"$": "namedtuple", "type": "uuid:UUID", "v": []}, "uuid:UUID is not a named tuple any more."),
     ],
 )
 def test_what_is_no_data_is_not_loaded(data: Any, message: str) -> None:

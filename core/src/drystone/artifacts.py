@@ -1,18 +1,17 @@
-"""Artifacts: the declaration users write, the references they pass, and the records of what was stored."""
+"""The records of what was stored: versions of artifacts, and what they consist of."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import attrs
 
-LATEST = "latest"
-
-SOURCE = "drystone.workspaces:Workspace"
-"""Where a reference that is loaded outside a run looks things up; imported on that first load, never before."""
+from drystone.declarations import LATEST as LATEST
+from drystone.declarations import Artifact as Artifact
+from drystone.declarations import Reference as Reference
+from drystone.declarations import Stored, current_source
 
 
 class Source(Protocol):
@@ -76,7 +75,7 @@ class Manifest:
 
 
 @attrs.frozen(kw_only=True)
-class ArtifactVersion:
+class ArtifactVersion(Stored):
     """One immutable version of an artifact.
 
     Attributes:
@@ -128,74 +127,3 @@ class ArtifactVersion:
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
-
-
-@attrs.frozen
-class Reference:
-    """An artifact that is named now and found at the start of a run.
-
-    Attributes:
-        name: The artifact's name.
-        version: A number or `"latest"`.
-        model: If given, the model version it must be linked to: `(model, number | name | stage | "latest" | "shared")`.
-    """
-
-    name: str
-    version: int | str = LATEST
-    model: tuple[str, int | str | None] | None = None
-
-    def load(self) -> Any:
-        """The value it means now. In a pipeline pass the reference itself: the run resolves and records it."""
-        return current_source().resolve(self).load()
-
-    def __str__(self) -> str:
-        if self.model is None:
-            return f"{self.name}@{self.version}"
-        model, version = self.model
-        of = model if version is None else f"{model}@{version}"
-        return f"{self.name} of {of}" if self.version == LATEST else f"{self.name}@{self.version} of {of}"
-
-
-def _strings(values: Any) -> tuple[str, ...]:
-    """Names of types, given as strings or as the types themselves."""
-    return tuple(each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}" for each in values)
-
-
-@attrs.frozen
-class Artifact:
-    """Declares what a step's output is called and how it is kept: `Annotated[pd.DataFrame, Artifact("features")]`.
-
-    Attributes:
-        name: May hold `{date}`, `{time}` and the names of parameters; a default is derived from the step.
-        kind: `data` (the default), `model`, or a name of your own.
-        tags: Put on every version.
-        trusted: Types outside the vetted list that may be loaded from this artifact (scikit-learn estimators).
-        allow_pickle: Write and read it with pickle, even where the workspace forbids that.
-    """
-
-    name: str | None = None
-    kind: str = attrs.field(default="data", kw_only=True)
-    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
-    trusted: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_strings)
-    allow_pickle: bool = attrs.field(default=False, kw_only=True)
-
-    @property
-    def latest(self) -> Reference:
-        """The newest version, found when a run starts."""
-        return Reference(self._named())
-
-    def version(self, version: int) -> Reference:
-        """One fixed version."""
-        return Reference(self._named(), version)
-
-    def _named(self) -> str:
-        if self.name is None:
-            raise ValueError('This artifact has no name to look up. Name it: Artifact("features").')
-        return self.name
-
-
-def current_source() -> Source:
-    """The source of the workspace that is active here."""
-    module, name = SOURCE.split(":")
-    current: Callable[[], Source] = getattr(import_module(module), name).current
-    return current()

@@ -34,6 +34,7 @@ class StepContext:
         parameters: The pipeline's parameters.
         model_version: The model and number the run belongs to, as `("flight_delays", 4)`, or None.
         attempt: 1 for the first try.
+        effects: Collects what the step asks for.
     """
 
     run: str
@@ -42,12 +43,7 @@ class StepContext:
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     model_version: tuple[str, int] | None = None
     attempt: int = 1
-    _effects: Effects = attrs.field(alias="effects", eq=False, repr=False)
-
-    @property
-    def effects(self) -> Effects:
-        """The collector of what the step asks for."""
-        return self._effects
+    effects: Effects = attrs.field(eq=False, repr=False)
 
 
 active: contextvars.ContextVar[StepContext] = contextvars.ContextVar("drystone_step")
@@ -99,17 +95,19 @@ def checked_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     checked = {str(name): _plain(value, str(name), problems) for name, value in values.items()}
     if problems:
         raise TypeError(
-            "Metadata takes JSON values, numpy scalars, dates and paths. "
-            + " ".join(problems)
-            + " Nothing was logged; "
+            f"Metadata takes JSON values, numpy scalars, dates and paths. {' '.join(problems)} Nothing was logged; "
             "a large or structured value belongs into an artifact (save_artifact)."
         )
     return checked
 
 
 def _plain(value: Any, place: str, problems: list[str]) -> Any:
-    if value is None or type(value) in (bool, int, str):
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, place, problems)
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int | str):
+        return str(value) if isinstance(value, str) else int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, Mapping):
@@ -122,13 +120,10 @@ def _plain(value: Any, place: str, problems: list[str]) -> Any:
         return value.isoformat()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, enum.Enum):
-        return _plain(value.value, place, problems)
-    if isinstance(value, int | str):
-        return str(value) if isinstance(value, str) else int(value)
-    if type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") == "M":
-        return str(value)  # item() of nanoseconds is a bare number
-    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):
-        return _plain(value.item(), place, problems)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        # item() of nanoseconds is a bare number, and of a long double what it was
+        plain = str(value) if value.dtype.kind == "M" else value.item()
+        if type(plain) is not type(value):
+            return _plain(plain, place, problems)
     problems.append(f"{place} is {type(value).__module__}.{type(value).__qualname__}.")
     return None

@@ -10,27 +10,26 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
-import decimal
 import enum
-import fractions
-import pathlib
+import functools
 import re
-import struct
 import sys
 import types
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, NamedTuple, NoReturn
 
 import attrs
 from blake3 import blake3
 
 from drystone.errors import EncodingError
 
-DIGEST_LENGTH = 64
-
 SCRIPT_NAME = "__drystone_name__"
 """The attribute of `__main__` in which the driver notes the script's canonical name, as in `flights.pipelines`."""
+
+Custom = Callable[[object], "bytes | None"]
+"""Encodes what it knows better than the built-in rules; answers None for the rest."""
 
 
 def digest_bytes(data: bytes | memoryview) -> str:
@@ -38,21 +37,9 @@ def digest_bytes(data: bytes | memoryview) -> str:
     return blake3(data).hexdigest()
 
 
-def digest_value(value: object, custom: Custom | None = None) -> str:
-    """The digest of a value's canonical encoding.
-
-    Args:
-        value: Any value that `encode` takes.
-        custom: As for `encode`.
-
-    Raises:
-        EncodingError: The value has no deterministic encoding.
-    """
-    return blake3(encode(value, custom)).hexdigest()
-
-
-Custom = Callable[[object], "bytes | None"]
-"""Encodes what it knows better than the built-in rules; answers None for the rest."""
+def digest_value(value: object) -> str:
+    """The digest of a value's canonical encoding."""
+    return blake3(encode(value)).hexdigest()
 
 
 def encode(value: object, custom: Custom | None = None) -> bytes:
@@ -67,12 +54,17 @@ def encode(value: object, custom: Custom | None = None) -> bytes:
         custom: Asked first about the value and everything inside it.
 
     Raises:
-        EncodingError: Something in the value has no deterministic encoding; the message says where.
+        EncodingError: Something in the value has no deterministic encoding.
     """
     try:
-        return b"".join(_encoded(value, custom or _nothing, "value", ()))
+        return _Encoder(custom).encoded(value, None)
     except RecursionError:
         raise EncodingError("The value is nested too deeply to be encoded.") from None
+
+
+def frame(tag: bytes, *parts: bytes) -> bytes:
+    """A tag and its parts, each behind its length, so that no two sequences of parts read alike."""
+    return b"%b(%d:%b)" % (tag, len(parts), b"".join([b"%d:%b" % (len(part), part) for part in parts]))
 
 
 def module_name(name: str) -> str:
@@ -85,182 +77,141 @@ def type_name(cls: type) -> str:
     return f"{module_name(cls.__module__)}.{cls.__qualname__}"
 
 
-def frame(tag: bytes, *parts: bytes) -> bytes:
-    """A tag and its parts, each behind its length, so that no two sequences of parts read alike."""
-    return b"".join(_framed(tag, parts))
+class Rule(NamedTuple):
+    """How values of one class are taken apart, into a plain container of simpler ones, and put together."""
+
+    tag: str
+    apart: Callable[[Any], Any]
+    together: Callable[[Any, Any], Any] = lambda cls, parts: cls(*parts)
 
 
-def _framed(tag: bytes, parts: Iterable[bytes]) -> Iterator[bytes]:
-    listed = list(parts)
-    yield b"%b(%d:" % (tag, len(listed))
-    for part in listed:
-        yield b"%d:" % len(part)
-        yield part
-    yield b")"
-
-
-def _nothing(value: object) -> None:
-    return None
-
-
-def _encoded(value: object, custom: Custom, place: str, above: tuple[int, ...]) -> Iterable[bytes]:
-    known = custom(value)
-    if known is not None:
-        return (known,)
-    kind = type(value)
-    scalar = _SCALARS.get(kind)
-    if scalar is not None:
-        return _framed(*scalar(value))
-    if id(value) in above:
-        raise EncodingError(f"{place} contains itself, so it has no finite encoding.")
-    return _compound(value, custom, place, (*above, id(value)))
-
-
-def _compound(value: Any, custom: Custom, place: str, above: tuple[int, ...]) -> Iterable[bytes]:
-    def inner(item: object, where: str) -> bytes:
-        return b"".join(_encoded(item, custom, f"{place}{where}", above))
-
-    def sequence(items: Iterable[object]) -> list[bytes]:
-        return [inner(item, f"[{index}]") for index, item in enumerate(items)]
-
-    def mapping(items: Iterable[tuple[object, object]]) -> list[bytes]:
-        pairs = sorted((inner(key, " key"), inner(item, f"[{key!r}]")) for key, item in items)
-        return [part for pair in pairs for part in pair]
-
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return _framed(b"L" if kind is list else b"T", sequence(value))
-    if kind is dict:
-        return _framed(b"M", mapping(value.items()))
-    if kind is set or kind is frozenset:
-        return _framed(b"S" if kind is set else b"F", sorted(sequence(value)))
-    if kind is slice:
-        return _framed(b"slice", sequence((value.start, value.stop, value.step)))
-    return _classed(value, kind, inner, sequence, mapping)
-
-
-def _classed(
-    value: Any,
-    kind: type,
-    inner: Callable[[object, str], bytes],
-    sequence: Callable[[Iterable[object]], list[bytes]],
-    mapping: Callable[[Iterable[tuple[object, object]]], list[bytes]],
-) -> Iterable[bytes]:
-    """Values told apart by their class: its name goes first, then what is inside."""
-    name = type_name(kind).encode()
-    if isinstance(value, enum.Enum):
-        return _framed(b"enum", [name, (value.name or "").encode(), inner(value.value, ".value")])
-    if isinstance(value, type):
-        return _framed(b"type", [type_name(value).encode()])
-    if isinstance(value, types.GenericAlias | types.UnionType) or kind.__module__ == "typing":
-        return _framed(b"annotation", [repr(value).encode()])
-    if attrs.has(kind):
-        fields = [(field.name, getattr(value, field.name)) for field in attrs.fields(kind) if field.eq or field.repr]
-        return _framed(b"attrs", [name, *mapping(fields)])
-    if dataclasses.is_dataclass(kind):
-        fields = [(each.name, getattr(value, each.name)) for each in dataclasses.fields(kind)]
-        return _framed(b"dataclass", [name, *mapping(fields)])
-    if isinstance(value, pathlib.PurePath):
-        return _framed(b"path", [name.replace(b"pathlib._local.", b"pathlib."), _utf8(str(value))])
-    if isinstance(value, datetime.tzinfo):
-        return _framed(b"tz", [name, _zone(value)])
-    if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
-        return _framed(*_numpy(value, name, sequence))
-    if kind.__module__ == "numpy.dtypes":
-        return _framed(b"dtype", [name, repr(value).encode()])
-    return _subclassed(value, kind, name, sequence, mapping)
-
-
-def _subclassed(
-    value: Any,
-    kind: type,
-    name: bytes,
-    sequence: Callable[[Iterable[object]], list[bytes]],
-    mapping: Callable[[Iterable[tuple[object, object]]], list[bytes]],
-) -> Iterable[bytes]:
-    """Subclasses of built-in types, with the attributes they carry."""
-    attributes = dict(getattr(value, "__dict__", None) or {})
-    attributes |= {each: getattr(value, each) for each in ("_fields", "default_factory") if hasattr(value, each)}
-    extra = mapping(attributes.items())
-    for base, scalar in _SCALARS.items():
-        if isinstance(value, base):
-            return _framed(b"sub", [name, b"".join(_framed(*scalar(value))), *extra])
-    if isinstance(value, tuple | list):
-        return _framed(b"sub", [name, frame(b"L", *sequence(value)), *extra])
-    if isinstance(value, collections.OrderedDict):  # two of them with another order are not equal
-        return _framed(b"sub", [name, frame(b"O", *sequence(value.items())), *extra])
-    if isinstance(value, dict):
-        return _framed(b"sub", [name, frame(b"M", *mapping(value.items())), *extra])
-    if isinstance(value, set | frozenset):
-        return _framed(b"sub", [name, frame(b"S", *sorted(sequence(value))), *extra])
+def _refuse_zone(zone: datetime.tzinfo) -> NoReturn:
     raise EncodingError(
-        f"A value of type {type_name(kind)} has no deterministic encoding. Values that have one: None, booleans, "
-        "numbers, strings, bytes, dates, paths, enums, containers of these, dataclasses and attrs classes. Anything "
-        "else travels as an artifact: save_artifact(value, name) and pass the version it returns."
+        f"The time zone {zone!r} has no deterministic encoding. Use datetime.timezone, or zoneinfo.ZoneInfo by key."
     )
 
 
-def _numpy(value: Any, name: bytes, sequence: Callable[[Iterable[object]], list[bytes]]) -> tuple[bytes, list[bytes]]:
-    heading = [name, str(value.dtype.descr).encode(), str(value.shape).encode()]
-    if value.dtype.hasobject:
-        return b"numpy", [*heading, *sequence(value.ravel().tolist())]
-    return b"numpy", [*heading, value.tobytes()]
+_TABLE = (
+    *(Rule(each.__name__, each, lambda cls, parts: cls(parts)) for each in (list, tuple, set, frozenset, dict)),
+    Rule("int", lambda value: (hex(value),), lambda cls, parts: cls(parts[0], 16)),
+    Rule("str", lambda value: (str.__str__(value),)),
+    Rule("float", lambda value: (float.__repr__(value),)),
+    Rule("decimal:Decimal uuid:UUID", lambda value: (str(value),)),
+    Rule("pathlib:PosixPath pathlib:PurePosixPath pathlib:PureWindowsPath", lambda value: (str(value),)),
+    Rule("bytes", lambda value: (b64encode(value).decode(),), lambda cls, parts: b64decode(*parts)),
+    Rule("bytearray", lambda value: (bytes(value),)),
+    Rule("complex", attrgetter("real", "imag")),
+    Rule("fractions:Fraction", attrgetter("numerator", "denominator")),
+    Rule("range slice", attrgetter("start", "stop", "step")),
+    Rule("datetime:date", attrgetter("year", "month", "day")),
+    Rule(
+        "datetime:datetime datetime:time",
+        lambda value: (value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold),
+        lambda cls, parts: cls.fromisoformat(parts[0]).replace(tzinfo=parts[1], fold=parts[2]),
+    ),
+    Rule("datetime:timedelta", attrgetter("days", "seconds", "microseconds")),
+    Rule("datetime:timezone", lambda value: value.__getinitargs__()),
+    Rule("zoneinfo:ZoneInfo", lambda value: (value.key or _refuse_zone(value),)),
+    Rule("re:Pattern", attrgetter("pattern", "flags"), lambda cls, parts: re.compile(*parts)),
+)
+RULES = {tag: rule._replace(tag=tag) for rule in _TABLE for tag in rule.tag.split()}
+"""How values are taken apart, by the names of their classes, so that no module is imported for a table."""
 
-
-def _integer(value: int) -> bytes:
-    """Decimal, or hexadecimal where the decimal digits would be too many for Python to write."""
-    return b"%d" % value if value.bit_length() < 4096 else hex(value).encode()
-
-
-def _float(value: float) -> tuple[bytes, list[bytes]]:
-    if value != value:
-        return b"f", [b"nan"]
-    return b"f", [struct.pack(">d", value)]
-
-
-def _complex(value: complex) -> tuple[bytes, list[bytes]]:
-    return b"c", [*_float(value.real)[1], *_float(value.imag)[1]]
-
-
-def _datetime(value: datetime.datetime) -> tuple[bytes, list[bytes]]:
-    return b"dt", [value.isoformat().encode(), _zone(value.tzinfo), str(value.fold).encode()]
-
-
-def _time(value: datetime.time) -> tuple[bytes, list[bytes]]:
-    return b"t", [value.isoformat().encode(), _zone(value.tzinfo), str(value.fold).encode()]
-
-
-def _zone(value: datetime.tzinfo | None) -> bytes:
-    text = "" if value is None else repr(value)
-    if " at 0x" in text:  # an address, another one in each process
-        raise EncodingError(
-            f"The time zone {text} has no deterministic encoding. Use datetime.timezone, or zoneinfo.ZoneInfo by key."
-        )
-    return text.encode()
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-_SCALARS: dict[type, Callable[[Any], tuple[bytes, list[bytes]]]] = {
-    # bool before int and datetime before date: the first that fits a subclass wins.
-    type(None): lambda value: (b"N", []),
-    bool: lambda value: (b"b", [b"1" if value else b"0"]),
-    int: lambda value: (b"i", [_integer(value)]),
-    float: _float,
-    complex: _complex,
-    str: lambda value: (b"s", [_utf8(value)]),
-    bytes: lambda value: (b"y", [bytes(value)]),
-    bytearray: lambda value: (b"ya", [bytes(value)]),
-    type(...): lambda value: (b"...", []),
-    datetime.datetime: _datetime,
-    datetime.date: lambda value: (b"d", [value.isoformat().encode()]),
-    datetime.time: _time,
-    datetime.timedelta: lambda value: (b"td", [b"%d" % value.days, b"%d" % value.seconds, b"%d" % value.microseconds]),
-    decimal.Decimal: lambda value: (b"dec", [str(value).encode()]),
-    fractions.Fraction: lambda value: (b"frac", [_integer(value.numerator), _integer(value.denominator)]),
-    uuid.UUID: lambda value: (b"uuid", [value.bytes]),
-    re.Pattern: lambda value: (b"re", [repr(value.pattern).encode(), b"%d" % value.flags]),
-    range: lambda value: (b"range", [repr(value).encode()]),
+_ATOMS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    str: (b"s", lambda value: value.encode("utf-8", "surrogatepass")),
+    bytes: (b"y", bytes),
+    bool: (b"b", lambda value: b"%d" % value),
+    int: (b"i", lambda value: b"%x" % value),
+    float: (b"f", lambda value: float.hex(value).encode()),
+    type(None): (b"N", lambda value: b""),
+    type(...): (b"...", lambda value: b""),
 }
+"""What an encoding ends in."""
+
+
+@functools.lru_cache(maxsize=1024)
+def rule_of(cls: type) -> Rule | None:
+    """The rule of exactly this class."""
+    module = cls.__module__.removesuffix("._local")  # where Python 3.13 has the classes of pathlib
+    return RULES.get(cls.__qualname__ if module == "builtins" else f"{module}:{cls.__qualname__}")
+
+
+def fields_of(cls: type) -> dict[str, bool] | None:
+    """The fields of an attrs class or a dataclass and whether they count, None for any other class."""
+    if attrs.has(cls):  # what is neither compared nor shown is private state
+        return {field.name: bool(field.eq or field.repr) for field in attrs.fields(cls)}
+    return {field.name: True for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
+
+
+class _Encoder:
+    """Encodes one value and everything inside it."""
+
+    def __init__(self, custom: Custom | None) -> None:
+        self.custom = custom
+        self.above: dict[int, object] = {}  # what is being encoded, by identity, and its place in the one above
+
+    def encoded(self, value: Any, place: object) -> bytes:
+        if self.custom is not None and (known := self.custom(value)) is not None:
+            return known
+        kind: type = type(value)
+        if kind in _ATOMS:
+            tag, plain = _ATOMS[kind]
+            data = plain(value)
+            return b"%b%d:%b" % (tag, len(data), data)
+        if id(value) in self.above:
+            where = "".join(f"[{each!r}]" for each in [*self.above.values(), place][1:])
+            raise EncodingError(f"value{where} contains itself, so it has no finite encoding.")
+        self.above[id(value)] = place
+        rule = rule_of(kind)
+        if rule is not None:
+            framed = frame(rule.tag.encode(), *self.inside(rule.apart(value)))
+        else:
+            tag, parts = _classed(value, kind)
+            framed = frame(tag, type_name(kind).encode(), *self.inside(parts))
+        del self.above[id(value)]
+        return framed
+
+    def inside(self, parts: Any) -> list[bytes]:
+        if isinstance(parts, dict):
+            pairs = sorted([(self.encoded(key, key), self.encoded(item, key)) for key, item in parts.items()])
+            return [each for pair in pairs for each in pair]
+        listed = [self.encoded(item, index) for index, item in enumerate(parts)]
+        return sorted(listed) if isinstance(parts, set | frozenset) else listed
+
+
+def _classed(value: Any, kind: type) -> tuple[bytes, Any]:
+    """A tag and the parts of a value that is told from others by its class."""
+    if isinstance(value, enum.Enum):
+        return b"enum", (value.name, value.value)
+    if isinstance(value, type):
+        return b"type", (type_name(value),)
+    if isinstance(value, types.GenericAlias | types.UnionType) or kind.__module__ in ("typing", "numpy.dtypes"):
+        return b"shown", (repr(value),)
+    fields = fields_of(kind)
+    if fields is not None:
+        return b"object", {name: getattr(value, name) for name, counts in fields.items() if counts}
+    if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
+        content = value.ravel().tolist() if value.dtype.hasobject else value.tobytes()
+        return b"numpy", (str(value.dtype.descr), value.shape, content)
+    rule = next(filter(None, map(rule_of, kind.__mro__)), None)
+    if rule is not None:
+        return b"sub", (rule.apart(value), _carried(value))
+    if isinstance(value, datetime.tzinfo):
+        return b"shown", (_refuse_zone(value) if " at 0x" in repr(value) else repr(value),)  # by its address
+    raise EncodingError(
+        f"A value of type {type_name(kind)} has no deterministic encoding. Values that have one: None, booleans, "
+        "numbers, strings, bytes, dates, paths, enums, containers of these, dataclasses and attrs classes. "
+        "Anything else travels as an artifact: save_artifact(value, name) and pass the version it returns."
+    )
+
+
+def _carried(value: Any) -> dict[str, Any]:
+    """What a value of a subclass of a built-in type holds besides that type's content."""
+    noted = ("_fields", "default_factory", "nanoseconds")  # of named tuples, defaultdict, pandas.Timedelta
+    carried = {
+        **getattr(value, "__dict__", {}),
+        **{each: getattr(value, each) for each in noted if hasattr(value, each)},
+    }
+    if isinstance(value, collections.OrderedDict):  # two of them with another order are not equal
+        carried["order"] = tuple(value)
+    return carried

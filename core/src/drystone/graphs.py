@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
 from drystone.annotations import RETURN, Output, accepts, described, fits, member_annotations
-from drystone.artifacts import ArtifactVersion, Reference
-from drystone.errors import PipelineDefinitionError, suggestion
-from drystone.models import Model, ModelReference
+from drystone.declarations import Model, ModelReference, Reference, Stored
+from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
+
+if TYPE_CHECKING:  # records, which no declaration needs
+    from drystone.artifacts import ArtifactVersion
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +82,8 @@ class Node:
     @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes that must be done before this one, each once."""
-        needed = [ref.node for binding in self.bindings.values() for ref in output_refs(binding)]
+        bound = [leaf for binding in self.bindings.values() for leaf in leaves(binding)]
+        needed = [leaf.node for leaf in bound if isinstance(leaf, OutputRef)]
         return tuple(dict.fromkeys([*needed, *self.after, *([self.when.node] if self.when else [])]))
 
 
@@ -106,22 +110,33 @@ class Graph:
         return reached
 
 
-def output_refs(binding: Binding) -> Iterator[OutputRef]:
-    """Every node output that a binding needs."""
-    if isinstance(binding, OutputRef):
-        yield binding
-    elif isinstance(binding, Items):
+def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
+    """A binding, or those inside it."""
+    if isinstance(binding, Items):
         for item in binding.items:
-            yield from output_refs(item)
+            yield from leaves(item)
+    else:
+        yield binding
 
 
 def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
     """Every artifact from before the run that a binding needs."""
-    if isinstance(binding, Lookup):
-        yield binding.reference
-    elif isinstance(binding, Items):
-        for item in binding.items:
-            yield from lookups(item)
+    return (leaf.reference for leaf in leaves(binding) if isinstance(leaf, Lookup))
+
+
+def unlike(name: str, annotation: Any, value: Any) -> str:
+    """What is wrong with a value that its annotation does not accept."""
+    return f"takes {name!r} as {described(annotation)}, but is given {value!r}, which is {described(type(value))}."
+
+
+def _refusal(attempt: str, instead: str) -> Callable[..., NoReturn]:
+    def refuse(handle: NodeOutput, *operands: object) -> NoReturn:
+        raise PipelineDefinitionError(
+            f"The body of a pipeline cannot {attempt} the output of step {handle.ref.node!r}: it describes the graph "
+            f"and runs before any step does. {instead}"
+        )
+
+    return refuse
 
 
 class NodeOutput:
@@ -132,31 +147,20 @@ class NodeOutput:
         self.ref = ref
         self.annotation = annotation
 
-    def _no_value(self, attempt: str, instead: str) -> NoReturn:
-        raise PipelineDefinitionError(
-            f"The body of a pipeline cannot {attempt} the output of step {self.ref.node!r}: it describes the graph and "
-            f"runs before any step does. {instead}"
-        )
-
-    def __bool__(self) -> NoReturn:
-        self._no_value("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
-
-    def __iter__(self) -> Iterator[Any]:
-        self._no_value("iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs.")
-
-    def _compare(self, other: object) -> NoReturn:
-        self._no_value("compare", "Compare inside a step that returns bool, and use it with with_options(when=flag).")
-
-    def __getitem__(self, item: object) -> NoReturn:
-        self._no_value("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
+    __bool__ = _refusal("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
+    __iter__ = _refusal(
+        "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."
+    )
+    __getitem__ = _refusal("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refusal(
+        "compare", "Compare inside a step that returns bool, and use it with with_options(when=flag)."
+    )
+    __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._no_value(f"read .{name} of", "Read it inside a step.")
-
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compare
-    __hash__ = object.__hash__
+        _refusal(f"read .{name} of", "Read it inside a step.")(self)
 
     def __repr__(self) -> str:
         return f"<output {self.ref.output!r} of step {self.ref.node!r}>"
@@ -174,10 +178,12 @@ class Builder:
 
     def add(self, step: StepDefinition, arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
         """Add a call of a step; returns the handle or handles of its outputs."""
-        name = self._free_name(step.name)
+        wanted = ".".join([*self.prefixes, step.name])
+        name = next(each for each in chain([wanted], (f"{wanted}_{n}" for n in count(2))) if each not in self.nodes)
         bindings = {parameter: self.binding(value) for parameter, value in arguments.items()}
         for parameter, binding in bindings.items():
-            self._check(name, parameter, binding, step.annotations.get(parameter, Any))
+            problems = self._problems(parameter, binding, step.annotations.get(parameter, Any))
+            self.problems += [f"Step {name!r} {problem}" for problem in problems]
         self.nodes[name] = Node(
             name=name,
             step=step,
@@ -185,7 +191,14 @@ class Builder:
             after=tuple(self._upstream(name, each) for each in (after if isinstance(after, list | tuple) else [after])),
             when=self._condition(name, when),
         )
-        return self._handles(name, step)
+        handles = [NodeOutput(self, OutputRef(name, each.name), each.annotation) for each in step.outputs]
+        self._annotations |= {handle.ref: handle.annotation for handle in handles}
+        if len(handles) == 1:
+            return handles[0]
+        if not handles:
+            return NodeOutput(self, OutputRef(name, ""), None)
+        returned = step.annotations[RETURN]  # a tuple, or a named tuple to be filled with the handles
+        return returned._make(handles) if hasattr(returned, "_make") else tuple(handles)
 
     def binding(self, value: Any) -> Binding:
         """What a value in the body of a pipeline stands for."""
@@ -193,23 +206,16 @@ class Builder:
             if value.builder is not self:
                 raise PipelineDefinitionError(f"{value!r} belongs to another pipeline and cannot be used in this one.")
             return value.ref
-        if isinstance(value, Reference | ArtifactVersion):
-            return Lookup(value)
+        if isinstance(value, Stored):
+            return Lookup(cast("Reference | ArtifactVersion", value))  # there are no others
         if isinstance(value, Model | ModelReference):
             raise PipelineDefinitionError(
                 f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."
             )
-        return self._collection(value)
-
-    def _collection(self, value: Any) -> Binding:
-        if type(value) in (list, tuple):
-            bound = tuple(self.binding(item) for item in value)
+        if type(value) in (list, tuple, dict):
+            bound = tuple(self.binding(item) for item in (value.values() if type(value) is dict else value))
             if not all(isinstance(item, Value) for item in bound):
-                return Items(type(value).__name__, bound)
-        elif type(value) is dict:
-            bound = tuple(self.binding(item) for item in value.values())
-            if not all(isinstance(item, Value) for item in bound):
-                return Items("dict", bound, tuple(value))
+                return Items(type(value).__name__, bound, tuple(value) if type(value) is dict else ())
         return Value(value)
 
     def graph(self, parameters: Mapping[str, Any], returned: Any) -> Graph:
@@ -225,56 +231,29 @@ class Builder:
             raise PipelineDefinitionError(*self.problems)
         return Graph(pipeline=self.pipeline, parameters=dict(parameters), nodes=self.nodes, outputs=outputs)
 
-    def _free_name(self, wanted: str) -> str:
-        wanted = ".".join([*self.prefixes, wanted])
-        name, count = wanted, 1
-        while name in self.nodes:
-            count += 1
-            name = f"{wanted}_{count}"
-        return name
-
-    def _handles(self, name: str, step: StepDefinition) -> Any:
-        handles = []
-        for output in step.outputs:
-            ref = OutputRef(name, output.name)
-            self._annotations[ref] = output.annotation
-            handles.append(NodeOutput(self, ref, output.annotation))
-        if not step.outputs:
-            return NodeOutput(self, OutputRef(name, ""), None)
-        return handles[0] if len(handles) == 1 else _packed(step, handles)
-
-    def _check(self, node: str, parameter: str, binding: Binding, wanted: Any) -> None:
-        if isinstance(binding, OutputRef):
-            if not binding.output:
-                self.problems.append(
-                    f"Step {node!r} takes {parameter!r} from step {binding.node!r}, which returns None."
-                )
-                return
+    def _problems(self, parameter: str, binding: Binding, wanted: Any) -> Iterator[str]:
+        """What is wrong with what a parameter, or a place in it, is bound to."""
+        takes = f"takes {parameter!r} as {described(wanted)}, but"
+        if isinstance(binding, OutputRef) and not binding.output:
+            yield f"takes {parameter!r} from step {binding.node!r}, which returns None."
+        elif isinstance(binding, OutputRef):
             have = self._annotations[binding]
             if not fits(have, wanted):
-                self.problems.append(
-                    f"Step {node!r} takes {parameter!r} as {described(wanted)}, but step {binding.node!r} makes "
-                    f"{described(have)}. Change one of the two annotations, or put a step between them."
+                yield (
+                    f"{takes} step {binding.node!r} makes {described(have)}. "
+                    "Change one of the two annotations, or put a step between them."
                 )
-        elif isinstance(binding, Items):
-            self._check_items(node, parameter, binding, wanted)
         elif isinstance(binding, Value) and not accepts(binding.value, wanted):
-            self.problems.append(
-                f"Step {node!r} takes {parameter!r} as {described(wanted)}, but is given "
-                f"{binding.value!r}, which is {described(type(binding.value))}."
-            )
-
-    def _check_items(self, node: str, parameter: str, binding: Items, wanted: Any) -> None:
-        container = {"list": list, "tuple": tuple, "dict": dict}[binding.kind]
-        if not fits(container, wanted):
-            self.problems.append(
-                f"Step {node!r} takes {parameter!r} as {described(wanted)}, but is given a {binding.kind} of outputs."
-            )
-            return
-        inside = member_annotations(wanted, container, len(binding.items))
-        keys: Iterable[Any] = binding.keys or range(len(binding.items))
-        for key, item, annotation in zip(keys, binding.items, inside, strict=True):
-            self._check(node, f"{parameter}[{key!r}]", item, annotation)
+            yield unlike(parameter, wanted, binding.value)
+        elif isinstance(binding, Items):
+            container = {"list": list, "tuple": tuple, "dict": dict}[binding.kind]
+            if not fits(container, wanted):
+                yield f"{takes} is given a {binding.kind} of outputs."
+                return
+            inside = member_annotations(wanted, container, len(binding.items))
+            for index, (item, annotation) in enumerate(zip(binding.items, inside, strict=True)):
+                key = binding.keys[index] if binding.keys else index
+                yield from self._problems(f"{parameter}[{key!r}]", item, annotation)
 
     def _upstream(self, node: str, handle: Any) -> str:
         first = handle[0] if isinstance(handle, tuple) and handle else handle
@@ -287,7 +266,7 @@ class Builder:
     def _condition(self, node: str, when: Any) -> OutputRef | None:
         if when is None:
             return None
-        if not isinstance(when, NodeOutput) or when.annotation is not bool:
+        if not isinstance(when, NodeOutput) or when.builder is not self or when.annotation is not bool:
             raise PipelineDefinitionError(
                 f"Step {node!r} has when={when!r}; it takes the output of a step annotated `-> bool`. "
                 "For a value known when the pipeline is built, use a plain `if`."
@@ -297,36 +276,19 @@ class Builder:
     def _returned(self, returned: Any) -> dict[str, OutputRef]:
         if returned is None or (isinstance(returned, NodeOutput) and not returned.ref.output):
             return {}
-        several = isinstance(returned, list | tuple)
-        named = (
-            returned.items()
-            if isinstance(returned, dict)
-            else ((None, each) for each in (returned if several else [returned]))
-        )
+        handles = returned if isinstance(returned, list | tuple) else [returned]
+        named = returned.items() if isinstance(returned, dict) else [(None, each) for each in handles]
         outputs: dict[str, OutputRef] = {}
         for key, handle in named:
-            if not isinstance(handle, NodeOutput):
+            if not isinstance(handle, NodeOutput) or handle.builder is not self:
                 self.problems.append(
                     f"Pipeline {self.pipeline!r} returns {handle!r}; a pipeline returns outputs of its steps."
                 )
                 continue
-            name = str(key) if key is not None else self._output_name(handle.ref, outputs)
-            outputs[name] = handle.ref
+            node, output = handle.ref.node, handle.ref.output
+            names = output if output != "output" else node, f"{node}.{output}", f"{node}.{output}_{len(outputs)}"
+            outputs[next(each for each in names if each not in outputs) if key is None else str(key)] = handle.ref
         return outputs
-
-    def _output_name(self, ref: OutputRef, taken: Mapping[str, OutputRef]) -> str:
-        for name in (ref.output if ref.output != "output" else ref.node, f"{ref.node}.{ref.output}"):
-            if name not in taken:
-                return name
-        return f"{ref.node}.{ref.output}_{len(taken)}"
-
-
-def _packed(step: StepDefinition, handles: list[NodeOutput]) -> Any:
-    """Several handles as what the step is annotated to return: a tuple, or its named tuple."""
-    returned = step.annotations.get(RETURN)
-    if isinstance(returned, type) and hasattr(returned, "_make"):
-        return returned._make(handles)
-    return tuple(handles)
 
 
 building: contextvars.ContextVar[Builder | None] = contextvars.ContextVar("drystone_building", default=None)
@@ -339,10 +301,10 @@ def bound_arguments(
     """The arguments of a call by parameter, defaults included.
 
     Raises:
-        PipelineDefinitionError: Lists every unknown, missing and surplus argument.
+        ParameterError: Lists every unknown, missing and surplus argument.
     """
     parameters = signature.parameters
-    positional = [name for name, each in parameters.items() if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+    positional = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
     problems = [
         f"{label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
         for name in kwargs
@@ -350,17 +312,11 @@ def bound_arguments(
     ]
     if len(args) > len(positional):
         problems.append(f"{label} takes {len(positional)} positional arguments, {len(args)} were given.")
-    given = dict(zip(positional, args, strict=False))
-    problems += [f"{label} got {name!r} twice." for name in kwargs if name in given]
-    given |= kwargs
-    arguments: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        if name in given:
-            arguments[name] = given[name]
-        elif parameter.default is not inspect.Parameter.empty:
-            arguments[name] = parameter.default
-        else:
-            problems.append(f"{label} needs {name!r}, which has no default.")
+    placed = dict(zip(positional, args, strict=False))
+    problems += [f"{label} got {name!r} twice." for name in kwargs if name in placed]
+    defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+    given = {**defaults, **placed, **kwargs}
+    problems += [f"{label} needs {name!r}, which has no default." for name in parameters if name not in given]
     if problems:
-        raise PipelineDefinitionError(*problems)
-    return arguments
+        raise ParameterError(*problems)
+    return {name: given[name] for name in parameters}

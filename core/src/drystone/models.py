@@ -1,4 +1,4 @@
-"""Models: what groups the pipelines, artifacts and metadata of one business problem."""
+"""The records of models: versions, what they hold, and who moved which stage."""
 
 from __future__ import annotations
 
@@ -8,56 +8,11 @@ from typing import Any
 
 import attrs
 
-from drystone.artifacts import LATEST, ArtifactVersion, Reference, Source, source_field
+from drystone.artifacts import ArtifactVersion, Source, source_field
+from drystone.declarations import SHARED as SHARED
+from drystone.declarations import Model as Model
+from drystone.declarations import ModelReference as ModelReference
 from drystone.errors import NotFoundError, suggestion
-
-SHARED = "shared"
-
-
-@attrs.frozen
-class Model:
-    """Declares a model: `delays = Model("flight_delays")`.
-
-    A pipeline with `model=delays` makes a new version per run that executes anything; one with `model=delays.shared`
-    serves the model without making versions; one with `model=delays.version("production")` uses what was promoted.
-    """
-
-    name: str
-    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
-    description: str = attrs.field(default="", kw_only=True)
-
-    def version(self, version: int | str) -> ModelReference:
-        """A version by number, name, stage or as `"latest"`; found when a run starts."""
-        return ModelReference(self, version)
-
-    def artifact(self, name: str) -> Reference:
-        """The newest version of an artifact that is linked to this model or to any of its versions."""
-        return Reference(name, LATEST, (self.name, None))
-
-    @property
-    def shared(self) -> ModelReference:
-        """This model, for pipelines that serve it without making a candidate version."""
-        return ModelReference(self, SHARED)
-
-
-@attrs.frozen
-class ModelReference:
-    """A model version that is named now and found when a run starts."""
-
-    model: Model
-    selector: int | str
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether it stands for the model itself rather than for one version."""
-        return self.selector == SHARED
-
-    def artifact(self, name: str) -> Reference:
-        """An artifact of that version: what its run produced or was linked to it."""
-        return Reference(name, LATEST, (self.model.name, None if self.is_shared else self.selector))
-
-    def __str__(self) -> str:
-        return f"{self.model.name}@{self.selector}"
 
 
 @attrs.frozen(kw_only=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
-from importlib import import_module
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import attrs
 
-from drystone.annotations import accepts, declared_outputs, described, resolved_annotations
+from drystone.annotations import accepts, declared_outputs, resolved_annotations
+from drystone.declarations import Model, ModelReference, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
-from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building
-from drystone.models import Model, ModelReference
-from drystone.runs import Run, StepRun
+from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building, unlike
+
+if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
+    from datetime import timedelta
+
+    from drystone.runs import Run, StepRun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,15 +74,15 @@ def _retry(value: int | Retry | None) -> Retry | None:
 
 
 def _seconds(value: float | timedelta | None) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+    return value if value is None or isinstance(value, int | float) else value.total_seconds()
 
 
 def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
-StepHook = Callable[[StepRun], object]
-RunHook = Callable[[Run], object]
+StepHook = Callable[["StepRun"], object]
+RunHook = Callable[["Run"], object]
 
 
 @attrs.frozen(kw_only=True)
@@ -110,28 +112,37 @@ class StepOptions:
     on_failure: StepHook | None = None
 
 
-class Step(Generic[P, R]):
-    """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
+class Declared(Generic[P, R]):
+    """A decorated function with a name and options: what steps and pipelines have in common."""
 
-    def __init__(
-        self, function: Callable[P, R], name: str, options: StepOptions, after: Any = (), when: Any = None
-    ) -> None:
-        functools.update_wrapper(self, function)
+    kind: ClassVar[str]
+
+    def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
+        functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
         self.fn = function
         self.name = name
         self.options = options
-        self._after = after
-        self._when = when
-        self._definition: StepDefinition | None = None
+        self.label = f"{self.kind} {name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.lower()} {self.name!r} of {self.fn.__module__}>"
+
+
+class Step(Declared[P, R]):
+    """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
+
+    kind = "Step"
+    options: StepOptions
+    after: Any = ()
+    when: Any = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, or in the body of a pipeline add a node that will."""
         builder = building.get()
         if builder is None:
             return self.fn(*args, **kwargs)
-        definition = self.definition
-        arguments = bound_arguments(f"Step {self.name!r}", definition.signature, args, kwargs)
-        return cast(R, builder.add(definition, arguments, after=self._after, when=self._when))
+        arguments = bound_arguments(self.label, self.definition.signature, args, kwargs)
+        return cast(R, builder.add(self.definition, arguments, after=self.after, when=self.when))
 
     def with_options(self, *, name: str | None = None, after: Any = (), when: Any = None, **options: Any) -> Step[P, R]:
         """The same step under another name or with other options.
@@ -142,30 +153,27 @@ class Step(Generic[P, R]):
             when: Output of a step annotated `-> bool`; where it is false, this step is skipped.
             **options: As for `step`.
         """
-        return Step(self.fn, name or self.name, _evolved(self.options, options, f"Step {self.name!r}"), after, when)
+        changed = Step(self.fn, name or self.name, _evolved(self.options, options, self.label))
+        changed.after, changed.when = after, when
+        return changed
 
-    @property
+    @functools.cached_property
     def definition(self) -> StepDefinition:
         """What the graph knows of this step; its annotations are resolved on first use."""
-        if self._definition is None:
-            annotations = resolved_annotations(self.fn)
-            self._definition = StepDefinition(
-                name=self.name,
-                function=self.fn,
-                signature=inspect.signature(self.fn),
-                annotations=annotations,
-                outputs=declared_outputs(annotations),
-                options=self.options,
-            )
-        return self._definition
+        annotations = resolved_annotations(self.fn)
+        return StepDefinition(
+            name=self.name,
+            function=self.fn,
+            signature=inspect.signature(self.fn),
+            annotations=annotations,
+            outputs=declared_outputs(annotations),
+            options=self.options,
+        )
 
     def __get__(self, instance: object, owner: type | None = None) -> Step[P, R]:
         if instance is None:
             return self
-        raise PipelineDefinitionError(f"Step {self.name!r} is a method. Steps are functions: take it out of the class.")
-
-    def __repr__(self) -> str:
-        return f"<step {self.name!r} of {self.fn.__module__}>"
+        raise PipelineDefinitionError(f"{self.label} is a method. Steps are functions: take it out of the class.")
 
 
 def _evolved(options: Any, changes: Mapping[str, Any], label: str) -> Any:
@@ -174,6 +182,18 @@ def _evolved(options: Any, changes: Mapping[str, Any], label: str) -> Any:
     if unknown:
         raise TypeError(f"{label} has no option {', '.join(map(repr, unknown))}. Options: {', '.join(known)}.")
     return attrs.evolve(options, **changes)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _declared(cls: type[Any], function: Callable[..., Any] | None, name: str | None, options: Any) -> Any:
+    def decorate(decorated: Callable[..., Any]) -> Any:
+        _check_function(decorated, cls.kind)
+        return cls(decorated, name or decorated.__name__, options)
+
+    return decorate if function is None else decorate(function)
 
 
 def _check_function(function: Callable[..., Any], kind: str) -> None:
@@ -227,14 +247,7 @@ def step(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
     Raises:
         PipelineDefinitionError: The function is async, a generator, a method, or takes `*args` or `**kwargs`.
     """
-    options = {key: value for key, value in options.items() if value is not None}
-    checked: StepOptions = _evolved(StepOptions(), options, "step")
-
-    def decorate(decorated: Callable[P, R]) -> Step[P, R]:
-        _check_function(decorated, "Step")
-        return Step(decorated, name or decorated.__name__, checked)
-
-    return decorate if function is None else decorate(function)
+    return _declared(Step, function, name, _evolved(StepOptions(), _given(options), "step"))
 
 
 ON_ERROR = ("continue", "stop", "fail_fast")
@@ -270,15 +283,11 @@ class PipelineOptions:
     version: str | None = None
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(Declared[P, R]):
     """A function whose body calls steps. Calling it runs them on the active stack."""
 
-    def __init__(self, function: Callable[P, R], name: str, options: PipelineOptions) -> None:
-        functools.update_wrapper(self, function)
-        self.fn = function
-        self.name = name
-        self.options = options
-        self.signature = inspect.signature(function)
+    kind = "Pipeline"
+    options: PipelineOptions
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
         """Run the pipeline on the active stack.
@@ -290,8 +299,7 @@ class Pipeline(Generic[P, R]):
         """
         if building.get() is not None:
             raise PipelineDefinitionError(
-                f"Pipeline {self.name!r} is called in the body of another. Write {self.name}.inline(…) to splice its "
-                "steps in."
+                f"{self.label} is called in the body of another. Write {self.name}.inline(…) to splice its steps in."
             )
         return runner().run(self, self.parameters(*args, **kwargs))
 
@@ -328,8 +336,7 @@ class Pipeline(Generic[P, R]):
 
     def with_options(self, **options: Any) -> Pipeline[P, R]:
         """The same pipeline with other options: `stack`, `tags`, `cache`, `rerun`, `version`, …."""
-        options = {key: value for key, value in options.items() if value is not None}
-        return Pipeline(self.fn, self.name, _evolved(self.options, options, f"Pipeline {self.name!r}"))
+        return Pipeline(self.fn, self.name, _evolved(self.options, _given(options), self.label))
 
     def parameters(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The arguments of a call, complete and checked.
@@ -337,24 +344,12 @@ class Pipeline(Generic[P, R]):
         Raises:
             ParameterError: Lists every unknown, missing and wrong one.
         """
-        label = f"Pipeline {self.name!r}"
-        try:
-            arguments = bound_arguments(label, self.signature, args, kwargs)
-        except PipelineDefinitionError as exc:
-            raise ParameterError(*exc.problems) from None
-        annotations = resolved_annotations(self.fn)
-        wrong = [
-            f"{label} takes {name!r} as {described(annotations[name])}, but is given {value!r}, which is "
-            f"{described(type(value))}."
-            for name, value in arguments.items()
-            if name in annotations and not accepts(value, annotations[name])
-        ]
+        arguments = bound_arguments(self.label, inspect.signature(self.fn), args, kwargs)
+        expected = {name: each for name, each in resolved_annotations(self.fn).items() if name in arguments}
+        wrong = {name: each for name, each in expected.items() if not accepts(arguments[name], each)}
         if wrong:
-            raise ParameterError(*wrong)
+            raise ParameterError(*(f"{self.label} {unlike(name, wrong[name], arguments[name])}" for name in wrong))
         return arguments
-
-    def __repr__(self) -> str:
-        return f"<pipeline {self.name!r} of {self.fn.__module__}>"
 
 
 @overload
@@ -383,18 +378,9 @@ def pipeline(function: Callable[P, R] | None = None, /, *, name: str | None = No
         name: How runs are named; the function's name by default.
         **options: The fields of `PipelineOptions`.
     """
-    options = {key: value for key, value in options.items() if value is not None}
-    checked: PipelineOptions = _evolved(PipelineOptions(), options, "pipeline")
-
-    def decorate(decorated: Callable[P, R]) -> Pipeline[P, R]:
-        _check_function(decorated, "Pipeline")
-        return Pipeline(decorated, name or decorated.__name__, checked)
-
-    return decorate if function is None else decorate(function)
+    return _declared(Pipeline, function, name, _evolved(PipelineOptions(), _given(options), "pipeline"))
 
 
 def runner() -> Runner:
     """What runs pipelines, imported now."""
-    module, name = RUNNER.split(":")
-    made: Callable[[], Runner] = getattr(import_module(module), name)
-    return made()
+    return cast(Runner, imported(RUNNER)())

@@ -17,16 +17,13 @@ CACHED, SKIPPED, CANCELLED, CRASHED = "cached", "skipped", "cancelled", "crashed
 COMPLETE = (SUCCEEDED, CACHED)
 """Statuses of a step whose outputs can be used."""
 
-RUN_STATUSES = (RUNNING, SUCCEEDED, FAILED, CANCELLED, CRASHED)
-STEP_STATUSES = (PENDING, RUNNING, SUCCEEDED, FAILED, CACHED, SKIPPED, CANCELLED, CRASHED)
-
 
 @attrs.frozen(kw_only=True)
 class StepRun:
     """What became of one step in one run.
 
     Attributes:
-        status: One of `STEP_STATUSES`.
+        status: `pending`, `running`, `succeeded`, `failed`, `cached`, `skipped`, `cancelled` or `crashed`.
         cached_from: Name of the run whose result was used instead of computing, or None.
         inputs: Artifact versions it read, by parameter; `data[0]` is the first item of a list of them.
         outputs: Artifact versions it made or, when cached, linked, by output name.
@@ -75,7 +72,7 @@ class Run:
 
     Attributes:
         name: Pipeline and number, as `training-17`.
-        status: One of `RUN_STATUSES`.
+        status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
         steps: In order of execution, by name.
         outputs: What the pipeline's body returned, by output name.
         model_version: The version it made, used, or whose outputs it repeated from the cache; or None.
