@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import functools
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -17,7 +16,7 @@ from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import ModelRecord, ModelVersion, StageMove
 from drystone.runs import PENDING, Code, Run, StepRun
-from drystone.serialization import TRANSIENT, structure
+from drystone.serialization import structure
 
 
 class Records:
@@ -141,14 +140,9 @@ T = TypeVar("T")
 
 def _record(cls: type[T], body: Document, **given: Any) -> T:
     """A record whose fields are those of a document, but for the given ones."""
-    known = {name: body[name] for name in _fields(cls) if name in body}
+    known = {name: body[name] for name in attrs.fields_dict(cast(Any, cls)) if name in body}
     known |= {name: datetime.datetime.fromisoformat(known[name]) for name in TIMES if known.get(name)}
     return cls(**(known | given))
-
-
-@functools.cache
-def _fields(cls: Any) -> list[str]:
-    return [field.alias for field in attrs.fields(cls) if field.alias and TRANSIENT not in field.metadata]
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> NotFoundError:
