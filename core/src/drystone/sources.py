@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import __future__
+
 import ast
-import copy
+import functools
 import importlib.util
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from types import CodeType, FunctionType
 
 import attrs
 
-from drystone.bytecodes import exact_form, normal_form
-from drystone.origins import module_file
+from drystone.bytecodes import Chain, bindings, form, loads
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
-_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
-_IMMATERIAL = {"ctx", "kind", "type_comment", "type_ignores"}
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 
 
 @attrs.frozen
@@ -32,81 +30,109 @@ class Described:
         edited: The file no longer says what is loaded, so nobody can know what the text is worth.
     """
 
-    form: bytes
+    form: str
     text: str | None = None
     edited: bool = False
 
 
+@attrs.frozen
+class Slice:
+    """The statements of a module behind one of its names.
+
+    Attributes:
+        form: Free of layout.
+        text: For people.
+        names: Other names of the same module that they read.
+        imports: What they read of other modules.
+    """
+
+    form: str
+    text: str
+    names: tuple[str, ...]
+    imports: tuple[Chain, ...]
+
+
 class SourceFile:
-    """One text of one file, compiled and parsed once."""
+    """One text of one file, compiled as it is and as if each part of each statement stood on a line of its own.
+
+    What the compiler makes of a text depends a little on where its lines break; the second time, it cannot.
+    """
 
     def __init__(self, content: bytes, path: str) -> None:
         self.content = content
-        text = importlib.util.decode_source(content)
+        self._lines = importlib.util.decode_source(content).splitlines()
+        self._codes: dict[str, list[tuple[CodeType, CodeType]]] = {}
+        self._ends: dict[tuple[int, str], int] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.tree = ast.parse(text)
-            compiled = compile(content, path, "exec", dont_inherit=True)
-        self.lines = text.splitlines()
-        self._codes: dict[str, list[CodeType]] = {}
-        self._definitions: dict[tuple[int, str], list[Definition]] = {}
-        self._described: dict[tuple[int, bool], tuple[CodeType, Described | None]] = {}
-        for code in _nested(compiled):
-            self._codes.setdefault(code.co_qualname, []).append(code)
-        for node in ast.walk(self.tree):
-            if isinstance(node, Definition):
-                self._definitions.setdefault((_first_line(node), getattr(node, "name", "<lambda>")), []).append(node)
-
-    def describe(self, code: CodeType, bare: bool) -> Described | None:
-        """The definition that compiles to a loaded code object, without its decorators; None if there is none.
-
-        Args:
-            code: The loaded code.
-            bare: Without the annotations of parameters and return value as well.
-        """
-        known = self._described.get((id(code), bare))
-        if known is None:
-            known = self._described[id(code), bare] = code, self._find(code, bare)
-        return known[1]
-
-    def _find(self, code: CodeType, bare: bool) -> Described | None:
-        compiled = self._compiled(code)
-        nodes = self._definitions.get((compiled.co_firstlineno, compiled.co_name), []) if compiled else []
-        if not nodes:
-            return None
+            tree = ast.parse(content)
+        self._statements = [(each, *_span(each)) for each in tree.body]
+        compiled = _compiled(content, path)
+        self._spread(tree)
         try:
-            form = "\n".join(dumped(_undecorated(node, bare)) for node in nodes).encode("utf-8", "surrogatepass")
+            self.module = _compiled(tree, path)
         except RecursionError:
-            form = normal_form(code)
-        return Described(form, self.text(nodes))
+            self.module = compiled
+        for code, even in zip(_nested(compiled), _nested(self.module), strict=True):
+            self._codes.setdefault(code.co_qualname, []).append((code, even))
 
-    def _compiled(self, code: CodeType) -> CodeType | None:
+    def _spread(self, tree: ast.Module) -> None:
+        for number, node in enumerate(ast.walk(tree), start=1):
+            if isinstance(node, _Definition):
+                first, last = _span(node)
+                self._ends[first, getattr(node, "name", "<lambda>")] = last
+            if hasattr(node, "lineno"):
+                vars(node).update(lineno=number, end_lineno=number, col_offset=0, end_col_offset=0)
+
+    def describe(self, code: CodeType) -> Described | None:
+        """The function of this file that a loaded code object was compiled of; None if there is none."""
         named = self._codes.get(code.co_qualname, [])
-        for form in (exact_form, normal_form):
-            wanted = form(code)
-            fitting = [each for each in named if form(each) == wanted]
-            if fitting:
-                return min(fitting, key=lambda each: each.co_firstlineno != code.co_firstlineno)
-        return None
-
-    def text(self, nodes: Iterable[Definition]) -> str:
-        """The lines of some definitions."""
-        spans = [(_first_line(node) - 1, node.end_lineno) for node in nodes]
-        return "\n".join("\n".join(self.lines[first:last]) for first, last in dict.fromkeys(spans))
+        same = [pair for pair in named if pair[0] == code] or [pair for pair in named if form(pair[0]) == form(code)]
+        if not same:
+            return None
+        compiled, even = min(same, key=lambda pair: pair[0].co_firstlineno != code.co_firstlineno)
+        return Described(form(even), self._text(compiled))
 
     def class_text(self, cls: type) -> str | None:
         """The lines of the class of that name, if there is one and only one."""
-        named = [
-            node
-            for (_, name), nodes in self._definitions.items()
-            if name == cls.__name__
-            for node in nodes
-            if isinstance(node, ast.ClassDef)
-        ]
-        return self.text(named) if len(named) == 1 else None
+        named = self._codes.get(cls.__qualname__, [])
+        return self._text(named[0][0]) if len(named) == 1 else None
+
+    def _text(self, code: CodeType) -> str:
+        first = code.co_firstlineno
+        return "\n".join(self._lines[first - 1 : self._ends.get((first, code.co_name), first)])
+
+    @functools.cached_property
+    def parts(self) -> list[tuple[CodeType, set[str], str]]:
+        """The statements of the module that do more than import: compiled, with the names they bind and their text."""
+        found = []
+        for node, first, last in self._statements:
+            code = _compiled(ast.Module([node], []), "", self.module.co_flags & __future__.annotations.compiler_flag)
+            if form(code) != _NOTHING and not isinstance(node, ast.Import | ast.ImportFrom):
+                found.append((code, bindings(code)[0], "\n".join(self._lines[first - 1 : last])))
+        return found
 
 
-_files: dict[str, SourceFile] = {}
+@functools.lru_cache(maxsize=4096)
+def sliced(file: SourceFile, name: str | None) -> Slice:
+    """The statements that bind a name or change what it holds; of the whole module if it binds no such name."""
+    imports = bindings(file.module)[1]
+    wanted = [part for part in file.parts if name in part[1] or (not part[1] and name in _names(part[0]))]
+    if not wanted and name in imports:
+        return Slice("import", "", (), tuple(imports[name]))
+    chosen = wanted or file.parts
+    read = list(dict.fromkeys(chain for code, _, _ in chosen for chain in loads(code)))
+    bound = set().union(*(names for _, names, _ in file.parts)) - {name}
+    taken: list[Chain] = []
+    for chain in read:
+        bases = [] if chain.scope == "import" else imports.get(chain.name, [])
+        taken += [attrs.evolve(base, attributes=base.attributes + chain.attributes) for base in bases] or [chain]
+    return Slice(
+        form="\n".join(form(code) for code, _, _ in chosen),
+        text="\n\n".join(text for _, _, text in chosen),
+        names=tuple(dict.fromkeys(chain.name for chain in read if chain.scope != "import" and chain.name in bound)),
+        imports=(*(chain for chain in taken if chain.scope == "import"), *imports.get("*", ())),
+    )
 
 
 class Sources:
@@ -115,26 +141,37 @@ class Sources:
     def __init__(self) -> None:
         self._opened: dict[str, SourceFile | None] = {}
 
-    def open(self, path: str) -> SourceFile | None:
+    def open(self, path: str | None) -> SourceFile | None:
         """A file as it is now; None if it is missing or is not Python."""
+        if path is None or not path.endswith(".py"):
+            return None
         if path not in self._opened:
             self._opened[path] = _parsed(path)
         return self._opened[path]
 
-    def of(self, module: ModuleType | None) -> SourceFile | None:
-        """The file of a module as it is now."""
-        path = module_file(module) if module is not None else None
-        return self.open(path) if path is not None and path.endswith(".py") else None
-
-    def describe(self, function: FunctionType, bare: bool = False) -> Described:
+    def describe(self, function: FunctionType) -> Described:
         """What a loaded function is made of."""
-        code = function.__code__
-        path = function.__globals__.get("__file__")
+        names, code = function.__globals__, function.__code__
+        path = names.get("__file__")
         if not isinstance(path, str) or Path(path).name != Path(code.co_filename).name or not Path(path).is_file():
-            return Described(normal_form(code))
+            return Described(form(code))
         file = self.open(path)
-        found = file.describe(code, bare) if file is not None else None
-        return found or Described(normal_form(code), edited=_is_plain(function.__globals__))
+        found = file.describe(code) if file is not None else None
+        if found is not None:
+            return found
+        loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
+        # Others than Python's own loader do not take a file as it is: pytest rewrites what it imports.
+        return Described(form(code), edited=type(loader) is SourceFileLoader)
+
+
+_files: dict[str, SourceFile] = {}
+_NOTHING = form(compile("", "", "exec"))
+
+
+def _compiled(tree: ast.Module | bytes, path: str, flags: int = 0) -> CodeType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return compile(tree, path, "exec", flags, dont_inherit=True)
 
 
 def _parsed(path: str) -> SourceFile | None:
@@ -148,12 +185,6 @@ def _parsed(path: str) -> SourceFile | None:
     return known
 
 
-def _is_plain(names: dict[str, Any]) -> bool:
-    """Whether a module was made of its file by Python itself; pytest, for one, rewrites what it imports."""
-    loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
-    return type(loader) is SourceFileLoader
-
-
 def _nested(code: CodeType) -> Iterator[CodeType]:
     yield code
     for const in code.co_consts:
@@ -161,53 +192,11 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(const)
 
 
-def _first_line(node: Definition) -> int:
+def _span(node: ast.stmt | ast.Lambda) -> tuple[int, int]:
+    """The first line of a node, its decorators included, and the last."""
     decorators = getattr(node, "decorator_list", None)
-    return decorators[0].lineno if decorators else node.lineno
+    return (decorators[0] if decorators else node).lineno, node.end_lineno or node.lineno
 
 
-def _undecorated(node: Definition, bare: bool) -> Definition:
-    if isinstance(node, ast.Lambda):
-        return node
-    node = copy.copy(node)
-    node.decorator_list = []
-    if bare and not isinstance(node, ast.ClassDef):
-        node.returns = None
-        node.args = _unannotated(node.args)
-    return node
-
-
-def _unannotated(arguments: ast.arguments) -> ast.arguments:
-    def plain(argument: ast.arg | None) -> Any:
-        return argument and ast.arg(argument.arg)
-
-    result = copy.copy(arguments)
-    for kind in ("posonlyargs", "args", "kwonlyargs"):
-        setattr(result, kind, [plain(each) for each in getattr(arguments, kind)])
-    result.vararg, result.kwarg = plain(arguments.vararg), plain(arguments.kwarg)
-    return result
-
-
-def dumped(value: object) -> str:
-    """A syntax tree as text, without docstrings, positions and how strings were written."""
-    if isinstance(value, ast.AST):
-        fields = (f"{name}={dumped(field)}" for name, field in _fields(value))
-        return f"{type(value).__name__}({','.join(fields)})"
-    if isinstance(value, list):
-        return f"[{','.join(map(dumped, value))}]"
-    return repr(value)
-
-
-def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
-    for name, field in ast.iter_fields(node):
-        if name == "body" and isinstance(node, _DOCUMENTED):
-            yield name, undocumented(node)
-        elif name not in _IMMATERIAL:
-            yield name, field
-
-
-def undocumented(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) -> list[ast.stmt]:
-    """The body of a definition or module without its docstring."""
-    has_docstring = ast.get_docstring(node, clean=False) is not None
-    body = node.body[1:] if has_docstring else node.body
-    return [each for each in body if not isinstance(each, ast.Pass)]
+def _names(code: CodeType) -> set[str]:
+    return {chain.name for chain in loads(code)}

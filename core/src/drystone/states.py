@@ -6,11 +6,13 @@ the code is described elsewhere, and only once.
 
 from __future__ import annotations
 
+import collections
 import copyreg
 import dataclasses
 import datetime
 import enum
 import functools
+import inspect
 import io
 import logging
 import os
@@ -32,10 +34,9 @@ import attrs
 
 from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import OWN, home, origin_of
-from drystone.pipelines import Pipeline, Step
 
-Reference = Callable[[Any], bytes]
-"""Takes code, notes that the state refers to it, and answers its name."""
+Reference = Callable[[Any], "str | None"]
+"""Answers the name of code, and notes that the state refers to it; None for what is no code."""
 
 _PLAIN: frozenset[type] = frozenset().union(
     (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), Decimal, Fraction, uuid.UUID, re.Pattern),
@@ -51,8 +52,6 @@ _INERT = (
 )
 """What has state, but none that a result could depend on."""
 
-_CODE = (Step, Pipeline, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
-
 _PAYLOADS: dict[type, Callable[[Any], object]] = {
     dict: lambda value: dict(dict.items(value)),
     list: list.copy,
@@ -60,34 +59,39 @@ _PAYLOADS: dict[type, Callable[[Any], object]] = {
     set: set.copy,
     frozenset: frozenset.copy,
     str: str.__str__,
-    bytes: bytes.__bytes__ if hasattr(bytes, "__bytes__") else bytes,
+    bytes: bytes.__bytes__,
     int: int.__int__,
     float: float.__float__,
     BaseException: lambda value: value.args,
 }
 
 
-def parts(value: Any) -> dict[str, Any] | None:
-    """What a partial, a descriptor, a bound method or a cache of the project is made of; None for anything else."""
-    if global_place(value) is not None:
-        return None
-    if isinstance(value, staticmethod | classmethod):
-        return {type(value).__name__: value.__func__}
-    if isinstance(value, property):
-        return {"get": value.fget, "set": value.fset, "delete": value.fdel}
-    if isinstance(value, functools.cached_property):
-        return {"get": value.func}
-    if isinstance(value, functools.partial | functools.partialmethod):
-        return {"partial": value.func, "args": value.args, "keywords": value.keywords}
-    if isinstance(value, types.MethodType):
-        return {"method": value.__func__, "self": value.__self__}
-    if isinstance(value, functools.singledispatchmethod):
-        return {"dispatcher": value.dispatcher}
+_PIECES: dict[type, tuple[str, ...]] = {
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    property: ("fget", "fset", "fdel"),
+    functools.cached_property: ("func",),
+    functools.partial: ("func", "args", "keywords"),
+    functools.partialmethod: ("func", "args", "keywords"),
+    functools.singledispatchmethod: ("dispatcher",),
+    types.MethodType: ("__func__", "__self__"),
+}
+
+
+def pieces(value: Any) -> dict[str, Any]:
+    """What a partial, a descriptor, a bound method or a cache is made of; nothing for anything else."""
+    if is_dispatched(value):
+        return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
     if isinstance(value, functools._lru_cache_wrapper):
         return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
-    if isinstance(value, types.FunctionType) and hasattr(value, "registry") and hasattr(value, "__wrapped__"):
-        return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
-    return None
+    kind = next((kind for kind in _PIECES if isinstance(value, kind)), None)
+    found = {name: getattr(value, name) for name in _PIECES[kind]} if kind is not None else {}
+    return {name: piece for name, piece in found.items() if piece is not None}
+
+
+def is_dispatched(value: object) -> bool:
+    """Whether a function only looks up another by the class of its argument."""
+    return isinstance(value, types.FunctionType) and hasattr(value, "registry") and hasattr(value, "__wrapped__")
 
 
 def encode_state(value: object, refer: Reference) -> bytes:
@@ -134,20 +138,21 @@ class _Encoding:
         return encode(value, self)
 
     def _code(self, value: Any) -> bytes | None:
-        if global_place(value) is not None:
-            return frame(b"code", self.refer(value))
-        pieces = parts(value)
-        if pieces is not None:
-            return frame(b"parts", self.inner(pieces))
+        name = self.refer(value)
+        if name is not None:
+            return frame(b"code", name.encode())
+        made_of = pieces(value)
+        if made_of:
+            return frame(b"parts", self.inner(made_of))
         if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | None):
             return frame(b"bound", value.__name__.encode(), self.inner(value.__self__))
-        return frame(b"code", self.refer(value)) if isinstance(value, _CODE) else None
+        return None
 
     def _object(self, value: Any, kind: type) -> bytes | None:
         if home(kind).partition(".")[0] in OWN:
             return None if attrs.has(kind) else frame(b"inert", type_name(kind).encode())
         if origin_of(home(kind)).project:
-            return frame(b"instance", self.refer(kind), self._state(value, kind))
+            return frame(b"instance", str(self.refer(kind)).encode(), self._state(value, kind))
         if kind.__module__ == "typing" or isinstance(value, _ANNOTATIONS):
             classes = [self.inner(each) for each in typing.get_args(value) if isinstance(each, type)]
             return frame(b"annotation", annotation_text(value).encode(), *classes)
@@ -167,17 +172,13 @@ class _Encoding:
         payloads = [base for base in foreign if base in _PAYLOADS]
         if foreign and not payloads:
             return self._reduced(value, kind)
-        cached = {name for base in kind.__mro__ for name, each in vars(base).items() if _is_cached(each)}
-        state = {name: each for name, each in getattr(value, "__dict__", {}).items() if name not in cached}
-        slots = {
-            f"{base.__qualname__}.{name}": each.__get__(value)
-            for base in kind.__mro__
-            for name, each in vars(base).items()
-            if isinstance(each, types.MemberDescriptorType) and hasattr(value, name) and name != "__weakref__"
+        cached = {
+            n for base in kind.__mro__ for n, each in vars(base).items() if isinstance(each, functools.cached_property)
         }
-        return frame(
-            b"state", self.inner(state), self.inner(slots), *(self.inner(_PAYLOADS[b](value)) for b in payloads)
-        )
+        state = object.__getstate__(value)
+        own, slots = state if isinstance(state, tuple) else (state, None)
+        own = {name: each for name, each in (own or {}).items() if name not in cached}
+        return frame(b"state", self.inner(own), self.inner(slots), *(self.inner(_PAYLOADS[b](value)) for b in payloads))
 
     def _reduced(self, value: Any, kind: type) -> bytes:
         """The state as pickle and copy would take it."""
@@ -198,10 +199,6 @@ def _is_standard_stream(value: object) -> bool:
 def _is_transparent(base: type) -> bool:
     """Whether a class in a method resolution order adds no state of its own that only it could read."""
     return origin_of(home(base)).project or base.__module__ in ("abc", "typing", "collections.abc", "contextlib")
-
-
-def _is_cached(attribute: object) -> bool:
-    return isinstance(attribute, functools.cached_property)
 
 
 def global_place(value: Any) -> tuple[str, str] | None:
@@ -230,3 +227,69 @@ def annotation_text(annotation: object) -> str:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return type_name(annotation)
     return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")
+
+
+_ACCIDENTAL = frozenset(
+    "__dict__ __weakref__ __doc__ __module__ __qualname__ __firstlineno__ __static_attributes__ __annotations__ "
+    "__annotate__ __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __dataclass_fields__ "
+    "__attrs_attrs__ __attrs_props__ __attrs_own_setattr__ __match_args__ __parameters__ __slots__ __subclasshook__ "
+    "__signature__ __classcell__".split()
+)
+"""Attributes of a class that say nothing of what it does, or say again what its fields and annotations do."""
+
+_MAKERS = {"attr", "collections", "dataclasses", "enum", "reprlib"}
+_GENERATED = ("<string>", "<attrs generated")
+_Pair = collections.namedtuple("_Pair", ["first"])
+_MACHINERY = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, type(_Pair.first))
+
+
+def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
+    """What a class is, once decorators and metaclasses are done with it, and what it holds.
+
+    Returns:
+        Its annotations and the names of generated methods, as bytes; then its attributes, the members of an enum in
+        their order, and the fields of a dataclass or attrs class, which say what is in the generated methods.
+    """
+    names = vars(cls)
+    members = names.get("_member_map_", {})
+    fields = dict(names.get("__dataclass_fields__", {}))
+    fields |= {field.name: field for field in names.get("__attrs_attrs__", ())}
+    generated, written = [], {}
+    for name, value in sorted(names.items()):
+        if _is_generated(name, value):
+            generated.append(name)
+        elif name not in _ACCIDENTAL | members.keys() and not isinstance(value, _MACHINERY):
+            if "_member_map_" not in names or not _is_counted(name, value):
+                written[name] = value
+    written |= {f"member {order} {name}": member._value_ for order, (name, member) in enumerate(members.items())}
+    written |= {f"field {order} {name}": field for order, (name, field) in enumerate(fields.items())}
+    return encode((annotation_texts(cls), generated)), written
+
+
+def _is_generated(name: str, value: Any) -> bool:
+    """Whether a method was written by dataclasses, attrs or the like."""
+    function = getattr(value, "__func__", value)
+    if not isinstance(function, types.FunctionType) or name == "__getattr__":  # which holds attrs' cached properties
+        return False
+    code = function.__code__
+    made = code.co_filename.startswith(_GENERATED) and code.co_qualname != function.__qualname__
+    return made or function.__globals__.get("__name__", "").partition(".")[0] in _MAKERS
+
+
+def _is_counted(name: str, value: Any) -> bool:
+    """Whether an attribute of an enum only repeats what its members say; hooks do not, nor the boundary of flags."""
+    is_hook = callable(value) or isinstance(value, classmethod) or name == "_boundary_"
+    return re.fullmatch("_[^_].*[^_]_", name) is not None and not is_hook
+
+
+def annotation_texts(value: Any) -> dict[str, str]:
+    """The annotations of a function or class, as text."""
+    return {name: annotation_text(each) for name, each in annotations_of(value).items()}
+
+
+def annotations_of(value: Any) -> dict[str, Any]:
+    """The annotations of a function or class; none if they name what is there for type-checkers only."""
+    try:
+        return inspect.get_annotations(value)
+    except NameError:  # Python 3.14 evaluates them now
+        return {}
