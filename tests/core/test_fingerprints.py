@@ -620,8 +620,10 @@ def test_a_namespace_shared_by_distributions_counts_by_the_one_that_is_used(
         for name, version in (("one", one), ("two", two)):
             (root / "shared" / name).mkdir(parents=True)
             (root / "shared" / name / "__init__.py").write_text("def f(): pass\n")
-            (root / f"shared_{name}-{version}.dist-info").mkdir()
-            (root / f"shared_{name}-{version}.dist-info" / "RECORD").write_text(f"shared/{name}/__init__.py,,\n")
+            info = root / f"shared_{name}-{version}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: shared-{name}\nVersion: {version}\n")
+            (info / "RECORD").write_text(f"shared/{name}/__init__.py,,\n")
         return str(root)
 
     steps = "import shared.one\nimport shared.two\n@step\ndef early(x: int): return shared.one.f()\n"

@@ -7,24 +7,24 @@ those are followed; files only give functions a form that is free of layout.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 import reprlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from drystone.bytecodes import Chain, loads
 from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import find_spec, home, is_compiled, is_namespace, module_file, origin_of
 from drystone.pipelines import Pipeline, Step
-from drystone.sources import Sources, sliced
+from drystone.sources import Chain, Described, Sources, loads
 from drystone.states import (
-    annotation_texts,
+    annotation_text,
     annotations_of,
     class_state,
     encode_state,
@@ -108,16 +108,32 @@ class Reach:
         """The node of a function, a class, a module or something installed; None for any other object."""
         if isinstance(value, Step | Pipeline):
             return self.step(value.fn)
-        if isinstance(value, types.FunctionType) and not is_dispatched(value):
-            return self._function(value)
-        if isinstance(value, type):
-            return self._class(value)
-        if isinstance(value, types.ModuleType):
-            return self._module(value)
-        if isinstance(value, types.BuiltinFunctionType) and is_compiled(home(value)):
-            return self._module(sys.modules[home(value)])
         place = global_place(value)
-        return self._installed(".".join(place), place[0], value) if place is not None else None
+        if place is not None:
+            return self._installed(".".join(place), place[0], value)
+        if isinstance(value, types.FunctionType):
+            return None if is_dispatched(value) else self._function(value)
+        if not isinstance(value, types.ModuleType | types.BuiltinFunctionType | type):
+            return None
+        is_module = isinstance(value, types.ModuleType)
+        home_name = value.__name__ if is_module else home(value)
+        if is_compiled(home_name):
+            value, is_module = sys.modules[home_name], True
+        elif isinstance(value, types.BuiltinFunctionType):
+            return None
+        name = module_name(value.__name__) if is_module else type_name(value)
+        if not origin_of(home_name).project:
+            return self._installed(name, home_name, value)
+        return self._new(("code", id(value)), name, value, self._fill_module if is_module else self._fill_class)
+
+    def _function(self, function: types.FunctionType) -> Node:
+        bare = id(function) in self._steps
+        # Decorators do not change the name that code was compiled under; generated code has none of its own.
+        generated = function.__code__.co_filename.startswith("<")
+        name = function.__qualname__ if generated else function.__code__.co_qualname
+        name = f"{module_name(_module(function))}.{name}"
+        fill = functools.partial(self._fill_function, bare=bare)
+        return self._new(("function", id(function), bare), name, function, fill)
 
     def _new(self, key: tuple[Any, ...], name: str, value: Any, fill: Callable[[Node], None]) -> Node:
         if key not in self._nodes:
@@ -131,37 +147,6 @@ class Reach:
             package = origin_of(module).package
             self._nodes[key] = Node(name, value, member=False, content=name.encode(), package=package)
         return self._nodes[key]
-
-    def _function(self, function: types.FunctionType) -> Node:
-        bare = id(function) in self._steps
-        key = ("function", id(function), bare)
-        if key in self._nodes:
-            return self._nodes[key]
-        module = function.__globals__.get("__name__", "")
-        origin = origin_of(module)
-        place = None if origin.project else global_place(function)
-        if place is not None:
-            return self._installed(".".join(place), place[0], function)
-        # Decorators do not change the name that code was compiled under; generated code has none of its own.
-        generated = function.__code__.co_filename.startswith("<")
-        name = function.__qualname__ if generated else function.__code__.co_qualname
-        fill = functools.partial(self._fill_function, bare=bare) if origin.project else self._fill_wrapper
-        node = self._new(key, f"{module_name(module)}.{name}", function, fill)
-        node.package = None if origin.project else origin.package
-        return node
-
-    def _class(self, cls: type) -> Node:
-        if not origin_of(home(cls)).project:
-            return self._installed(type_name(cls), home(cls), cls)
-        if is_compiled(home(cls)):
-            return self._module(sys.modules[home(cls)])
-        return self._new(("class", id(cls)), type_name(cls), cls, self._fill_class)
-
-    def _module(self, module: types.ModuleType) -> Node:
-        name = module_name(module.__name__)
-        if not origin_of(module.__name__).project:
-            return self._installed(name, module.__name__, module)
-        return self._new(("module", id(module)), name, module, self._fill_module)
 
     def _late(self, module: str, name: str | None) -> Node:
         """What a module that code imports when it runs has under a name: from files alone.
@@ -177,50 +162,43 @@ class Reach:
         """Note that a node reaches an object, looking into partials, descriptors and the like."""
         found = self.code(value)
         parts = pieces(value) if found is None else {}
-        for piece, inner in parts.items():
-            self._link(node, f"{label}.{piece}", inner, f"{place}.{piece}")
-        if not parts:
+        if parts:
+            self._link_all(node, parts, f"{label}.", place)
+        else:
             node.edges.append((label, found or self.node(value, place)))
+
+    def _link_all(self, node: Node, values: Mapping[str, Any], prefix: str = "", place: str = "") -> None:
+        for name, value in values.items():
+            self._link(node, f"{prefix}{name}", value, f"{place or node.name}.{name}")
 
     def _fill_function(self, node: Node, bare: bool) -> None:
         function: types.FunctionType = node.value
-        described = self.sources.describe(function)
+        code, names, origin = function.__code__, function.__globals__, origin_of(_module(function))
+        # A function that an installed distribution made here, around something of the project, is as its version is.
+        described = self.sources.function(function) if origin.project else Described("installed", None, loads(code))
+        annotations = annotations_of(function)
+        if bare:
+            annotations.pop("return", None)
+        texts = {} if bare else {name: annotation_text(each) for name, each in annotations.items()}
+        node.content = frame(b"function", described.form.encode(), encode(texts))
         node.source, node.edited = described.text, described.edited
-        node.content = frame(b"function", described.form.encode(), encode({} if bare else annotation_texts(function)))
-        cells = self._carried(node)
-        for chain in loads(function.__code__):
-            if chain.scope == "import":
-                self._imported(node, chain, _package(function))
-            elif chain.scope == "free" and chain.name in cells:
-                self._follow(node, chain, cells[chain.name], f"{node.name}.{chain.name}")
-            elif chain.scope == "global" and chain.name in function.__globals__ and not _is_dunder(chain.name):
-                place = f"{module_name(function.__globals__.get('__name__', ''))}.{chain.name}"
-                self._follow(node, chain, function.__globals__[chain.name], place)
-        for name, annotation in annotations_of(function).items():
-            if not bare or name != "return":
-                for cls in _classes(annotation, function.__globals__):
-                    node.edges.append((f"{name}:", self._class(cls)))
-
-    def _fill_wrapper(self, node: Node) -> None:
-        """A function that an installed distribution made here, around something of the project."""
-        node.content = b"installed"
-        for name, cell in self._carried(node).items():
-            self._link(node, f"closure {name}", cell, f"{node.name}.{name}")
-        if hasattr(node.value, "__wrapped__"):
-            self._link(node, "__wrapped__", node.value.__wrapped__, f"{node.name}.__wrapped__")
-
-    def _carried(self, node: Node) -> dict[str, Any]:
-        """Link the defaults and attributes of a function; answer its closure variables."""
-        function: types.FunctionType = node.value
-        code, defaults = function.__code__, function.__defaults__ or ()
-        named = dict(zip(code.co_varnames[code.co_argcount - len(defaults) :], defaults, strict=False))
-        for name, default in (named | (function.__kwdefaults__ or {})).items():
-            self._link(node, f"default {name}", default, f"{node.name}.{name}")
-        for name, attribute in function.__dict__.items():
-            if name != "__wrapped__":
-                self._link(node, f"attribute {name}", attribute, f"{node.name}.{name}")
-        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        return {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
+        node.package = None if origin.project else origin.package
+        defaults = zip(
+            reversed(code.co_varnames[: code.co_argcount]), reversed(function.__defaults__ or ()), strict=False
+        )
+        self._link_all(node, {**dict(defaults), **(function.__kwdefaults__ or {})}, "default ")
+        self._link_all(node, function.__dict__, "attribute ")
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+        for chain in described.chains:
+            if chain.scope == "free":
+                if _is_filled(cells[chain.name]):
+                    self._follow(node, chain, cells[chain.name].cell_contents, f"{node.name}.{chain.name}")
+            elif chain.scope == "import":
+                self._imported(node, chain, names.get("__package__") or _module(function).rpartition(".")[0])
+            elif origin.project and chain.name in names and not _is_dunder(chain.name):
+                self._follow(node, chain, names[chain.name], f"{module_name(_module(function))}.{chain.name}")
+        for name, annotation in annotations.items():
+            node.edges += [(f"{name}:", self.node(cls, "")) for cls in _classes(annotation, names)]
 
     def _follow(self, node: Node, chain: Chain, value: Any, place: str) -> None:
         """Link what a chain of attributes leads to: through modules of the project, and no further."""
@@ -235,7 +213,10 @@ class Reach:
 
     def _imported(self, node: Node, chain: Chain, package: str) -> None:
         """Link what code imports when it runs."""
-        name, attributes = _absolute(chain.name, package), chain.attributes
+        try:
+            name, attributes = importlib.util.resolve_name(chain.name, package), chain.attributes
+        except ImportError:
+            return  # running it will say so
         label = ".".join((name, *attributes))
         while attributes and find_spec(f"{name}.{attributes[0]}") is not None:
             name, attributes = f"{name}.{attributes[0]}", attributes[1:]
@@ -246,27 +227,26 @@ class Reach:
 
     def _fill_late(self, node: Node) -> None:
         module, name = node.value
-        spec = find_spec(module)
-        path = spec.origin if spec is not None and spec.has_location else None
-        file = self.sources.open(path)
-        if spec is None or file is None:
-            node.content = Path(path).read_bytes() if path is not None else b""
+        path = Path(module_file(module) or "")
+        file = self.sources.open(str(path))
+        if file is None:
+            node.content = path.read_bytes() if path.is_file() else b""
             return
-        found = sliced(file, name)
-        node.content, node.source = found.form.encode(), found.text
-        node.edited = self._is_late_edit(module, name, found.form)
-        for each in found.names:
-            node.edges.append((each, self._late(module, each)))
-        package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
-        for chain in found.imports:
-            self._imported(node, chain, package)
+        described = file.statements(name)
+        node.content, node.source = described.form.encode(), described.text
+        node.edited = self._is_late_edit(module, name, described.form)
+        for chain in described.chains:
+            if chain.scope == "import":
+                self._imported(node, chain, module if path.stem == "__init__" else module.rpartition(".")[0])
+            else:
+                node.edges.append((chain.name, self._late(module, chain.name)))
 
     def _is_late_edit(self, module: str, name: str | None, form: str) -> bool:
         """Whether a module that has been imported meanwhile may have been another when it was."""
         loaded = sys.modules.get(module)
         value = vars(loaded).get(name or "") if loaded is not None else None
         if isinstance(value, types.FunctionType) and home(value) == module:
-            return self.sources.describe(value).edited
+            return self.sources.function(value).edited
         seen, first = _late_forms.get((module, name), (loaded, form))
         if loaded is None or seen not in (None, loaded):
             first = form
@@ -289,11 +269,8 @@ class Reach:
         file = self.sources.open(module_file(home(cls)))
         node.source = file.class_text(cls) if file is not None else None
         node.content, attributes = class_state(cls)
-        for position, base in enumerate(cls.__bases__):
-            self._link(node, f"base {position}", base, node.name)
-        self._link(node, "metaclass", type(cls), node.name)
-        for name, value in attributes.items():
-            self._link(node, name, value, f"{node.name}.{name}")
+        self._link_all(node, {str(position): base for position, base in enumerate(cls.__bases__)}, "base ")
+        self._link_all(node, {"metaclass": type(cls), **attributes})
 
     def _fill_value(self, node: Node) -> None:
         def refer(value: Any) -> str | None:
@@ -353,15 +330,5 @@ def _classes(annotation: Any, names: dict[str, Any]) -> Iterator[type]:
         yield annotation
 
 
-def _package(function: types.FunctionType) -> str:
-    names = function.__globals__
-    return names.get("__package__") or str(names.get("__name__", "")).rpartition(".")[0]
-
-
-def _absolute(name: str, package: str) -> str:
-    stripped = name.lstrip(".")
-    level = len(name) - len(stripped)
-    if not level:
-        return name
-    above = package.rsplit(".", level - 1)[0]
-    return f"{above}.{stripped}" if stripped else above
+def _module(function: types.FunctionType) -> str:
+    return str(function.__globals__.get("__name__", ""))

@@ -10,10 +10,9 @@ from typing import Any
 import attrs
 
 from drystone.closures import Node, Reach
-from drystone.digests import digest_bytes, digest_value, frame, module_name
+from drystone.digests import digest_bytes, digest_value, frame
 from drystone.errors import EncodingError
 from drystone.graphs import StepDefinition
-from drystone.pipelines import Pipeline, Step
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 

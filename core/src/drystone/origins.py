@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import re
+import itertools
 import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,7 +43,7 @@ def origin_of(name: str) -> Origin:
     top = name.partition(".")[0]
     if top in OWN or top.startswith("_cython_"):
         return STANDARD
-    file = module_file(name)
+    file = module_file(name) if name else None
     if file is None:
         return Origin(project=top not in sys.stdlib_module_names and top not in sys.builtin_module_names)
     return _origin_of_file(name, file)
@@ -100,50 +100,35 @@ def _origin_of_file(name: str, file: str) -> Origin:
     path, top = Path(file), name.partition(".")[0]
     site = next((parent for parent in path.parents if parent.name in SITES), None)
     if site is not None:
-        return Origin(package=_distribution(site, path.relative_to(site).as_posix(), top))
+        whole = site / top / "__init__.py"  # without one, several distributions may share the directory
+        return Origin(package=_owner(site, top, (whole if whole.is_file() else path).relative_to(site).as_posix()))
     standard = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
-    standard |= {each.resolve() for each in standard}
-    if standard.intersection(path.parents):
+    if not {*standard, *(each.resolve() for each in standard)}.isdisjoint(path.parents):
         return STANDARD
-    return Origin(project=True, package=_editable(path.parents[name.count(".") + (path.stem == "__init__")], top))
-
-
-def _distribution(site: Path, file: str, top: str) -> tuple[str, str]:
-    """The distribution that installed a file, by the names beside it; asking importlib for all of them takes 0.1 s."""
-    installed = _installed(site)
-    owner = _canonical(top)
-    if owner not in installed:
-        owner = next((name for name, (_, info) in installed.items() if _lists(info, top, file)), "")
-    if owner:
-        return owner, installed[owner][0]
-    return top, str(getattr(sys.modules.get(top), "__version__", "unknown"))
+    return Origin(project=True, package=_editable(top, path.parents[name.count(".") + (path.stem == "__init__")]))
 
 
 @functools.cache
-def _installed(site: Path) -> dict[str, tuple[str, Path]]:
-    """Version and metadata directory of each distribution, read from the directories' names."""
-    infos = [info for info in sorted(site.iterdir()) if info.suffix in (".dist-info", ".egg-info")]
-    split = [(info.stem.partition("-"), info) for info in infos]
-    return {_canonical(name): (re.sub(r"-py\d.*$", "", version), info) for (name, _, version), info in split}
+def _owner(site: Path, top: str, file: str) -> tuple[str, str]:
+    """The distribution that installed a file: of the name of its module, or else the one that lists it."""
+    named = distributions(name=top, path=[str(site)])
+    listing = (each for each in distributions(path=[str(site)]) if _lists(each, top, file))
+    found = next(itertools.chain(named, listing), None)
+    return (found.name, found.version) if found else (top, str(getattr(sys.modules.get(top), "__version__", "unknown")))
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _lists(distribution: Distribution, top: str, file: str) -> bool:
+    record = distribution.read_text("RECORD")
+    if record is not None:
+        return f"\n{file}," in f"\n{record}"
+    return top in (distribution.read_text("top_level.txt") or "").split()
 
 
-def _lists(info: Path, top: str, file: str) -> bool:
-    record = info / "RECORD"
-    if record.is_file():
-        return f"\n{file}," in f"\n{record.read_text(encoding='utf-8', errors='replace')}"
-    tops = info / "top_level.txt"
-    return tops.is_file() and top in tops.read_text(encoding="utf-8").split()
-
-
-def _editable(directory: Path, top: str) -> tuple[str, str] | None:
+@functools.cache
+def _editable(top: str, directory: Path) -> tuple[str, str] | None:
     """The distribution of a module's name, if it is an editable install of the directory that holds the module."""
-    try:
-        found = importlib.metadata.distribution(top)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return None
-    links = [file.read_text().split("\n") for file in found.files or () if file.suffix == ".pth"]
-    return (_canonical(found.name), found.version) if str(directory) in sum(links, []) else None
+    for found in distributions(name=top):
+        links = [file.locate() for file in found.files or () if file.suffix == ".pth"]
+        if any(str(directory) in Path(link).read_text().splitlines() for link in links):
+            return found.name, found.version
+    return None

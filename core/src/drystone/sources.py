@@ -1,12 +1,19 @@
-"""The text behind loaded code, used only where compiling it gives exactly the code that is loaded."""
+"""What the code of functions and modules says, whatever the layout of its text, and what it reaches from outside.
+
+Compiled code is asked, not text. The text is compiled again to see whether it still is that of the loaded code, and to
+free what is compiled of the last traces of layout.
+"""
 
 from __future__ import annotations
-
 import __future__
 
 import ast
+import bisect
+import collections
+import dis
 import functools
 import importlib.util
+import re
 import warnings
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
@@ -15,41 +22,147 @@ from types import CodeType, FunctionType
 
 import attrs
 
-from drystone.bytecodes import Chain, bindings, form, loads
+from drystone.digests import digest_bytes, encode, frame
 
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
+_LAYOUT = {"EXTENDED_ARG", "CACHE", "NOP", "RESUME"}
+_UNSAID = {"__doc__", "__firstlineno__", "__static_attributes__"}
+"""What the body of a class notes of itself, and what it does does not depend on."""
+
+_HAS_DOCSTRING = 0x4000000
+_LOADS = re.compile("LOAD_(GLOBAL|NAME|FROM_DICT|DEREF|CLASSDEREF|FAST)")
+_FAST = re.compile("(?:LOAD|STORE)_FAST(?:_BORROW)?")
+
+
+@attrs.frozen
+class Chain:
+    """A name that code loads, and the attributes it takes of it at once, as in `settings.rates.vat`.
+
+    Attributes:
+        scope: `global`; `free` for a closure variable; `import` for a module that the code itself imports.
+        name: The variable, or the module, with leading dots if the import is relative.
+    """
+
+    scope: str
+    name: str
+    attributes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ".".join((self.name, *self.attributes))
+
+
+@functools.cache
+def form(code: CodeType) -> str:
+    """A digest of what code does: the same for texts that differ in comments, docstrings and blank lines.
+
+    Line breaks within a statement can change what the compiler makes of it; `sources` takes the form of code that was
+    compiled as if there were none.
+    """
+    operations = _operations(code)
+    place = functools.partial(bisect.bisect_left, [each.offset for each in operations])
+    handlers = getattr(dis.Bytecode(code), "exception_entries", ())
+    outline = (
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_HAS_DOCSTRING),
+        (code.co_varnames, code.co_freevars, code.co_cellvars),
+        [(place(each.start), place(each.end), place(each.target), each.depth, each.lasti) for each in handlers],
+    )
+    parts = [repr(outline).encode()]
+    for each in operations:
+        argument = each.argval
+        if isinstance(argument, CodeType):
+            argument = form(argument)
+        elif each.opcode in dis.hasjrel or each.opcode in dis.hasjabs:
+            argument = place(argument)
+        parts += [each.opname.encode(), encode(argument) if each.opcode in dis.hasconst else repr(argument).encode()]
+    return digest_bytes(frame(b"code", *parts))
+
+
+@functools.cache
+def loads(code: CodeType) -> tuple[Chain, ...]:
+    """Everything that code and the code nested in it load from outside, each once."""
+    return tuple(dict.fromkeys(_loaded(code, set(code.co_freevars), {})))
+
+
+def _bound(code: CodeType) -> set[str]:
+    """The names that a statement of a module binds to what it makes itself, those that it imports left out."""
+    operations = _operations(code)
+    imports = collections.Counter({name: len(found) for name, found in _imports(operations).items()})
+    return set(collections.Counter(each.argval for each in operations if each.opname == "STORE_NAME") - imports)
+
+
+def _loaded(code: CodeType, free: set[str], imported: dict[str, list[Chain]]) -> Iterator[Chain]:
+    operations = _operations(code)
+    free = free.intersection(code.co_freevars)
+    imported = {name: found for name, found in imported.items() if name in code.co_freevars} | _imports(operations)
+    cells = {*code.co_cellvars, *code.co_freevars}  # passed on to nested code by LOAD_FAST since Python 3.13
+    attributes: tuple[str, ...] = ()
+    for each in reversed(operations):
+        if each.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            attributes = (each.argval, *attributes)
+            continue
+        if _LOADS.match(each.opname) and not (each.opcode in dis.haslocal and each.argval in cells):
+            for base in imported.get(each.argval, ()):
+                yield attrs.evolve(base, attributes=base.attributes + attributes)
+            if each.opcode in dis.hasname:
+                yield Chain("global", each.argval, attributes)
+            elif each.argval in free:
+                yield Chain("free", each.argval, attributes)
+        attributes = ()
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _loaded(const, free, imported)
+
+
+def _imports(operations: list[dis.Instruction]) -> dict[str, list[Chain]]:
+    """The variables that import statements bind, and to what."""
+    bound: dict[str, list[Chain]] = {}
+    module, names, current = "", None, None
+    for index, each in enumerate(operations):
+        if each.opname == "IMPORT_NAME":
+            level, names = operations[index - 2].argval, operations[index - 1].argval
+            module = "." * level + each.argval
+            current = Chain("import", module if names else module.partition(".")[0])
+            if names == ("*",):
+                bound.setdefault("*", []).append(current)
+                current = None
+        elif each.opname == "IMPORT_FROM":
+            current = Chain("import", module, (each.argval,) if names else ())
+        elif current is not None and each.opname.startswith("STORE_"):
+            bound.setdefault(each.argval, []).append(current)
+            current = None
+    return bound
+
+
+@functools.lru_cache(maxsize=256)
+def _operations(code: CodeType) -> list[dis.Instruction]:
+    """The instructions, without those that only mark lines, and with their arguments looked up."""
+    found: list[dis.Instruction] = []
+    for each in dis.get_instructions(code):
+        if each.opname == "STORE_NAME" and each.argval in _UNSAID and found[-1].opname == "LOAD_CONST":
+            found.pop()
+        elif "_FAST" in each.opname and isinstance(each.argval, tuple):  # one for two, where both stand on one line
+            pairs = zip(_FAST.findall(each.opname), each.argval, strict=True)
+            found += [each._replace(opname=opname, argval=argval) for opname, argval in pairs]
+        elif each.opname not in _LAYOUT:
+            value = code.co_consts[each.arg or 0] if each.opcode in dis.hasconst else each.argval
+            found.append(each._replace(argval=value))
+    return found
 
 
 @attrs.frozen
 class Described:
-    """What a function is made of.
+    """What a function, or a name of a module, is made of.
 
     Attributes:
-        form: The same for functions that differ in comments, docstrings or formatting only.
-        text: Its source, for people.
+        form: The same for texts that differ in comments, docstrings or formatting only.
+        text: For people.
+        chains: What it loads from outside.
         edited: The file no longer says what is loaded, so nobody can know what the text is worth.
     """
 
     form: str
     text: str | None = None
+    chains: tuple[Chain, ...] = ()
     edited: bool = False
-
-
-@attrs.frozen
-class Slice:
-    """The statements of a module behind one of its names.
-
-    Attributes:
-        form: Free of layout.
-        text: For people.
-        names: Other names of the same module that they read.
-        imports: What they read of other modules.
-    """
-
-    form: str
-    text: str
-    names: tuple[str, ...]
-    imports: tuple[Chain, ...]
 
 
 class SourceFile:
@@ -58,85 +171,86 @@ class SourceFile:
     What the compiler makes of a text depends a little on where its lines break; the second time, it cannot.
     """
 
-    def __init__(self, content: bytes, path: str) -> None:
-        self.content = content
+    def __init__(self, path: str, content: bytes) -> None:
         self._lines = importlib.util.decode_source(content).splitlines()
         self._codes: dict[str, list[tuple[CodeType, CodeType]]] = {}
         self._ends: dict[tuple[int, str], int] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(content)
-        self._statements = [(each, *_span(each)) for each in tree.body]
+        self._texts = [(each, self._cut(*_span(each))) for each in tree.body]
         compiled = _compiled(content, path)
         self._spread(tree)
         try:
-            self.module = _compiled(tree, path)
+            self._module = _compiled(tree, path)
         except RecursionError:
-            self.module = compiled
-        for code, even in zip(_nested(compiled), _nested(self.module), strict=True):
+            self._module = compiled
+        for code, even in zip(_nested(compiled), _nested(self._module), strict=True):
             self._codes.setdefault(code.co_qualname, []).append((code, even))
 
     def _spread(self, tree: ast.Module) -> None:
         for number, node in enumerate(ast.walk(tree), start=1):
-            if isinstance(node, _Definition):
+            if isinstance(node, _DEFINITIONS):
                 first, last = _span(node)
                 self._ends[first, getattr(node, "name", "<lambda>")] = last
             if hasattr(node, "lineno"):
                 vars(node).update(lineno=number, end_lineno=number, col_offset=0, end_col_offset=0)
 
-    def describe(self, code: CodeType) -> Described | None:
+    def function(self, code: CodeType) -> Described | None:
         """The function of this file that a loaded code object was compiled of; None if there is none."""
         named = self._codes.get(code.co_qualname, [])
         same = [pair for pair in named if pair[0] == code] or [pair for pair in named if form(pair[0]) == form(code)]
         if not same:
             return None
         compiled, even = min(same, key=lambda pair: pair[0].co_firstlineno != code.co_firstlineno)
-        return Described(form(even), self._text(compiled))
+        return Described(form(even), self._text(compiled), loads(code))
 
     def class_text(self, cls: type) -> str | None:
         """The lines of the class of that name, if there is one and only one."""
         named = self._codes.get(cls.__qualname__, [])
         return self._text(named[0][0]) if len(named) == 1 else None
 
-    def _text(self, code: CodeType) -> str:
-        first = code.co_firstlineno
-        return "\n".join(self._lines[first - 1 : self._ends.get((first, code.co_name), first)])
+    def statements(self, name: str | None) -> Described:
+        """The statements that bind a name or change what it holds; of the whole module if it binds no such name.
+
+        Of the names of other modules that they read, the chains say where these come from.
+        """
+        imports = _imports(_operations(self._module))
+        wanted = [each for each in self._parts if name in each[1] or (not each[1] and name in _names(each[0]))]
+        if not wanted and name in imports:
+            return Described("import", "", tuple(imports[name]))
+        chosen = wanted or self._parts
+        bound = set().union(*(names for _, names, _ in self._parts)) - {name}
+        chains = [*imports.get(name or "", ()), *imports.get("*", ())]
+        for chain in [chain for code, _, _ in chosen for chain in loads(code)]:
+            bases = imports.get(chain.name, []) if chain.scope == "global" else []
+            chains += [attrs.evolve(base, attributes=base.attributes + chain.attributes) for base in bases]
+            chains += [chain] if chain.scope == "import" or chain.name in bound else []
+        return Described(
+            "\n".join(form(code) for code, _, _ in chosen),
+            "\n\n".join(text for _, _, text in chosen),
+            tuple(dict.fromkeys(chains)),
+        )
 
     @functools.cached_property
-    def parts(self) -> list[tuple[CodeType, set[str], str]]:
+    def _parts(self) -> list[tuple[CodeType, set[str], str]]:
         """The statements of the module that do more than import: compiled, with the names they bind and their text."""
         found = []
-        for node, first, last in self._statements:
-            code = _compiled(ast.Module([node], []), "", self.module.co_flags & __future__.annotations.compiler_flag)
+        for node, text in self._texts:
+            code = _compiled(ast.Module([node], []), "", self._module.co_flags & __future__.annotations.compiler_flag)
             if form(code) != _NOTHING and not isinstance(node, ast.Import | ast.ImportFrom):
-                found.append((code, bindings(code)[0], "\n".join(self._lines[first - 1 : last])))
+                found.append((code, _bound(code), text))
         return found
 
+    def _text(self, code: CodeType) -> str:
+        return self._cut(code.co_firstlineno, self._ends.get((code.co_firstlineno, code.co_name), code.co_firstlineno))
 
-@functools.lru_cache(maxsize=4096)
-def sliced(file: SourceFile, name: str | None) -> Slice:
-    """The statements that bind a name or change what it holds; of the whole module if it binds no such name."""
-    imports = bindings(file.module)[1]
-    wanted = [part for part in file.parts if name in part[1] or (not part[1] and name in _names(part[0]))]
-    if not wanted and name in imports:
-        return Slice("import", "", (), tuple(imports[name]))
-    chosen = wanted or file.parts
-    read = list(dict.fromkeys(chain for code, _, _ in chosen for chain in loads(code)))
-    bound = set().union(*(names for _, names, _ in file.parts)) - {name}
-    taken: list[Chain] = []
-    for chain in read:
-        bases = [] if chain.scope == "import" else imports.get(chain.name, [])
-        taken += [attrs.evolve(base, attributes=base.attributes + chain.attributes) for base in bases] or [chain]
-    return Slice(
-        form="\n".join(form(code) for code, _, _ in chosen),
-        text="\n\n".join(text for _, _, text in chosen),
-        names=tuple(dict.fromkeys(chain.name for chain in read if chain.scope != "import" and chain.name in bound)),
-        imports=(*(chain for chain in taken if chain.scope == "import"), *imports.get("*", ())),
-    )
+    def _cut(self, first: int, last: int) -> str:
+        return "\n".join(self._lines[first - 1 : last])
 
 
 class Sources:
-    """The files of one plan: each is read once, and parsed only if its text is new to this process."""
+    """The files of one plan: each is read once, and compiled only if its text is new to this process."""
 
     def __init__(self) -> None:
         self._opened: dict[str, SourceFile | None] = {}
@@ -146,43 +260,35 @@ class Sources:
         if path is None or not path.endswith(".py"):
             return None
         if path not in self._opened:
-            self._opened[path] = _parsed(path)
+            try:
+                self._opened[path] = _source_file(path, Path(path).read_bytes())
+            except (OSError, SyntaxError, ValueError, RecursionError):
+                self._opened[path] = None
         return self._opened[path]
 
-    def describe(self, function: FunctionType) -> Described:
+    def function(self, function: FunctionType) -> Described:
         """What a loaded function is made of."""
         names, code = function.__globals__, function.__code__
         path = names.get("__file__")
         if not isinstance(path, str) or Path(path).name != Path(code.co_filename).name or not Path(path).is_file():
-            return Described(form(code))
+            return Described(form(code), None, loads(code))
         file = self.open(path)
-        found = file.describe(code) if file is not None else None
-        if found is not None:
-            return found
-        loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
+        found = file.function(code) if file is not None else None
         # Others than Python's own loader do not take a file as it is: pytest rewrites what it imports.
-        return Described(form(code), edited=type(loader) is SourceFileLoader)
+        loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
+        return found or Described(form(code), None, loads(code), edited=type(loader) is SourceFileLoader)
 
 
-_files: dict[str, SourceFile] = {}
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _NOTHING = form(compile("", "", "exec"))
+_source_file = functools.lru_cache(maxsize=1024)(SourceFile)
 
 
-def _compiled(tree: ast.Module | bytes, path: str, flags: int = 0) -> CodeType:
+def _compiled(source: ast.Module | bytes, path: str, flags: int = 0) -> CodeType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return compile(tree, path, "exec", flags, dont_inherit=True)
-
-
-def _parsed(path: str) -> SourceFile | None:
-    try:
-        content = Path(path).read_bytes()
-        known = _files.get(path)
-        if known is None or known.content != content:
-            known = _files[path] = SourceFile(content, path)
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return None
-    return known
+        code: CodeType = compile(source, path, "exec", flags, dont_inherit=True)
+        return code
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:

@@ -56,8 +56,8 @@ _PAYLOADS: dict[type, Callable[[Any], object]] = {
     dict: lambda value: dict(dict.items(value)),
     list: list.copy,
     tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    set: set.copy,
-    frozenset: frozenset.copy,
+    set: lambda value: {*set.__iter__(value)},
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
     str: str.__str__,
     bytes: bytes.__bytes__,
     int: int.__int__,
@@ -203,7 +203,8 @@ def _is_transparent(base: type) -> bool:
 
 def global_place(value: Any) -> tuple[str, str] | None:
     """Module and name under which an installed distribution has an object; name and version say all of it."""
-    if not callable(value) or origin_of(home(type(value))).project:
+    maker = value.__globals__.get("__name__", "") if isinstance(value, types.FunctionType) else home(type(value))
+    if not callable(value) or origin_of(maker).project:
         return None
     owner = type(getattr(value, "__self__", None))
     places = (home(value), getattr(value, "__qualname__", None)), (home(owner), getattr(value, "__name__", None))
@@ -230,10 +231,7 @@ def annotation_text(annotation: object) -> str:
 
 
 _ACCIDENTAL = frozenset(
-    "__dict__ __weakref__ __doc__ __module__ __qualname__ __firstlineno__ __static_attributes__ __annotations__ "
-    "__annotate__ __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __dataclass_fields__ "
-    "__attrs_attrs__ __attrs_props__ __attrs_own_setattr__ __match_args__ __parameters__ __slots__ __subclasshook__ "
-    "__signature__ __classcell__".split()
+    ["__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__attrs_attrs__", "__attrs_props__", "__attrs_own_setattr__", "__match_args__", "__parameters__", "__slots__", "__subclasshook__", "__signature__", "__classcell__"]
 )
 """Attributes of a class that say nothing of what it does, or say again what its fields and annotations do."""
 
@@ -258,12 +256,13 @@ def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
     for name, value in sorted(names.items()):
         if _is_generated(name, value):
             generated.append(name)
-        elif name not in _ACCIDENTAL | members.keys() and not isinstance(value, _MACHINERY):
+        elif not (name in _ACCIDENTAL or name in members or isinstance(value, _MACHINERY)):
             if "_member_map_" not in names or not _is_counted(name, value):
                 written[name] = value
     written |= {f"member {order} {name}": member._value_ for order, (name, member) in enumerate(members.items())}
     written |= {f"field {order} {name}": field for order, (name, field) in enumerate(fields.items())}
-    return encode((annotation_texts(cls), generated)), written
+    texts = {name: annotation_text(each) for name, each in annotations_of(cls).items()}
+    return encode((texts, generated)), written
 
 
 def _is_generated(name: str, value: Any) -> bool:
@@ -280,11 +279,6 @@ def _is_counted(name: str, value: Any) -> bool:
     """Whether an attribute of an enum only repeats what its members say; hooks do not, nor the boundary of flags."""
     is_hook = callable(value) or isinstance(value, classmethod) or name == "_boundary_"
     return re.fullmatch("_[^_].*[^_]_", name) is not None and not is_hook
-
-
-def annotation_texts(value: Any) -> dict[str, str]:
-    """The annotations of a function or class, as text."""
-    return {name: annotation_text(each) for name, each in annotations_of(value).items()}
 
 
 def annotations_of(value: Any) -> dict[str, Any]:
