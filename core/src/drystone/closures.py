@@ -24,12 +24,11 @@ from drystone.origins import find_spec, home, is_compiled, is_namespace, module_
 from drystone.pipelines import Pipeline, Step
 from drystone.sources import Chain, Described, Sources, loads
 from drystone.states import (
+    Encoding,
     annotation_text,
     annotations_of,
     class_state,
-    encode_state,
     global_place,
-    is_dispatched,
     pieces,
 )
 
@@ -112,7 +111,7 @@ class Reach:
         if place is not None:
             return self._installed(".".join(place), place[0], value)
         if isinstance(value, types.FunctionType):
-            return None if is_dispatched(value) else self._function(value)
+            return None if pieces(value) else self._function(value)
         if not isinstance(value, types.ModuleType | types.BuiltinFunctionType | type):
             return None
         is_module = isinstance(value, types.ModuleType)
@@ -280,7 +279,7 @@ class Reach:
             return found.name if found is not None else None
 
         try:
-            node.content = encode_state(node.value, refer)
+            node.content = encode(node.value, Encoding(refer))
         except (Exception, RecursionError) as exc:
             if not _is_dunder(node.name.rpartition(".")[2]):
                 node.problem = _unreadable(node, exc)

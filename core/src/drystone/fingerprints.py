@@ -13,6 +13,7 @@ from drystone.closures import Node, Reach
 from drystone.digests import digest_bytes, digest_value, frame
 from drystone.errors import EncodingError
 from drystone.graphs import StepDefinition
+from drystone.states import field_names
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -189,8 +190,7 @@ def classes_of(value: Any) -> Iterator[type]:
     kind = type(value)
     if kind.__module__ != "builtins":
         yield kind
-    fields = (*getattr(kind, "__attrs_attrs__", ()), *getattr(kind, "__dataclass_fields__", {}).values())
-    inside: Iterable[Any] = [getattr(value, field.name, None) for field in fields]
+    inside: Iterable[Any] = [getattr(value, name, None) for name in field_names(kind)]
     if isinstance(value, dict):
         inside = (*value.keys(), *value.values())
     elif isinstance(value, list | tuple | set | frozenset):

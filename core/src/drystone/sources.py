@@ -9,7 +9,7 @@ import __future__
 
 import ast
 import bisect
-import collections
+import contextlib
 import dis
 import functools
 import importlib.util
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType
+from typing import Any
 
 import attrs
 
@@ -80,13 +81,6 @@ def form(code: CodeType) -> str:
 def loads(code: CodeType) -> tuple[Chain, ...]:
     """Everything that code and the code nested in it load from outside, each once."""
     return tuple(dict.fromkeys(_loaded(code, set(code.co_freevars), {})))
-
-
-def _bound(code: CodeType) -> set[str]:
-    """The names that a statement of a module binds to what it makes itself, those that it imports left out."""
-    operations = _operations(code)
-    imports = collections.Counter({name: len(found) for name, found in _imports(operations).items()})
-    return set(collections.Counter(each.argval for each in operations if each.opname == "STORE_NAME") - imports)
 
 
 def _loaded(code: CodeType, free: set[str], imported: dict[str, list[Chain]]) -> Iterator[Chain]:
@@ -172,29 +166,14 @@ class SourceFile:
     """
 
     def __init__(self, path: str, content: bytes) -> None:
+        self._content = content
         self._lines = importlib.util.decode_source(content).splitlines()
+        compiled = self._module = _compiled(content, path)
+        with contextlib.suppress(RecursionError):
+            self._module = _compiled(_spread(_compiled(content, path, ast.PyCF_ONLY_AST)), path)
         self._codes: dict[str, list[tuple[CodeType, CodeType]]] = {}
-        self._ends: dict[tuple[int, str], int] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content)
-        self._texts = [(each, self._cut(*_span(each))) for each in tree.body]
-        compiled = _compiled(content, path)
-        self._spread(tree)
-        try:
-            self._module = _compiled(tree, path)
-        except RecursionError:
-            self._module = compiled
         for code, even in zip(_nested(compiled), _nested(self._module), strict=True):
             self._codes.setdefault(code.co_qualname, []).append((code, even))
-
-    def _spread(self, tree: ast.Module) -> None:
-        for number, node in enumerate(ast.walk(tree), start=1):
-            if isinstance(node, _DEFINITIONS):
-                first, last = _span(node)
-                self._ends[first, getattr(node, "name", "<lambda>")] = last
-            if hasattr(node, "lineno"):
-                vars(node).update(lineno=number, end_lineno=number, col_offset=0, end_col_offset=0)
 
     def function(self, code: CodeType) -> Described | None:
         """The function of this file that a loaded code object was compiled of; None if there is none."""
@@ -211,42 +190,49 @@ class SourceFile:
         return self._text(named[0][0]) if len(named) == 1 else None
 
     def statements(self, name: str | None) -> Described:
-        """The statements that bind a name or change what it holds; of the whole module if it binds no such name.
+        """The statements that bind a name or change what it holds; all of the module if it binds no such name.
 
         Of the names of other modules that they read, the chains say where these come from.
         """
         imports = _imports(_operations(self._module))
-        wanted = [each for each in self._parts if name in each[1] or (not each[1] and name in _names(each[0]))]
+        wanted = [part for part in self._parts if name in (part.binds or {chain.name for chain in loads(part.code)})]
         if not wanted and name in imports:
             return Described("import", "", tuple(imports[name]))
         chosen = wanted or self._parts
-        bound = set().union(*(names for _, names, _ in self._parts)) - {name}
+        bound = {each for part in self._parts for each in part.binds} - {name}
         chains = [*imports.get(name or "", ()), *imports.get("*", ())]
-        for chain in [chain for code, _, _ in chosen for chain in loads(code)]:
+        for chain in [chain for part in chosen for chain in loads(part.code)]:
             bases = imports.get(chain.name, []) if chain.scope == "global" else []
             chains += [attrs.evolve(base, attributes=base.attributes + chain.attributes) for base in bases]
             chains += [chain] if chain.scope == "import" or chain.name in bound else []
+        texts = [part.text for part in chosen]
         return Described(
-            "\n".join(form(code) for code, _, _ in chosen),
-            "\n\n".join(text for _, _, text in chosen),
-            tuple(dict.fromkeys(chains)),
+            "\n".join(form(part.code) for part in chosen), "\n\n".join(texts), tuple(dict.fromkeys(chains))
         )
 
     @functools.cached_property
-    def _parts(self) -> list[tuple[CodeType, set[str], str]]:
-        """The statements of the module that do more than import: compiled, with the names they bind and their text."""
-        found = []
-        for node, text in self._texts:
-            code = _compiled(ast.Module([node], []), "", self._module.co_flags & __future__.annotations.compiler_flag)
+    def _parts(self) -> list[_Statement]:
+        """The statements of the module that do more than import."""
+        flags = self._module.co_flags & __future__.annotations.compiler_flag
+        parts = []
+        for node in _compiled(self._content, "", ast.PyCF_ONLY_AST).body:
+            text = "\n".join(self._lines[node.lineno - 1 : node.end_lineno])
+            code = _compiled(_spread(ast.Module([node], [])), "", flags)
             if form(code) != _NOTHING and not isinstance(node, ast.Import | ast.ImportFrom):
-                found.append((code, _bound(code), text))
-        return found
+                binds = {each.argval for each in _operations(code) if each.opname == "STORE_NAME"}
+                parts.append(_Statement(code, text, binds))
+        return parts
 
     def _text(self, code: CodeType) -> str:
-        return self._cut(code.co_firstlineno, self._ends.get((code.co_firstlineno, code.co_name), code.co_firstlineno))
+        last = max(end or 0 for each in _nested(code) for _, end, _, _ in each.co_positions())
+        return "\n".join(self._lines[code.co_firstlineno - 1 : last])
 
-    def _cut(self, first: int, last: int) -> str:
-        return "\n".join(self._lines[first - 1 : last])
+
+@attrs.frozen
+class _Statement:
+    code: CodeType
+    text: str
+    binds: set[str]
 
 
 class Sources:
@@ -279,16 +265,22 @@ class Sources:
         return found or Described(form(code), None, loads(code), edited=type(loader) is SourceFileLoader)
 
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _NOTHING = form(compile("", "", "exec"))
 _source_file = functools.lru_cache(maxsize=1024)(SourceFile)
 
 
-def _compiled(source: ast.Module | bytes, path: str, flags: int = 0) -> CodeType:
+def _compiled(source: ast.Module | bytes, path: str, flags: int = 0) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        code: CodeType = compile(source, path, "exec", flags, dont_inherit=True)
-        return code
+        return compile(source, path, "exec", flags, dont_inherit=True)
+
+
+def _spread(tree: ast.Module) -> ast.Module:
+    """A tree with every node on a line of its own, in an order that only the tree decides."""
+    for number, node in enumerate(ast.walk(tree), start=1):
+        if hasattr(node, "lineno"):
+            vars(node).update(lineno=number, end_lineno=number, col_offset=0, end_col_offset=0)
+    return tree
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
@@ -296,13 +288,3 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _nested(const)
-
-
-def _span(node: ast.stmt | ast.Lambda) -> tuple[int, int]:
-    """The first line of a node, its decorators included, and the last."""
-    decorators = getattr(node, "decorator_list", None)
-    return (decorators[0] if decorators else node).lineno, node.end_lineno or node.lineno
-
-
-def _names(code: CodeType) -> set[str]:
-    return {chain.name for chain in loads(code)}

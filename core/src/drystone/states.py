@@ -13,7 +13,6 @@ import datetime
 import enum
 import functools
 import inspect
-import io
 import logging
 import os
 import pathlib
@@ -35,16 +34,13 @@ import attrs
 from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import OWN, home, origin_of
 
-Reference = Callable[[Any], "str | None"]
-"""Answers the name of code, and notes that the state refers to it; None for what is no code."""
-
 _PLAIN: frozenset[type] = frozenset().union(
     (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), Decimal, Fraction, uuid.UUID, re.Pattern),
     (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, range, slice),
     (list, tuple, dict, set, frozenset),
 )
 _ANNOTATIONS = (types.GenericAlias, types.UnionType)
-_NATIVE = (pathlib.PurePath, datetime.tzinfo, enum.Enum)
+_STREAMS = ("<stdin>", "<stdout>", "<stderr>")
 _INERT = (
     *(logging.Logger, logging.LoggerAdapter, logging.Handler, ContextVar, threading.local),
     *(type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Semaphore, threading.Event),
@@ -80,7 +76,7 @@ _PIECES: dict[type, tuple[str, ...]] = {
 
 def pieces(value: Any) -> dict[str, Any]:
     """What a partial, a descriptor, a bound method or a cache is made of; nothing for anything else."""
-    if is_dispatched(value):
+    if isinstance(value, types.FunctionType) and hasattr(value, "registry") and hasattr(value, "__wrapped__"):
         return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
     if isinstance(value, functools._lru_cache_wrapper):
         return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
@@ -89,111 +85,91 @@ def pieces(value: Any) -> dict[str, Any]:
     return {name: piece for name, piece in found.items() if piece is not None}
 
 
-def is_dispatched(value: object) -> bool:
-    """Whether a function only looks up another by the class of its argument."""
-    return isinstance(value, types.FunctionType) and hasattr(value, "registry") and hasattr(value, "__wrapped__")
+class Encoding:
+    """What `digests.encode` asks first about a value and everything inside it.
 
-
-def encode_state(value: object, refer: Reference) -> bytes:
-    """The state of an object.
+    Taking the state apart can raise anything that pickling the value could.
 
     Args:
-        value: Any object.
-        refer: Called for each piece of code in it.
-
-    Raises:
-        Exception: The state cannot be taken, or not in the same way every time.
+        refer: Answers the name of code, and notes that the state refers to it; None for what is no code.
     """
-    return encode(value, _Encoding(refer))
 
-
-class _Encoding:
-    """What `encode` asks first about a value and everything inside it."""
-
-    def __init__(self, refer: Reference) -> None:
-        self.refer = refer
-        self.active: dict[int, int] = {}
-        self.done: dict[int, tuple[object, bytes]] = {}
+    def __init__(self, refer: Callable[[Any], str | None]) -> None:
+        self._refer = refer
+        self._active: dict[int, int] = {}
+        self._done: dict[int, tuple[object, bytes | None]] = {}
 
     def __call__(self, value: Any) -> bytes | None:
-        kind = type(value)
-        if kind in _PLAIN:
+        """The encoding of a value; None for what `encode` takes as it is."""
+        if type(value) in _PLAIN:
             return None
-        if isinstance(value, _INERT) or _is_standard_stream(value):
-            return frame(b"inert", type_name(kind).encode())
-        if isinstance(value, types.MappingProxyType):
-            return frame(b"mapping", self.inner(dict(value)))
-        if id(value) in self.active:
-            return frame(b"cycle", b"%d" % self.active[id(value)])
-        if id(value) not in self.done:
-            self.active[id(value)] = len(self.active)
-            encoded = self._code(value) or self._object(value, kind)
-            del self.active[id(value)]
-            if encoded is None:
-                return None
-            self.done[id(value)] = value, encoded
-        return self.done[id(value)][1]
+        if id(value) in self._active:
+            return frame(b"cycle", b"%d" % self._active[id(value)])
+        if id(value) not in self._done:
+            self._active[id(value)] = len(self._active)
+            name = self._refer(value)
+            parts = ("code", name) if name is not None else _parts(value)
+            self._done[id(value)] = value, None if parts is None else encode(parts, self)
+            del self._active[id(value)]
+        return self._done[id(value)][1]
 
-    def inner(self, value: object) -> bytes:
-        return encode(value, self)
 
-    def _code(self, value: Any) -> bytes | None:
-        name = self.refer(value)
-        if name is not None:
-            return frame(b"code", name.encode())
-        made_of = pieces(value)
-        if made_of:
-            return frame(b"parts", self.inner(made_of))
-        if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | None):
-            return frame(b"bound", value.__name__.encode(), self.inner(value.__self__))
+def _parts(value: Any) -> tuple[Any, ...] | None:
+    """What an object is made of; the names of attributes and the like, and what they hold."""
+    kind = type(value)
+    origin, made_of = origin_of(home(kind)), pieces(value)
+    if made_of:
+        return "pieces", made_of
+    if isinstance(value, _INERT) or getattr(value, "name", None) in _STREAMS:
+        return "inert", type_name(kind)
+    if isinstance(value, types.MappingProxyType):
+        return "mapping", dict(value)
+    if isinstance(value, types.BuiltinFunctionType):
+        return "bound", value.__name__, value.__self__
+    if isinstance(value, _ANNOTATIONS) or kind.__module__ == "typing":
+        return "annotation", annotation_text(value), [each for each in typing.get_args(value) if isinstance(each, type)]
+    if isinstance(value, enum.Enum):
+        return "member", kind, value.name or value.value
+    if isinstance(value, pathlib.PurePath | datetime.tzinfo):
         return None
-
-    def _object(self, value: Any, kind: type) -> bytes | None:
-        if home(kind).partition(".")[0] in OWN:
-            return None if attrs.has(kind) else frame(b"inert", type_name(kind).encode())
-        if origin_of(home(kind)).project:
-            return frame(b"instance", str(self.refer(kind)).encode(), self._state(value, kind))
-        if kind.__module__ == "typing" or isinstance(value, _ANNOTATIONS):
-            classes = [self.inner(each) for each in typing.get_args(value) if isinstance(each, type)]
-            return frame(b"annotation", annotation_text(value).encode(), *classes)
-        if isinstance(value, _NATIVE):
-            return None
-        self.refer(kind)
-        is_array = kind.__module__ == "numpy" and hasattr(value, "tobytes")
-        if is_array or attrs.has(kind) or dataclasses.is_dataclass(kind):
-            return None
-        return self._reduced(value, kind)
-
-    def _state(self, value: Any, kind: type) -> bytes:
-        """The state of an instance of a project's class, without calling anything of that class if possible."""
-        if isinstance(value, enum.Enum):
-            return frame(b"member", str(value.name).encode())
-        foreign = [base for base in kind.__mro__ if base is not object and not _is_transparent(base)]
-        payloads = [base for base in foreign if base in _PAYLOADS]
-        if foreign and not payloads:
-            return self._reduced(value, kind)
-        cached = {
-            n for base in kind.__mro__ for n, each in vars(base).items() if isinstance(each, functools.cached_property)
-        }
-        state = object.__getstate__(value)
-        own, slots = state if isinstance(state, tuple) else (state, None)
-        own = {name: each for name, each in (own or {}).items() if name not in cached}
-        return frame(b"state", self.inner(own), self.inner(slots), *(self.inner(_PAYLOADS[b](value)) for b in payloads))
-
-    def _reduced(self, value: Any, kind: type) -> bytes:
-        """The state as pickle and copy would take it."""
-        reducer = copyreg.dispatch_table.get(kind)
-        reduced = reducer(value) if reducer is not None else value.__reduce_ex__(4)
-        if isinstance(reduced, str):
-            return frame(b"global", f"{module_name(home(kind))}.{reduced}".encode())
-        maker, arguments, *rest = reduced
-        state, items, pairs = (*rest, None, None, None)[:3]
-        taken = arguments, state, list(items or ()), [tuple(pair) for pair in pairs or ()]
-        return frame(b"reduced", type_name(kind).encode(), self.inner(maker), *map(self.inner, taken))
+    if origin.project:
+        return _state(value, kind)
+    if attrs.has(kind) or dataclasses.is_dataclass(kind):
+        return "fields", kind, {name: getattr(value, name, None) for name in field_names(kind)}
+    return ("inert", type_name(kind)) if home(kind).partition(".")[0] in OWN else _reduced(value, kind)
 
 
-def _is_standard_stream(value: object) -> bool:
-    return isinstance(value, io.IOBase) and getattr(value, "name", None) in ("<stdin>", "<stdout>", "<stderr>")
+def _state(value: Any, kind: type) -> tuple[Any, ...]:
+    """The state of an instance of a project's class, without calling anything of that class if possible."""
+    foreign = [base for base in kind.__mro__ if base is not object and not _is_transparent(base)]
+    payloads = [_PAYLOADS[base](value) for base in foreign if base in _PAYLOADS]
+    if foreign and not payloads:
+        return _reduced(value, kind)
+    state: Any = object.__getstate__(value)
+    own, slots = state if isinstance(state, tuple) else (state, None)
+    own = {name: each for name, each in (own or {}).items() if not _is_cached(kind, name)}
+    return "instance", kind, own, slots, payloads
+
+
+def _reduced(value: Any, kind: type) -> tuple[Any, ...]:
+    """The state as pickle and copy would take it."""
+    reducer = copyreg.dispatch_table.get(kind)
+    reduced = reducer(value) if reducer is not None else value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        return "global", f"{module_name(home(kind))}.{reduced}"
+    maker, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    return "reduced", kind, maker, arguments, state, list(items or ()), [tuple(pair) for pair in pairs or ()]
+
+
+def field_names(cls: type) -> list[str]:
+    """The fields of an attrs class or a dataclass that its equality or its text shows; none of other classes."""
+    if attrs.has(cls):
+        return [field.name for field in attrs.fields(cls) if field.eq or field.repr]
+    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _is_cached(cls: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(cls, name, None), functools.cached_property)
 
 
 def _is_transparent(base: type) -> bool:
@@ -230,12 +206,15 @@ def annotation_text(annotation: object) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")
 
 
-_ACCIDENTAL = frozenset(
-    ["__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__attrs_attrs__", "__attrs_props__", "__attrs_own_setattr__", "__match_args__", "__parameters__", "__slots__", "__subclasshook__", "__signature__", "__classcell__"]
-)
+_ACCIDENTAL = {
+    *("__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__signature__"),
+    *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__parameters__", "__slots__"),
+    *("__abstractmethods__", "_abc_impl", "__match_args__", "__dataclass_fields__"),
+    *("__attrs_attrs__", "__attrs_props__", "__attrs_own_setattr__"),
+}
 """Attributes of a class that say nothing of what it does, or say again what its fields and annotations do."""
 
-_MAKERS = {"attr", "collections", "dataclasses", "enum", "reprlib"}
+_MAKERS = {"attr", "collections", "dataclasses", "enum", "reprlib", "typing"}
 _GENERATED = ("<string>", "<attrs generated")
 _Pair = collections.namedtuple("_Pair", ["first"])
 _MACHINERY = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, type(_Pair.first))
@@ -250,15 +229,16 @@ def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
     """
     names = vars(cls)
     members = names.get("_member_map_", {})
-    fields = dict(names.get("__dataclass_fields__", {}))
-    fields |= {field.name: field for field in names.get("__attrs_attrs__", ())}
-    generated, written = [], {}
-    for name, value in sorted(names.items()):
-        if _is_generated(name, value):
-            generated.append(name)
-        elif not (name in _ACCIDENTAL or name in members or isinstance(value, _MACHINERY)):
-            if "_member_map_" not in names or not _is_counted(name, value):
-                written[name] = value
+    fields = {field.name: field for field in names.get("__attrs_attrs__", ())} or names.get("__dataclass_fields__", {})
+    generated = sorted(name for name, value in names.items() if _is_generated(name, value))
+    skipped = {*_ACCIDENTAL, *generated, *members}
+    if "_member_map_" in names:
+        skipped |= {name for name, value in names.items() if _is_counted(name, value)}
+    written = {
+        name: value
+        for name, value in sorted(names.items())
+        if name not in skipped and not isinstance(value, _MACHINERY)
+    }
     written |= {f"member {order} {name}": member._value_ for order, (name, member) in enumerate(members.items())}
     written |= {f"field {order} {name}": field for order, (name, field) in enumerate(fields.items())}
     texts = {name: annotation_text(each) for name, each in annotations_of(cls).items()}
