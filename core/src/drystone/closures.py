@@ -6,7 +6,7 @@ those are followed; files only give functions a form that is free of layout.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib.util
 import re
 import reprlib
@@ -54,6 +54,7 @@ class Node:
         edges: What it reaches, under the name it uses.
         package: The distribution it is from.
         problem: Why no digest can stand for it.
+        bare: It is what `@step` decorates, whose annotations say nothing that the step's key does not.
         edited: Its file was edited since it was loaded.
     """
 
@@ -67,6 +68,7 @@ class Node:
     package: tuple[str, str] | None = None
     problem: str | None = None
     edited: bool = False
+    bare: bool = False
 
 
 class Reach:
@@ -75,7 +77,6 @@ class Reach:
     def __init__(self) -> None:
         self.sources = Sources()
         self._nodes: dict[tuple[Any, ...], Node] = {}
-        self._steps: set[int] = set()
 
     def edges(self, node: Node) -> list[tuple[str, Node]]:
         """What a node reaches, under the name it uses; looked at when it is first asked for."""
@@ -86,15 +87,7 @@ class Reach:
 
     # --- what there is a node for ---------------------------------------------------------------------------------
 
-    def step(self, function: Any) -> Node:
-        """The node of a step's function, whose own annotations say nothing that its key does not."""
-        layer = function
-        while layer is not None and id(layer) not in self._steps:
-            self._steps.add(id(layer))
-            layer = getattr(layer, "__wrapped__", None)
-        return self.node(function, f"{module_name(function.__module__)}.{function.__qualname__}")
-
-    def node(self, value: Any, place: str) -> Node:
+    def node(self, value: Any, place: str = "") -> Node:
         """The node of any object.
 
         Args:
@@ -103,7 +96,14 @@ class Reach:
         """
         return self.code(value) or self._new(("value", id(value), place), place, value, self._fill_value)
 
-    def code(self, value: Any) -> Node | None:
+    def step(self, function: Any) -> Node:
+        """The node of the function of a step."""
+        place = f"{module_name(function.__module__)}.{function.__qualname__}"
+        return self.code(function, bare=True) or self._new(
+            ("step", id(function)), place, function, self._fill_value, True
+        )
+
+    def code(self, value: Any, *, bare: bool = False) -> Node | None:
         """The node of a function, a class, a module or something installed; None for any other object."""
         if isinstance(value, Step | Pipeline):
             return self.step(value.fn)
@@ -111,41 +111,31 @@ class Reach:
         if place is not None:
             return self._installed(".".join(place), place[0], value)
         if isinstance(value, types.FunctionType):
-            return None if pieces(value) else self._function(value)
-        if not isinstance(value, types.ModuleType | types.BuiltinFunctionType | type):
+            key = ("function", id(value), bare)
+            return None if pieces(value) else self._new(key, _function_name(value), value, self._fill_function, bare)
+        if isinstance(value, types.BuiltinFunctionType | type) and is_compiled(home(value)):
+            value = sys.modules[home(value)]
+        if isinstance(value, types.ModuleType):
+            name, module, fill = module_name(value.__name__), value.__name__, self._fill_module
+        elif isinstance(value, type):
+            name, module, fill = type_name(value), home(value), self._fill_class
+        else:
             return None
-        is_module = isinstance(value, types.ModuleType)
-        home_name = value.__name__ if is_module else home(value)
-        if is_compiled(home_name):
-            value, is_module = sys.modules[home_name], True
-        elif isinstance(value, types.BuiltinFunctionType):
-            return None
-        name = module_name(value.__name__) if is_module else type_name(value)
-        if not origin_of(home_name).project:
-            return self._installed(name, home_name, value)
-        return self._new(("code", id(value)), name, value, self._fill_module if is_module else self._fill_class)
+        followed = origin_of(module).project
+        return self._new(("code", id(value)), name, value, fill) if followed else self._installed(name, module, value)
 
-    def _function(self, function: types.FunctionType) -> Node:
-        bare = id(function) in self._steps
-        # Decorators do not change the name that code was compiled under; generated code has none of its own.
-        generated = function.__code__.co_filename.startswith("<")
-        name = function.__qualname__ if generated else function.__code__.co_qualname
-        name = f"{module_name(_module(function))}.{name}"
-        fill = functools.partial(self._fill_function, bare=bare)
-        return self._new(("function", id(function), bare), name, function, fill)
-
-    def _new(self, key: tuple[Any, ...], name: str, value: Any, fill: Callable[[Node], None]) -> Node:
+    def _new(
+        self, key: tuple[Any, ...], name: str, value: Any, fill: Callable[[Node], None] | None, bare: bool = False
+    ) -> Node:
         if key not in self._nodes:
-            self._nodes[key] = Node(name, value, fill)
+            self._nodes[key] = Node(name, value, fill, bare=bare)
         return self._nodes[key]
 
     def _installed(self, name: str, module: str, value: Any = None) -> Node:
         """A leaf: the standard library, Drystone itself, or a distribution, which counts by its version."""
-        key = ("installed", name)
-        if key not in self._nodes:
-            package = origin_of(module).package
-            self._nodes[key] = Node(name, value, member=False, content=name.encode(), package=package)
-        return self._nodes[key]
+        node = self._new(("installed", name), name, value, None)
+        node.member, node.content, node.package = False, name.encode(), origin_of(module).package
+        return node
 
     def _late(self, module: str, name: str | None) -> Node:
         """What a module that code imports when it runs has under a name: from files alone.
@@ -159,45 +149,42 @@ class Reach:
 
     def _link(self, node: Node, label: str, value: Any, place: str) -> None:
         """Note that a node reaches an object, looking into partials, descriptors and the like."""
-        found = self.code(value)
+        found = self.code(value, bare=node.bare and value is getattr(node.value, "__wrapped__", None))
         parts = pieces(value) if found is None else {}
-        if parts:
-            self._link_all(node, parts, f"{label}.", place)
-        else:
+        self._link_all(node, parts, f"{label}.", place)
+        if not parts:
             node.edges.append((label, found or self.node(value, place)))
 
     def _link_all(self, node: Node, values: Mapping[str, Any], prefix: str = "", place: str = "") -> None:
         for name, value in values.items():
             self._link(node, f"{prefix}{name}", value, f"{place or node.name}.{name}")
 
-    def _fill_function(self, node: Node, bare: bool) -> None:
+    def _fill_function(self, node: Node) -> None:
         function: types.FunctionType = node.value
-        code, names, origin = function.__code__, function.__globals__, origin_of(_module(function))
+        code, names, module = function.__code__, function.__globals__, _module(function)
+        origin, annotations = origin_of(module), annotations_of(function)
+        if node.bare:
+            annotations.pop("return", None)
+        texts = {name: annotation_text(each) for name, each in annotations.items() if not node.bare}
         # A function that an installed distribution made here, around something of the project, is as its version is.
         described = self.sources.function(function) if origin.project else Described("installed", None, loads(code))
-        annotations = annotations_of(function)
-        if bare:
-            annotations.pop("return", None)
-        texts = {} if bare else {name: annotation_text(each) for name, each in annotations.items()}
         node.content = frame(b"function", described.form.encode(), encode(texts))
         node.source, node.edited = described.text, described.edited
         node.package = None if origin.project else origin.package
-        defaults = zip(
-            reversed(code.co_varnames[: code.co_argcount]), reversed(function.__defaults__ or ()), strict=False
-        )
-        self._link_all(node, {**dict(defaults), **(function.__kwdefaults__ or {})}, "default ")
+        defaults = zip(code.co_varnames[code.co_argcount - 1 :: -1], (function.__defaults__ or ())[::-1], strict=False)
+        self._link_all(node, dict(defaults) | (function.__kwdefaults__ or {}), "default ")
         self._link_all(node, function.__dict__, "attribute ")
-        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        filled = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
         for chain in described.chains:
-            if chain.scope == "free":
-                if _is_filled(cells[chain.name]):
-                    self._follow(node, chain, cells[chain.name].cell_contents, f"{node.name}.{chain.name}")
-            elif chain.scope == "import":
-                self._imported(node, chain, names.get("__package__") or _module(function).rpartition(".")[0])
-            elif origin.project and chain.name in names and not _is_dunder(chain.name):
-                self._follow(node, chain, names[chain.name], f"{module_name(_module(function))}.{chain.name}")
+            if chain.scope == "import":
+                self._imported(node, chain, names.get("__package__") or module.rpartition(".")[0])
+            elif chain.scope == "free" and chain.name in filled:
+                self._follow(node, chain, filled[chain.name], f"{node.name}.{chain.name}")
+            elif chain.scope == "global" and origin.project and chain.name in names and not _is_dunder(chain.name):
+                self._follow(node, chain, names[chain.name], f"{module_name(module)}.{chain.name}")
         for name, annotation in annotations.items():
-            node.edges += [(f"{name}:", self.node(cls, "")) for cls in _classes(annotation, names)]
+            node.edges += [(f"{name}:", self.node(cls)) for cls in _classes(annotation, names)]
 
     def _follow(self, node: Node, chain: Chain, value: Any, place: str) -> None:
         """Link what a chain of attributes leads to: through modules of the project, and no further."""
@@ -273,7 +260,7 @@ class Reach:
 
     def _fill_value(self, node: Node) -> None:
         def refer(value: Any) -> str | None:
-            found = self.code(value)
+            found = self.code(value, bare=node.bare)
             if found is not None:
                 node.edges.append(("", found))
             return found.name if found is not None else None
@@ -281,37 +268,20 @@ class Reach:
         try:
             node.content = encode(node.value, Encoding(refer))
         except (Exception, RecursionError) as exc:
+            reason = f"{type(exc).__name__}: {exc}".partition("\n")[0]
             if not _is_dunder(node.name.rpartition(".")[2]):
-                node.problem = _unreadable(node, exc)
+                node.problem = (
+                    f"{node.name} is a {type_name(type(node.value))}, whose state cannot be told apart from another's "
+                    f"({reason}). Make it inside the step, pass it as a parameter or an artifact, or, if it does not "
+                    f"change the result, declare @step(ignore={node.name!r})."
+                )
         node.edges.sort(key=lambda edge: edge[1].name)
-        node.source = _shown(node.value)
-
-
-def _unreadable(node: Node, exc: BaseException) -> str:
-    reason = f"{type(exc).__name__}: {exc}".partition("\n")[0]
-    return (
-        f"{node.name} is a {type_name(type(node.value))}, whose state cannot be told apart from another's ({reason}). "
-        f"Make it inside the step, pass it as a parameter or an artifact, or, if it does not change the result, "
-        f"declare @step(ignore={node.name!r})."
-    )
-
-
-def _shown(value: object) -> str | None:
-    try:
-        return _SHOWN.repr(value)[:500]
-    except Exception:
-        return None
+        with contextlib.suppress(Exception):  # the class's own, in its __repr__
+            node.source = _SHOWN.repr(node.value)[:500]
 
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
 
 
 def _classes(annotation: Any, names: dict[str, Any]) -> Iterator[type]:
@@ -331,3 +301,9 @@ def _classes(annotation: Any, names: dict[str, Any]) -> Iterator[type]:
 
 def _module(function: types.FunctionType) -> str:
     return str(function.__globals__.get("__name__", ""))
+
+
+def _function_name(function: types.FunctionType) -> str:
+    """Decorators do not change the name that code was compiled under; generated code has none of its own."""
+    generated = function.__code__.co_filename.startswith("<")
+    return f"{module_name(_module(function))}.{function.__qualname__ if generated else function.__code__.co_qualname}"

@@ -195,24 +195,22 @@ class SourceFile:
         Of the names of other modules that they read, the chains say where these come from.
         """
         imports = _imports(_operations(self._module))
-        wanted = [part for part in self._parts if name in (part.binds or {chain.name for chain in loads(part.code)})]
+        wanted = [part for binds, part in self._parts if name in (binds or {chain.name for chain in part.chains})]
         if not wanted and name in imports:
             return Described("import", "", tuple(imports[name]))
-        chosen = wanted or self._parts
-        bound = {each for part in self._parts for each in part.binds} - {name}
+        parts = wanted or [part for _, part in self._parts]
+        bound = {each for binds, _ in self._parts for each in binds} - {name}
         chains = [*imports.get(name or "", ()), *imports.get("*", ())]
-        for chain in [chain for part in chosen for chain in loads(part.code)]:
+        for chain in [chain for part in parts for chain in part.chains]:
             bases = imports.get(chain.name, []) if chain.scope == "global" else []
             chains += [attrs.evolve(base, attributes=base.attributes + chain.attributes) for base in bases]
             chains += [chain] if chain.scope == "import" or chain.name in bound else []
-        texts = [part.text for part in chosen]
-        return Described(
-            "\n".join(form(part.code) for part in chosen), "\n\n".join(texts), tuple(dict.fromkeys(chains))
-        )
+        form, text = "\n".join(part.form for part in parts), "\n\n".join(part.text or "" for part in parts)
+        return Described(form, text, tuple(dict.fromkeys(chains)))
 
     @functools.cached_property
-    def _parts(self) -> list[_Statement]:
-        """The statements of the module that do more than import."""
+    def _parts(self) -> list[tuple[set[str], Described]]:
+        """The statements of the module that do more than import, each with the names it binds."""
         flags = self._module.co_flags & __future__.annotations.compiler_flag
         parts = []
         for node in _compiled(self._content, "", ast.PyCF_ONLY_AST).body:
@@ -220,19 +218,12 @@ class SourceFile:
             code = _compiled(_spread(ast.Module([node], [])), "", flags)
             if form(code) != _NOTHING and not isinstance(node, ast.Import | ast.ImportFrom):
                 binds = {each.argval for each in _operations(code) if each.opname == "STORE_NAME"}
-                parts.append(_Statement(code, text, binds))
+                parts.append((binds, Described(form(code), text, loads(code))))
         return parts
 
     def _text(self, code: CodeType) -> str:
         last = max(end or 0 for each in _nested(code) for _, end, _, _ in each.co_positions())
         return "\n".join(self._lines[code.co_firstlineno - 1 : last])
-
-
-@attrs.frozen
-class _Statement:
-    code: CodeType
-    text: str
-    binds: set[str]
 
 
 class Sources:

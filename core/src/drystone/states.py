@@ -40,6 +40,9 @@ _PLAIN: frozenset[type] = frozenset().union(
     (list, tuple, dict, set, frozenset),
 )
 _ANNOTATIONS = (types.GenericAlias, types.UnionType)
+_STATELESS = ("abc", "typing", "collections.abc", "contextlib")
+"""Modules of base classes that add no state of their own."""
+
 _STREAMS = ("<stdin>", "<stdout>", "<stderr>")
 _INERT = (
     *(logging.Logger, logging.LoggerAdapter, logging.Handler, ContextVar, threading.local),
@@ -141,13 +144,20 @@ def _parts(value: Any) -> tuple[Any, ...] | None:
 
 def _state(value: Any, kind: type) -> tuple[Any, ...]:
     """The state of an instance of a project's class, without calling anything of that class if possible."""
-    foreign = [base for base in kind.__mro__ if base is not object and not _is_transparent(base)]
+    bases = [base for base in kind.__mro__ if base is not object and not origin_of(home(base)).project]
+    foreign = [base for base in bases if base.__module__ not in _STATELESS]
     payloads = [_PAYLOADS[base](value) for base in foreign if base in _PAYLOADS]
     if foreign and not payloads:
         return _reduced(value, kind)
     state: Any = object.__getstate__(value)
     own, slots = state if isinstance(state, tuple) else (state, None)
-    own = {name: each for name, each in (own or {}).items() if not _is_cached(kind, name)}
+    cached = {
+        name
+        for base in kind.__mro__
+        for name, each in vars(base).items()
+        if isinstance(each, functools.cached_property)
+    }
+    own = {name: each for name, each in (own or {}).items() if name not in cached}
     return "instance", kind, own, slots, payloads
 
 
@@ -168,15 +178,6 @@ def field_names(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
-def _is_cached(cls: type, name: str) -> bool:
-    return isinstance(inspect.getattr_static(cls, name, None), functools.cached_property)
-
-
-def _is_transparent(base: type) -> bool:
-    """Whether a class in a method resolution order adds no state of its own that only it could read."""
-    return origin_of(home(base)).project or base.__module__ in ("abc", "typing", "collections.abc", "contextlib")
-
-
 def global_place(value: Any) -> tuple[str, str] | None:
     """Module and name under which an installed distribution has an object; name and version say all of it."""
     maker = value.__globals__.get("__name__", "") if isinstance(value, types.FunctionType) else home(type(value))
@@ -185,16 +186,13 @@ def global_place(value: Any) -> tuple[str, str] | None:
     owner = type(getattr(value, "__self__", None))
     places = (home(value), getattr(value, "__qualname__", None)), (home(owner), getattr(value, "__name__", None))
     for module, name in places:
-        if isinstance(name, str) and not origin_of(module).project and _found(module, name) is value:
-            return module, name
+        if isinstance(name, str) and not origin_of(module).project:
+            found: Any = sys.modules.get(module)
+            for each in name.split("."):
+                found = getattr(found, each, None)
+            if found is value:
+                return module, name
     return None
-
-
-def _found(module: str, name: str) -> object:
-    found: Any = sys.modules.get(module)
-    for each in name.split("."):
-        found = getattr(found, each, None)
-    return found
 
 
 def annotation_text(annotation: object) -> str:
