@@ -90,14 +90,16 @@ class Fingerprints:
                     f"Step {name!r} depends on {added!r}, but no file matches that below {self.root}. "
                     "Patterns are relative to the project root."
                 )
-        ignored = [self._reach.node(each, each if isinstance(each, str) else "") for each in options.ignore]
-        nodes = list(self._reached(roots, ignored))
+        objects = [each for each in options.ignore if not isinstance(each, str)]
+        names = [self._reach.node(each, f"a {type(each).__qualname__}").name for each in objects]
+        ignored = sorted({*names, *(each for each in options.ignore if isinstance(each, str))})
+        nodes = list(self._reached(roots, ignored, {id(each) for each in objects}))
         members = _members(nodes) | files
         packages = dict(sorted({node.package for node in nodes if node.package is not None}))
         edited = tuple(sorted({node.name for node in nodes if node.edited}))
         problems += [node.problem for node in nodes if node.problem is not None]
         digests = sorted((member.name, member.digest) for member in members.values())
-        content = digests, packages, PYTHON, sorted(node.name for node in ignored)
+        content = digests, packages, PYTHON, ignored
         return Closure(
             digest=None if problems or edited else digest_value(content),
             members=members,
@@ -115,13 +117,15 @@ class Fingerprints:
                     name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
                     yield Member(name, digest_bytes(file.read_bytes()))
 
-    def _reached(self, roots: list[Node], ignored: list[Node]) -> Iterator[Node]:
-        """Every node within reach once, in an order that depends on nothing but the code.
+    def _reached(self, roots: list[Node], ignored: Iterable[str], hidden: set[int]) -> Iterator[Node]:
+        """Every node within reach once, in an order that depends on nothing but the code; an ignored one hides more.
 
-        What is ignored is left out, and so is everything below its name.
+        Args:
+            roots: Where to begin.
+            ignored: Names, with everything below them.
+            hidden: The `id` of values that may have no name of their own.
         """
-        above = tuple(f"{node.name}." for node in ignored if node.name)
-        hidden = {id(node.value) for node in ignored}
+        above = tuple(f"{name}." for name in ignored)
         seen: set[int] = set()
         pending = list(reversed(roots))
         while pending:

@@ -5,7 +5,6 @@ free what is compiled of the last traces of layout.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import bisect
@@ -55,8 +54,7 @@ class Chain:
 def form(code: CodeType) -> str:
     """A digest of what code does: the same for texts that differ in comments, docstrings and blank lines.
 
-    Line breaks within a statement can change what the compiler makes of it; `sources` takes the form of code that was
-    compiled as if there were none.
+    Line breaks within a statement can change what the compiler makes of it: see `SourceFile`.
     """
     operations = _operations(code)
     place = functools.partial(bisect.bisect_left, [each.offset for each in operations])
@@ -211,7 +209,7 @@ class SourceFile:
     @functools.cached_property
     def _parts(self) -> list[tuple[set[str], Described]]:
         """The statements of the module that do more than import, each with the names it binds."""
-        flags = self._module.co_flags & __future__.annotations.compiler_flag
+        flags = self._module.co_flags & annotations.compiler_flag  # of the import at the top
         parts = []
         for node in _compiled(self._content, "", ast.PyCF_ONLY_AST).body:
             text = "\n".join(self._lines[node.lineno - 1 : node.end_lineno])
@@ -246,14 +244,14 @@ class Sources:
     def function(self, function: FunctionType) -> Described:
         """What a loaded function is made of."""
         names, code = function.__globals__, function.__code__
-        path = names.get("__file__")
-        if not isinstance(path, str) or Path(path).name != Path(code.co_filename).name or not Path(path).is_file():
-            return Described(form(code), None, loads(code))
-        file = self.open(path)
+        path = Path(names.get("__file__") or "")
+        is_its_file = path.name == Path(code.co_filename).name and path.is_file()
+        file = self.open(str(path)) if is_its_file else None
         found = file.function(code) if file is not None else None
         # Others than Python's own loader do not take a file as it is: pytest rewrites what it imports.
         loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
-        return found or Described(form(code), None, loads(code), edited=type(loader) is SourceFileLoader)
+        edited = is_its_file and type(loader) is SourceFileLoader
+        return found or Described(form(code), None, loads(code), edited)
 
 
 _NOTHING = form(compile("", "", "exec"))
