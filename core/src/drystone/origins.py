@@ -114,7 +114,10 @@ def _owner(site: Path, top: str, file: str) -> tuple[str, str]:
     named = distributions(name=top, path=[str(site)])
     listing = (each for each in distributions(path=[str(site)]) if _lists(each, top, file))
     found = next(itertools.chain(named, listing), None)
-    return (found.name, found.version) if found else (top, str(getattr(sys.modules.get(top), "__version__", "unknown")))
+    if found is None:
+        return top, str(getattr(sys.modules.get(top), "__version__", "unknown"))
+    metadata = found.metadata  # parsed anew each time
+    return metadata["Name"], metadata["Version"]
 
 
 def _lists(distribution: Distribution, top: str, file: str) -> bool:

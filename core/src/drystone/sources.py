@@ -180,7 +180,7 @@ class SourceFile:
         if not same:
             return None
         compiled, even = min(same, key=lambda pair: pair[0].co_firstlineno != code.co_firstlineno)
-        return Described(form(even), self._text(compiled), loads(code))
+        return Described(form(even), self._text(compiled), loads(even))
 
     def class_text(self, cls: type) -> str | None:
         """The lines of the class of that name, if there is one and only one."""
