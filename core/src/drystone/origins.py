@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
@@ -114,10 +115,11 @@ def _owner(site: Path, top: str, file: str) -> tuple[str, str]:
     named = distributions(name=top, path=[str(site)])
     listing = (each for each in distributions(path=[str(site)]) if _lists(each, top, file))
     found = next(itertools.chain(named, listing), None)
-    if found is None:
-        return top, str(getattr(sys.modules.get(top), "__version__", "unknown"))
-    metadata = found.metadata  # parsed anew each time
-    return metadata["Name"], metadata["Version"]
+    metadata = found and (found.read_text("METADATA") or found.read_text("PKG-INFO"))
+    header = (metadata or "").partition("\n\n")[0]  # the rest can be long, and importlib would parse it
+    fields = dict(re.findall(r"^(Name|Version): *(\S+)", header, re.MULTILINE))
+    known = str(getattr(sys.modules.get(top), "__version__", "unknown"))
+    return fields.get("Name", top), fields.get("Version", known)
 
 
 def _lists(distribution: Distribution, top: str, file: str) -> bool:

@@ -134,9 +134,10 @@ def _operations(code: CodeType) -> list[dis.Instruction]:
         elif "_FAST" in each.opname and isinstance(each.argval, tuple):  # one for two, where both stand on one line
             pairs = zip(_FAST.findall(each.opname), each.argval, strict=True)
             found += [each._replace(opname=opname, argval=argval) for opname, argval in pairs]
+        elif each.opname == "KW_NAMES":  # which dis leaves unknown
+            found.append(each._replace(argval=code.co_consts[each.arg or 0]))
         elif each.opname not in _LAYOUT:
-            value = code.co_consts[each.arg or 0] if each.opcode in dis.hasconst else each.argval
-            found.append(each._replace(argval=value))
+            found.append(each)
     return found
 
 
