@@ -23,14 +23,7 @@ from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import find_spec, home, is_compiled, is_namespace, module_file, origin_of
 from drystone.pipelines import Pipeline, Step
 from drystone.sources import Chain, Described, Sources, loads
-from drystone.states import (
-    Encoding,
-    annotation_text,
-    annotations_of,
-    class_state,
-    global_place,
-    pieces,
-)
+from drystone.states import Encoding, annotation_text, annotations_of, class_state, global_place, pieces
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 400

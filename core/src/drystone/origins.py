@@ -106,7 +106,7 @@ def _origin_of_file(name: str, file: str) -> Origin:
     standard = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
     if not {*standard, *(each.resolve() for each in standard)}.isdisjoint(path.parents):
         return STANDARD
-    return Origin(project=True, package=_editable(top, path.parents[name.count(".") + (path.stem == "__init__")]))
+    return Origin(project=True, package=_editable(top, path, name.count(".") + (path.stem == "__init__")))
 
 
 @functools.cache
@@ -130,10 +130,11 @@ def _lists(distribution: Distribution, top: str, file: str) -> bool:
 
 
 @functools.cache
-def _editable(top: str, directory: Path) -> tuple[str, str] | None:
+def _editable(top: str, file: Path, depth: int) -> tuple[str, str] | None:
     """The distribution of a module's name, if it is an editable install of the directory that holds the module."""
     for found in distributions(name=top):
-        links = [file.locate() for file in found.files or () if file.suffix == ".pth"]
-        if any(str(directory) in Path(link).read_text().splitlines() for link in links):
+        links = [Path(str(each.locate())) for each in found.files or () if each.suffix == ".pth"]
+        lines = {line for link in links for line in link.read_text().splitlines()}
+        if lines.intersection(map(str, file.parents[depth : depth + 1])):
             return found.name, found.version
     return None

@@ -51,20 +51,6 @@ _INERT = (
 )
 """What has state, but none that a result could depend on."""
 
-_PAYLOADS: dict[type, Callable[[Any], object]] = {
-    dict: lambda value: dict(dict.items(value)),
-    list: list.copy,
-    tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    set: lambda value: {*set.__iter__(value)},
-    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
-    str: str.__str__,
-    bytes: bytes.__bytes__,
-    int: int.__int__,
-    float: float.__float__,
-    BaseException: lambda value: value.args,
-}
-
-
 _PIECES: dict[type, tuple[str, ...]] = {
     staticmethod: ("__func__",),
     classmethod: ("__func__",),
@@ -144,21 +130,11 @@ def _parts(value: Any) -> tuple[Any, ...] | None:
 
 def _state(value: Any, kind: type) -> tuple[Any, ...]:
     """The state of an instance of a project's class, without calling anything of that class if possible."""
-    bases = [base for base in kind.__mro__ if base is not object and not origin_of(home(base)).project]
-    foreign = [base for base in bases if base.__module__ not in _STATELESS]
-    payloads = [_PAYLOADS[base](value) for base in foreign if base in _PAYLOADS]
-    if foreign and not payloads:
-        return _reduced(value, kind)
+    for base in kind.__mro__[:-1]:
+        if base.__module__ not in _STATELESS and not origin_of(home(base)).project:
+            return _reduced(value, kind)
     state: Any = object.__getstate__(value)
-    own, slots = state if isinstance(state, tuple) else (state, None)
-    cached = {
-        name
-        for base in kind.__mro__
-        for name, each in vars(base).items()
-        if isinstance(each, functools.cached_property)
-    }
-    own = {name: each for name, each in (own or {}).items() if name not in cached}
-    return "instance", kind, own, slots, payloads
+    return "instance", kind, *(_lasting(each, kind) for each in (state if isinstance(state, tuple) else (state,)))
 
 
 def _reduced(value: Any, kind: type) -> tuple[Any, ...]:
@@ -168,7 +144,30 @@ def _reduced(value: Any, kind: type) -> tuple[Any, ...]:
     if isinstance(reduced, str):
         return "global", f"{module_name(home(kind))}.{reduced}"
     maker, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
-    return "reduced", kind, maker, arguments, state, list(items or ()), [tuple(pair) for pair in pairs or ()]
+    if isinstance(value, set | frozenset):
+        arguments = set(arguments[0])  # pickle takes a list, in an order that is another in each process
+    return (
+        "reduced",
+        kind,
+        maker,
+        arguments,
+        _lasting(state, kind),
+        list(items or ()),
+        [tuple(each) for each in pairs or ()],
+    )
+
+
+def _lasting(state: Any, kind: type) -> Any:
+    """Attributes without those that only cache what a property computed, which may happen or not."""
+    if not isinstance(state, dict):
+        return state
+    cached = {
+        name
+        for base in kind.__mro__
+        for name, each in vars(base).items()
+        if isinstance(each, functools.cached_property)
+    }
+    return {name: each for name, each in state.items() if name not in cached}
 
 
 def field_names(cls: type) -> list[str]:
@@ -229,13 +228,11 @@ def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
     members = names.get("_member_map_", {})
     fields = {field.name: field for field in names.get("__attrs_attrs__", ())} or names.get("__dataclass_fields__", {})
     generated = sorted(name for name, value in names.items() if _is_generated(name, value))
-    skipped = {*_ACCIDENTAL, *generated, *members}
-    if "_member_map_" in names:
-        skipped |= {name for name, value in names.items() if _is_counted(name, value)}
     written = {
         name: value
         for name, value in sorted(names.items())
-        if name not in skipped and not isinstance(value, _MACHINERY)
+        if not (name in _ACCIDENTAL or name in generated or name in members or isinstance(value, _MACHINERY))
+        and not ("_member_map_" in names and _is_counted(name, value))
     }
     written |= {f"member {order} {name}": member._value_ for order, (name, member) in enumerate(members.items())}
     written |= {f"field {order} {name}": field for order, (name, field) in enumerate(fields.items())}
