@@ -956,6 +956,13 @@ def test_a_late_import_with_a_fallback_counts_with_both(mill: Mill) -> None:
     assert mill.step(text).digest != before.digest
 
 
+def test_what_a_handler_guards_counts(mill: Mill) -> None:
+    text = "@step\ndef probed(x):\n    try:\n        abs(x)\n{}    except TypeError:\n        pass\n{}"
+    before, loaded = mill.step(text.format("        len(x)\n", "")), mill.load("extra")
+    assert mill.step(text.format("", "    else:\n        len(x)\n")).digest != before.digest
+    assert mill.closure(loaded.probed).edited == ("extra.probed",)
+
+
 def test_recursion_is_followed_once(mill: Mill) -> None:
     closure = mill.step(
         """

@@ -23,7 +23,7 @@ from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import find_spec, home, is_compiled, is_namespace, module_file, origin_of
 from drystone.pipelines import Pipeline, Step
 from drystone.sources import Chain, Described, Sources, loads
-from drystone.states import Encoding, annotation_text, annotations_of, class_state, global_place, pieces
+from drystone.states import annotation_text, annotations_of, class_state, encoding, global_place, pieces
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 400
@@ -170,10 +170,10 @@ class Reach:
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
         filled = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
         for chain in described.chains:
-            if chain.scope == "import":
-                self._imported(node, chain, names.get("__package__") or module.rpartition(".")[0])
-            elif chain.scope == "free" and chain.name in filled:
+            if chain.scope == "free" and chain.name in filled:
                 self._follow(node, chain, filled[chain.name], f"{node.name}.{chain.name}")
+            elif chain.scope == "import" and origin.project:
+                self._imported(node, chain, names.get("__package__") or module.rpartition(".")[0])
             elif chain.scope == "global" and origin.project and chain.name in names and not _is_dunder(chain.name):
                 self._follow(node, chain, names[chain.name], f"{module_name(module)}.{chain.name}")
         for name, annotation in annotations.items():
@@ -259,7 +259,7 @@ class Reach:
             return found.name if found is not None else None
 
         try:
-            node.content = encode(node.value, Encoding(refer))
+            node.content = encode(node.value, encoding(refer))
         except (Exception, RecursionError) as exc:
             reason = f"{type(exc).__name__}: {exc}".partition("\n")[0]
             if not _is_dunder(node.name.rpartition(".")[2]):

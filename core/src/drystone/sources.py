@@ -50,7 +50,6 @@ class Chain:
         return ".".join((self.name, *self.attributes))
 
 
-@functools.cache
 def form(code: CodeType) -> str:
     """A digest of what code does: the same for texts that differ in comments, docstrings and blank lines.
 
@@ -75,7 +74,6 @@ def form(code: CodeType) -> str:
     return digest_bytes(frame(b"code", *parts))
 
 
-@functools.cache
 def loads(code: CodeType) -> tuple[Chain, ...]:
     """Everything that code and the code nested in it load from outside, each once."""
     return tuple(dict.fromkeys(_loaded(code, set(code.co_freevars), {})))
@@ -170,6 +168,7 @@ class SourceFile:
         compiled = self._module = _compiled(content, path)
         with contextlib.suppress(RecursionError):
             self._module = _compiled(_spread(_compiled(content, path, ast.PyCF_ONLY_AST)), path)
+        self._described: dict[int, Described] = {}
         self._codes: dict[str, list[tuple[CodeType, CodeType]]] = {}
         for code, even in zip(_nested(compiled), _nested(self._module), strict=True):
             self._codes.setdefault(code.co_qualname, []).append((code, even))
@@ -177,11 +176,15 @@ class SourceFile:
     def function(self, code: CodeType) -> Described | None:
         """The function of this file that a loaded code object was compiled of; None if there is none."""
         named = self._codes.get(code.co_qualname, [])
-        same = [pair for pair in named if pair[0] == code] or [pair for pair in named if form(pair[0]) == form(code)]
+        # Before Python 3.11.2, code that differs in what its handlers guard only compares equal.
+        same = [each for each in named if each[0] == code and each[0].co_exceptiontable == code.co_exceptiontable]
+        same = same or [each for each in named if form(each[0]) == form(code)]
         if not same:
             return None
-        compiled, even = min(same, key=lambda pair: pair[0].co_firstlineno != code.co_firstlineno)
-        return Described(form(even), self._text(compiled), loads(even))
+        compiled, even = min(same, key=lambda each: each[0].co_firstlineno != code.co_firstlineno)
+        if id(compiled) not in self._described:
+            self._described[id(compiled)] = Described(form(even), self._text(compiled), loads(even))
+        return self._described[id(compiled)]
 
     def class_text(self, cls: type) -> str | None:
         """The lines of the class of that name, if there is one and only one."""

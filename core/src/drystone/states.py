@@ -74,33 +74,31 @@ def pieces(value: Any) -> dict[str, Any]:
     return {name: piece for name, piece in found.items() if piece is not None}
 
 
-class Encoding:
-    """What `digests.encode` asks first about a value and everything inside it.
+def encoding(refer: Callable[[Any], str | None]) -> Callable[[Any], bytes | None]:
+    """What `digests.encode` is to ask first about a value and everything inside it.
 
     Taking the state apart can raise anything that pickling the value could.
 
     Args:
         refer: Answers the name of code, and notes that the state refers to it; None for what is no code.
     """
+    active: dict[int, int] = {}
+    done: dict[int, tuple[object, bytes | None]] = {}
 
-    def __init__(self, refer: Callable[[Any], str | None]) -> None:
-        self._refer = refer
-        self._active: dict[int, int] = {}
-        self._done: dict[int, tuple[object, bytes | None]] = {}
-
-    def __call__(self, value: Any) -> bytes | None:
-        """The encoding of a value; None for what `encode` takes as it is."""
+    def encoded(value: Any) -> bytes | None:
         if type(value) in _PLAIN:
             return None
-        if id(value) in self._active:
-            return frame(b"cycle", b"%d" % self._active[id(value)])
-        if id(value) not in self._done:
-            self._active[id(value)] = len(self._active)
-            name = self._refer(value)
+        if id(value) in active:
+            return frame(b"cycle", b"%d" % active[id(value)])
+        if id(value) not in done:
+            active[id(value)] = len(active)
+            name = refer(value)
             parts = ("code", name) if name is not None else _parts(value)
-            self._done[id(value)] = value, None if parts is None else encode(parts, self)
-            del self._active[id(value)]
-        return self._done[id(value)][1]
+            done[id(value)] = value, None if parts is None else encode(parts, encoded)
+            del active[id(value)]
+        return done[id(value)][1]
+
+    return encoded
 
 
 def _parts(value: Any) -> tuple[Any, ...] | None:
@@ -179,8 +177,10 @@ def field_names(cls: type) -> list[str]:
 
 def global_place(value: Any) -> tuple[str, str] | None:
     """Module and name under which an installed distribution has an object; name and version say all of it."""
+    if not callable(value):
+        return None
     maker = value.__globals__.get("__name__", "") if isinstance(value, types.FunctionType) else home(type(value))
-    if not callable(value) or origin_of(maker).project:
+    if origin_of(maker).project:
         return None
     owner = type(getattr(value, "__self__", None))
     places = (home(value), getattr(value, "__qualname__", None)), (home(owner), getattr(value, "__name__", None))
