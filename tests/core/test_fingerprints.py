@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import importlib.util
@@ -881,6 +882,13 @@ def test_the_state_of_what_a_module_holds_counts(mill: Mill, text: str, one: str
     assert first.problems == again.problems == ()
     assert first.digest == again.digest
     assert first.digest != second.digest
+
+
+def test_what_python_notes_on_a_class_when_it_copies_an_instance_does_not_count(mill: Mill) -> None:
+    module = mill.load()
+    before = mill.closure(module.stateful)
+    copy.copy(module.states.scaler)
+    assert mill.closure(module.stateful) == before == mill.closure(module.stateful)
 
 
 def test_a_chain_of_a_thousand_helpers_is_followed(mill: Mill) -> None:

@@ -206,7 +206,7 @@ def annotation_text(annotation: object) -> str:
 _ACCIDENTAL = {
     *("__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__signature__"),
     *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__parameters__", "__slots__"),
-    *("__abstractmethods__", "_abc_impl", "__match_args__", "__dataclass_fields__"),
+    *("__abstractmethods__", "_abc_impl", "__slotnames__", "__match_args__", "__dataclass_fields__"),
     *("__attrs_attrs__", "__attrs_props__", "__attrs_own_setattr__"),
 }
 """Attributes of a class that say nothing of what it does, or say again what its fields and annotations do."""
