@@ -824,6 +824,7 @@ DIFFERENT = {
     "numpy array": ("import numpy\nstate = numpy.arange({})", "3", "4"),
     "numpy generator": ("import numpy\nstate = numpy.random.default_rng({})", "3", "4"),
     "data frame": ("import pandas\nstate = pandas.DataFrame({{'a': [{}, 'x']}})", "1", "2"),
+    "data frame with a column called name": ("import pandas\nstate = pandas.DataFrame({{'name': [{}, 2]}})", "1", "2"),
     "estimator": ("from sklearn.linear_model import Ridge\nstate = Ridge({})", "1.0", "2.0"),
     "slots": ("class C:\n    __slots__ = ('a',)\nstate = C()\nstate.a = {}", "1", "2"),
     "subclass of dict": ("class C(dict):\n    pass\nstate = C(a={})", "1", "2"),

@@ -13,6 +13,7 @@ import datetime
 import enum
 import functools
 import inspect
+import io
 import logging
 import os
 import pathlib
@@ -27,6 +28,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -55,7 +57,7 @@ _PIECES: dict[type, tuple[str, ...]] = {
     staticmethod: ("__func__",),
     classmethod: ("__func__",),
     property: ("fget", "fset", "fdel"),
-    functools.cached_property: ("func",),
+    cached_property: ("func",),
     functools.partial: ("func", "args", "keywords"),
     functools.partialmethod: ("func", "args", "keywords"),
     functools.singledispatchmethod: ("dispatcher",),
@@ -107,7 +109,7 @@ def _parts(value: Any) -> tuple[Any, ...] | None:
     origin, made_of = origin_of(home(kind)), pieces(value)
     if made_of:
         return "pieces", made_of
-    if isinstance(value, _INERT) or getattr(value, "name", None) in _STREAMS:
+    if isinstance(value, _INERT) or (isinstance(value, io.IOBase) and getattr(value, "name", None) in _STREAMS):
         return "inert", type_name(kind)
     if isinstance(value, types.MappingProxyType):
         return "mapping", dict(value)
@@ -144,27 +146,15 @@ def _reduced(value: Any, kind: type) -> tuple[Any, ...]:
     maker, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
     if isinstance(value, set | frozenset):
         arguments = set(arguments[0])  # pickle takes a list, in an order that is another in each process
-    return (
-        "reduced",
-        kind,
-        maker,
-        arguments,
-        _lasting(state, kind),
-        list(items or ()),
-        [tuple(each) for each in pairs or ()],
-    )
+    contents = list(items or ()), [tuple(each) for each in pairs or ()]
+    return "reduced", kind, maker, arguments, _lasting(state, kind), *contents
 
 
 def _lasting(state: Any, kind: type) -> Any:
     """Attributes without those that only cache what a property computed, which may happen or not."""
     if not isinstance(state, dict):
         return state
-    cached = {
-        name
-        for base in kind.__mro__
-        for name, each in vars(base).items()
-        if isinstance(each, functools.cached_property)
-    }
+    cached = {name for base in kind.__mro__ for name, each in vars(base).items() if isinstance(each, cached_property)}
     return {name: each for name, each in state.items() if name not in cached}
 
 
