@@ -80,21 +80,20 @@ class Reach:
 
     # --- what there is a node for ---------------------------------------------------------------------------------
 
-    def node(self, value: Any, place: str = "") -> Node:
+    def node(self, value: Any, place: str = "", *, bare: bool = False) -> Node:
         """The node of any object.
 
         Args:
             value: The object.
             place: Where it was found, which names it if it has no name of its own.
+            bare: See `Node`.
         """
-        return self.code(value) or self._new(("value", id(value), place), place, value, self._fill_value)
+        key = ("value", id(value), place)
+        return self.code(value, bare=bare) or self._new(key, place, value, self._fill_value, bare)
 
     def step(self, function: Any) -> Node:
         """The node of the function of a step."""
-        place = f"{module_name(function.__module__)}.{function.__qualname__}"
-        return self.code(function, bare=True) or self._new(
-            ("step", id(function)), place, function, self._fill_value, True
-        )
+        return self.node(function, f"{module_name(function.__module__)}.{function.__qualname__}", bare=True)
 
     def code(self, value: Any, *, bare: bool = False) -> Node | None:
         """The node of a function, a class, a module or something installed; None for any other object."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -70,34 +71,22 @@ class Fingerprints:
         return self._closures[key][1]
 
     def _closure(self, definition: StepDefinition) -> Closure:
-        options, name = definition.options, definition.name
+        depends_on, ignore = definition.options.depends_on, definition.options.ignore
         roots = [self._reach.step(definition.function)]
-        files: dict[str, Member] = {}
-        problems = [
-            f"Step {name!r} ignores {each!r}, which says nothing of where it stands. Name the constant instead: "
-            'ignore="module.NAME".'
-            for each in options.ignore
-            if isinstance(each, _VALUES)
-        ]
-        for added in options.depends_on:
-            if not isinstance(added, str):
-                roots.append(self._reach.node(added, f"{roots[0].name}.depends_on"))
-                continue
-            found = {member.name: member for member in self._files(added)}
-            files |= found
-            if not found:
-                problems.append(
-                    f"Step {name!r} depends on {added!r}, but no file matches that below {self.root}. "
-                    "Patterns are relative to the project root."
-                )
-        objects = [each for each in options.ignore if not isinstance(each, str)]
+        place = f"{roots[0].name}.depends_on"
+        roots += [self._reach.node(each, place) for each in depends_on if not isinstance(each, str)]
+        files = {pattern: list(self._files(pattern)) for pattern in depends_on if isinstance(pattern, str)}
+        objects = [each for each in ignore if not isinstance(each, str)]
         names = [self._reach.node(each, f"a {type(each).__qualname__}").name for each in objects]
-        ignored = sorted({*names, *(each for each in options.ignore if isinstance(each, str))})
+        ignored = sorted({*names, *(each for each in ignore if isinstance(each, str))})
         nodes = list(self._reached(roots, ignored, {id(each) for each in objects}))
-        members = _members(nodes) | files
+        members = _members(nodes) | {member.name: member for found in files.values() for member in found}
         packages = dict(sorted({node.package for node in nodes if node.package is not None}))
         edited = tuple(sorted({node.name for node in nodes if node.edited}))
-        problems += [node.problem for node in nodes if node.problem is not None]
+        problems = [
+            *self._misdeclared(definition, files),
+            *(node.problem for node in nodes if node.problem is not None),
+        ]
         digests = sorted((member.name, member.digest) for member in members.values())
         content = digests, packages, PYTHON, ignored
         return Closure(
@@ -108,6 +97,18 @@ class Fingerprints:
             problems=tuple(problems),
             edited=edited,
         )
+
+    def _misdeclared(self, definition: StepDefinition, files: Mapping[str, list[Member]]) -> Iterator[str]:
+        for pattern in (pattern for pattern, found in files.items() if not found):
+            yield (
+                f"Step {definition.name!r} depends on {pattern!r}, but no file matches that below {self.root}. "
+                "Patterns are relative to the project root."
+            )
+        for value in (value for value in definition.options.ignore if isinstance(value, _VALUES)):
+            yield (
+                f"Step {definition.name!r} ignores {value!r}, which says nothing of where it stands. Name the constant "
+                'instead: ignore="module.NAME".'
+            )
 
     def _files(self, pattern: str) -> Iterator[Member]:
         anchor = Path(pattern).anchor
@@ -142,18 +143,15 @@ _VALUES = (bool, int, float, bytes, tuple, type(None))
 
 def _members(nodes: list[Node]) -> dict[str, Member]:
     names: dict[int, str] = {}
-    taken: dict[str, int] = {}
+    taken = collections.Counter[str]()
     for node in nodes:
-        count = taken[node.name] = taken.get(node.name, 0) + 1
-        names[id(node)] = node.name if count == 1 else f"{node.name}#{count}"
+        taken[node.name] += 1
+        names[id(node)] = node.name if taken[node.name] == 1 else f"{node.name}#{taken[node.name]}"
     members = {}
-    for node in nodes:
-        if node.member:
-            name = names[id(node)]
-            edges = sorted({(label, names.get(id(target), "ignored")) for label, target in node.edges})
-            members[name] = Member(
-                name, digest_bytes(frame(b"member", node.content, repr(edges).encode())), node.source
-            )
+    for node in (node for node in nodes if node.member):
+        edges = sorted({(label, names.get(id(target), "ignored")) for label, target in node.edges})
+        digest = digest_bytes(frame(b"member", node.content, repr(edges).encode()))
+        members[names[id(node)]] = Member(names[id(node)], digest, node.source)
     return members
 
 
