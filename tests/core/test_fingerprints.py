@@ -907,6 +907,14 @@ def test_an_expression_too_deep_to_walk_counts_by_its_bytecode(mill: Mill) -> No
     assert closure(1).digest == closure(1).digest != closure(2).digest
 
 
+def test_a_late_import_too_deep_to_walk_counts_by_its_file(mill: Mill) -> None:
+    def closure(last: int) -> Closure:
+        mill.write("mill/depths.py", f"def deep(x):\n    return {'x + ' * 2000}{last}\n")
+        return mill.step("@step\ndef probed(x: int):\n    from mill.depths import deep\n    return deep(x)")
+
+    assert closure(1).digest == closure(1).digest != closure(2).digest
+
+
 def test_a_step_that_calls_another_depends_on_it(mill: Mill) -> None:
     text = """
     @step

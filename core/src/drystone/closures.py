@@ -187,7 +187,7 @@ class Reach:
                 break
             place = f"{module_name(value.__name__)}.{attribute}"
             value = vars(value)[attribute]
-        self._link(node, str(chain), value, place)
+        self._link(node, ".".join((chain.name, *chain.attributes)), value, place)
 
     def _imported(self, node: Node, chain: Chain, package: str) -> None:
         """Link what code imports when it runs."""
@@ -207,7 +207,7 @@ class Reach:
         module, name = node.value
         path = Path(module_file(module) or "")
         file = self.sources.open(str(path))
-        if file is None:
+        if file is None or file.is_deep:
             node.content = path.read_bytes() if path.is_file() else b""
             return
         described = file.statements(name)

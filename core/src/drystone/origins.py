@@ -36,14 +36,11 @@ class Origin:
     package: tuple[str, str] | None = None
 
 
-STANDARD = Origin()
-
-
 def origin_of(name: str) -> Origin:
     """The origin of a module by its name, loaded or not. Nothing is imported."""
     top = name.partition(".")[0]
     if top in OWN or top.startswith("_cython_"):
-        return STANDARD
+        return Origin()
     file = module_file(name) if name else None
     if file is None:
         return Origin(project=top not in sys.stdlib_module_names and top not in sys.builtin_module_names)
@@ -105,7 +102,7 @@ def _origin_of_file(name: str, file: str) -> Origin:
         return Origin(package=_owner(site, top, (whole if whole.is_file() else path).relative_to(site).as_posix()))
     standard = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
     if not {*standard, *(each.resolve() for each in standard)}.isdisjoint(path.parents):
-        return STANDARD
+        return Origin()
     return Origin(project=True, package=_editable(top, path, name.count(".") + (path.stem == "__init__")))
 
 

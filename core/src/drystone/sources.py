@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import bisect
-import contextlib
 import dis
 import functools
 import importlib.util
@@ -45,9 +44,6 @@ class Chain:
     scope: str
     name: str
     attributes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return ".".join((self.name, *self.attributes))
 
 
 def form(code: CodeType) -> str:
@@ -166,8 +162,11 @@ class SourceFile:
         self._content = content
         self._lines = importlib.util.decode_source(content).splitlines()
         compiled = self._module = _compiled(content, path)
-        with contextlib.suppress(RecursionError):
+        self.is_deep = False  # too deep for its tree to be compiled
+        try:
             self._module = _compiled(_spread(_compiled(content, path, ast.PyCF_ONLY_AST)), path)
+        except RecursionError:
+            self.is_deep = True
         self._described: dict[int, Described] = {}
         self._codes: dict[str, list[tuple[CodeType, CodeType]]] = {}
         for code, even in zip(_nested(compiled), _nested(self._module), strict=True):

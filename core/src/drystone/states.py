@@ -53,16 +53,11 @@ _INERT = (
 )
 """What has state, but none that a result could depend on."""
 
-_PIECES: dict[type, tuple[str, ...]] = {
-    staticmethod: ("__func__",),
-    classmethod: ("__func__",),
-    property: ("fget", "fset", "fdel"),
-    cached_property: ("func",),
-    functools.partial: ("func", "args", "keywords"),
-    functools.partialmethod: ("func", "args", "keywords"),
-    functools.singledispatchmethod: ("dispatcher",),
-    types.MethodType: ("__func__", "__self__"),
-}
+_WRAPPERS = (
+    *(staticmethod, classmethod, property, cached_property, types.MethodType),
+    *(functools.partial, functools.partialmethod, functools.singledispatchmethod),
+)
+_HELD = ("__func__", "__self__", "fget", "fset", "fdel", "func", "args", "keywords", "dispatcher")
 
 
 def pieces(value: Any) -> dict[str, Any]:
@@ -71,9 +66,8 @@ def pieces(value: Any) -> dict[str, Any]:
         return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
     if isinstance(value, functools._lru_cache_wrapper):
         return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
-    kind = next((kind for kind in _PIECES if isinstance(value, kind)), None)
-    found = {name: getattr(value, name) for name in _PIECES[kind]} if kind is not None else {}
-    return {name: piece for name, piece in found.items() if piece is not None}
+    held = {name: getattr(value, name, None) for name in _HELD} if isinstance(value, _WRAPPERS) else {}
+    return {name: piece for name, piece in held.items() if piece is not None}
 
 
 def encoding(refer: Callable[[Any], str | None]) -> Callable[[Any], bytes | None]:
