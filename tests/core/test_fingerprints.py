@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -17,6 +19,7 @@ import pytest
 
 from drystone.errors import EncodingError
 from drystone.fingerprints import Closure, Fingerprints, step_key
+from drystone.origins import Origin, origin_of
 
 PROJECT = {
     "mill/__init__.py": "",
@@ -182,6 +185,16 @@ PROJECT = {
         def helped(x: int) -> int:
             return local(x)
 
+        def kept(xs):
+            class Local:
+                """A local class."""
+                held = [x for x in xs if x is not None and x > 0]
+            return [y for y in xs if y not in Local.held and y or None]
+
+        @step
+        def keeping(x: int) -> list:
+            return kept([x])
+
         @step
         def chained(x: int) -> int:
             return lib.scaled(x)
@@ -324,6 +337,12 @@ COSMETIC = {
         "return deepest(x) * by",
         "return (\n        deepest(\n            x,\n        )\n        * by\n    )",
     ),
+    "line breaks in conditions and comprehensions": (
+        "steps",
+        "[y for y in xs if y not in Local.held and y or None]",
+        "[\n        y\n        for y in xs\n        if y not in Local.held\n        and y\n        or None\n    ]",
+    ),
+    "the docstring of a local class": ("steps", '        """A local class."""\n', ""),
     "quotes": ("library", 'settings.LIMITS["low"]', "settings.LIMITS['low']"),
     "indentation": ("library", "def limited(x):\n    return", "def limited(x):\n        return"),
     "the order of a dict": ("settings", '"low": 1, "high": [2, 3]', '"high": [2, 3], "low": 1'),
@@ -620,8 +639,10 @@ def test_a_namespace_shared_by_distributions_counts_by_the_one_that_is_used(
         for name, version in (("one", one), ("two", two)):
             (root / "shared" / name).mkdir(parents=True)
             (root / "shared" / name / "__init__.py").write_text("def f(): pass\n")
-            (root / f"shared_{name}-{version}.dist-info").mkdir()
-            (root / f"shared_{name}-{version}.dist-info" / "RECORD").write_text(f"shared/{name}/__init__.py,,\n")
+            info = root / f"shared_{name}-{version}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: shared-{name}\nVersion: {version}\n")
+            (info / "RECORD").write_text(f"shared/{name}/__init__.py,,\n")
         return str(root)
 
     steps = "import shared.one\nimport shared.two\n@step\ndef early(x: int): return shared.one.f()\n"
@@ -651,6 +672,24 @@ def test_an_extension_module_of_the_project_counts_by_its_file(
     copied.write_bytes(copied.read_bytes() + b" ")
     after = report("import used as steps\n" + REPORT)
     assert {name for name in before if before[name] == after[name]} == {"none"}
+
+
+def test_an_origin_names_the_distribution_of_an_editable_install_too(
+    mill: Mill, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path_factory.mktemp("venv") / "site-packages"
+    info = site / "mill-3.1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mill\nVersion: 3.1\n")
+    (info / "RECORD").write_text("_editable_mill.pth,,\n")
+    (site / "_editable_mill.pth").write_text(f"{mill.root}\n")
+    monkeypatch.syspath_prepend(str(site))
+    mill.write("extra.py", "")
+    assert origin_of("mill.shapes") == Origin(project=True, package=("mill", "3.1"))
+    assert origin_of("extra") == Origin(project=True)
+    assert origin_of("json") == origin_of("drystone.stacks") == Origin()
+    assert origin_of("attr").package == ("attrs", importlib.metadata.version("attrs"))
+    assert mill.closures()["plain"].packages == {}
 
 
 def test_packages_are_named_by_distribution(mill: Mill) -> None:
@@ -785,6 +824,7 @@ DIFFERENT = {
     "numpy array": ("import numpy\nstate = numpy.arange({})", "3", "4"),
     "numpy generator": ("import numpy\nstate = numpy.random.default_rng({})", "3", "4"),
     "data frame": ("import pandas\nstate = pandas.DataFrame({{'a': [{}, 'x']}})", "1", "2"),
+    "data frame with a column called name": ("import pandas\nstate = pandas.DataFrame({{'name': [{}, 2]}})", "1", "2"),
     "estimator": ("from sklearn.linear_model import Ridge\nstate = Ridge({})", "1.0", "2.0"),
     "slots": ("class C:\n    __slots__ = ('a',)\nstate = C()\nstate.a = {}", "1", "2"),
     "subclass of dict": ("class C(dict):\n    pass\nstate = C(a={})", "1", "2"),
@@ -814,6 +854,21 @@ DIFFERENT = {
         "2",
     ),
     "attribute of a function": ("def state(): pass\nstate.mark = {}", "1", "2"),
+    "method of a dataclass, decorated": (
+        "import contextlib, dataclasses\n@dataclasses.dataclass\nclass state:\n    a: int = 0\n"
+        "    @contextlib.contextmanager\n    def m(self): yield {}",
+        "1",
+        "2",
+    ),
+    "cached property of an attrs class": (
+        "import attrs, functools\n@attrs.define\nclass state:\n"
+        "    @functools.cached_property\n    def p(self): return {}",
+        "1",
+        "2",
+    ),
+    "options of an attrs class": ("import attrs\n@attrs.{}\nclass state:\n    a: int = 0", "define", "frozen"),
+    "boundary of flags": ("import enum\nclass state(enum.Flag, boundary=enum.{}):\n    A = 1", "STRICT", "KEEP"),
+    "subclass of set": ("class C(set):\n    pass\nstate = C({})", "'ab'", "'ac'"),
     "keyword default": ("def state(*, a={}): pass", "1", "2"),
     "project class in a type alias": ("class C: pass\nclass D: pass\nstate = list[{}]", "C", "D"),
 }
@@ -830,6 +885,13 @@ def test_the_state_of_what_a_module_holds_counts(mill: Mill, text: str, one: str
     assert first.digest != second.digest
 
 
+def test_what_python_notes_on_a_class_when_it_copies_an_instance_does_not_count(mill: Mill) -> None:
+    module = mill.load()
+    before = mill.closure(module.stateful)
+    copy.copy(module.states.scaler)
+    assert mill.closure(module.stateful) == before == mill.closure(module.stateful)
+
+
 def test_a_chain_of_a_thousand_helpers_is_followed(mill: Mill) -> None:
     helpers = "\n".join(f"def f{n}(x):\n    return f{n + 1}(x)" for n in range(1000))
     closure = mill.step(f"{helpers}\ndef f1000(x):\n    return x\n@step\ndef probed(x: int):\n    return f0(x)")
@@ -842,6 +904,14 @@ def test_an_expression_too_deep_to_walk_counts_by_its_bytecode(mill: Mill) -> No
         return mill.step(f"@step\ndef probed(x: int):\n    return {terms} + {last}")
 
     assert closure(1).edited == ()
+    assert closure(1).digest == closure(1).digest != closure(2).digest
+
+
+def test_a_late_import_too_deep_to_walk_counts_by_its_file(mill: Mill) -> None:
+    def closure(last: int) -> Closure:
+        mill.write("mill/depths.py", f"def deep(x):\n    return {'x + ' * 2000}{last}\n")
+        return mill.step("@step\ndef probed(x: int):\n    from mill.depths import deep\n    return deep(x)")
+
     assert closure(1).digest == closure(1).digest != closure(2).digest
 
 
@@ -871,6 +941,43 @@ def test_a_decorator_below_step_is_seen_and_the_return_annotation_still_is_not(m
     before = mill.step(text.format(1, "int"))
     assert mill.step(text.format(1, "float")).digest == before.digest
     assert mill.step(text.format(2, "int")).digest != before.digest
+
+
+def test_a_function_has_one_digest_whether_or_not_a_step_was_made_of_it_before(mill: Mill) -> None:
+    text = """
+    def helped(x: int) -> int:
+        return x
+    stepped = step(helped)
+    @step
+    def probed(x: int):
+        return helped(x)
+    """
+    alone = mill.step(text).digest
+    fingerprints, module = Fingerprints(mill.root), mill.load("extra")
+    fingerprints.closure(module.stepped.definition)
+    assert fingerprints.closure(module.probed.definition).digest == alone
+
+
+def test_a_string_that_equals_an_ignored_name_still_counts(mill: Mill) -> None:
+    text = "NAME = '{}'\n@step(ignore='elsewhere')\ndef probed(x: int):\n    return NAME"
+    assert "extra.NAME" in mill.step(text.format("elsewhere")).members
+
+
+def test_a_late_import_with_a_fallback_counts_with_both(mill: Mill) -> None:
+    text = "@step\ndef probed(x: int):\n    from mill.fallback import best\n    return best(x)"
+    fallback = "try:\n    from mill.deep import deepest as best\nexcept ImportError:\n    best = {}\n"
+    mill.write("mill/fallback.py", fallback.format("abs"))
+    before = mill.step(text)
+    assert "mill.deep.deepest" in before.members
+    mill.write("mill/fallback.py", fallback.format("round"))
+    assert mill.step(text).digest != before.digest
+
+
+def test_what_a_handler_guards_counts(mill: Mill) -> None:
+    text = "@step\ndef probed(x):\n    try:\n        abs(x)\n{}    except TypeError:\n        pass\n{}"
+    before, loaded = mill.step(text.format("        len(x)\n", "")), mill.load("extra")
+    assert mill.step(text.format("", "    else:\n        len(x)\n")).digest != before.digest
+    assert mill.closure(loaded.probed).edited == ("extra.probed",)
 
 
 def test_recursion_is_followed_once(mill: Mill) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,12 +10,11 @@ from typing import Any
 
 import attrs
 
-from drystone.closures import Reach
-from drystone.digests import digest_bytes, digest_value, frame, module_name
+from drystone.closures import Node, Reach
+from drystone.digests import digest_bytes, digest_value, frame
 from drystone.errors import EncodingError
 from drystone.graphs import StepDefinition
-from drystone.nodes import Node
-from drystone.pipelines import Pipeline, Step
+from drystone.states import field_names
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -72,25 +71,24 @@ class Fingerprints:
         return self._closures[key][1]
 
     def _closure(self, definition: StepDefinition) -> Closure:
-        options = definition.options
-        roots = [self._reach.step(definition)]
-        files: dict[str, Member] = {}
-        problems: list[str] = []
-        for added in options.depends_on:
-            if isinstance(added, str):
-                found = dict(self._files(added))
-                files |= found
-                problems += [] if found else [self._no_match(definition, added)]
-            else:
-                roots.append(self._reach.object(added, f"{roots[0].name}.depends_on"))
-        ignored = _Ignored(options.ignore)
-        problems += [self._no_name(definition, each) for each in options.ignore if isinstance(each, _VALUES)]
-        nodes = list(_reached(roots, ignored))
-        members = _members(nodes, ignored) | files
+        depends_on, ignore = definition.options.depends_on, definition.options.ignore
+        roots = [self._reach.step(definition.function)]
+        place = f"{roots[0].name}.depends_on"
+        roots += [self._reach.node(each, place) for each in depends_on if not isinstance(each, str)]
+        files = {pattern: list(self._files(pattern)) for pattern in depends_on if isinstance(pattern, str)}
+        objects = [each for each in ignore if not isinstance(each, str)]
+        names = [self._reach.node(each, f"a {type(each).__qualname__}").name for each in objects]
+        ignored = sorted({*names, *(each for each in ignore if isinstance(each, str))})
+        nodes = list(self._reached(roots, ignored, {id(each) for each in objects}))
+        members = _members(nodes) | {member.name: member for found in files.values() for member in found}
         packages = dict(sorted({node.package for node in nodes if node.package is not None}))
         edited = tuple(sorted({node.name for node in nodes if node.edited}))
-        problems += [node.problem for node in nodes if node.problem is not None]
-        content = sorted((name, member.digest) for name, member in members.items()), packages, PYTHON, ignored.names
+        problems = [
+            *self._misdeclared(definition, files),
+            *(node.problem for node in nodes if node.problem is not None),
+        ]
+        digests = sorted((member.name, member.digest) for member in members.values())
+        content = digests, packages, PYTHON, ignored
         return Closure(
             digest=None if problems or edited else digest_value(content),
             members=members,
@@ -100,78 +98,61 @@ class Fingerprints:
             edited=edited,
         )
 
-    def _files(self, pattern: str) -> Iterator[tuple[str, Member]]:
+    def _misdeclared(self, definition: StepDefinition, files: Mapping[str, list[Member]]) -> Iterator[str]:
+        for pattern in (pattern for pattern, found in files.items() if not found):
+            yield (
+                f"Step {definition.name!r} depends on {pattern!r}, but no file matches that below {self.root}. "
+                "Patterns are relative to the project root."
+            )
+        for value in (value for value in definition.options.ignore if isinstance(value, _VALUES)):
+            yield (
+                f"Step {definition.name!r} ignores {value!r}, which says nothing of where it stands. Name the constant "
+                'instead: ignore="module.NAME".'
+            )
+
+    def _files(self, pattern: str) -> Iterator[Member]:
         anchor = Path(pattern).anchor
-        found = Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else self.root.glob(pattern)
-        for path in sorted(found):
+        for path in sorted(Path(anchor or self.root).glob(pattern.removeprefix(anchor))):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
                     name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
-                    yield name, Member(name, digest_bytes(file.read_bytes()))
+                    yield Member(name, digest_bytes(file.read_bytes()))
 
-    def _no_match(self, definition: StepDefinition, pattern: str) -> str:
-        return (
-            f"Step {definition.name!r} depends on {pattern!r}, but no file matches that below {self.root}. "
-            "Patterns are relative to the project root."
-        )
+    def _reached(self, roots: list[Node], ignored: Iterable[str], hidden: set[int]) -> Iterator[Node]:
+        """Every node within reach once, in an order that depends on nothing but the code; an ignored one hides more.
 
-    def _no_name(self, definition: StepDefinition, value: object) -> str:
-        return (
-            f"Step {definition.name!r} ignores {value!r}, which says nothing of where it stands. Name the constant "
-            'instead: ignore="module.NAME".'
-        )
+        Args:
+            roots: Where to begin.
+            ignored: Names, with everything below them.
+            hidden: The `id` of values that may have no name of their own.
+        """
+        above = tuple(f"{name}." for name in ignored)
+        seen: set[int] = set()
+        pending = list(reversed(roots))
+        while pending:
+            node = pending.pop()
+            if id(node) not in seen and id(node.value) not in hidden and not f"{node.name}.".startswith(above):
+                seen.add(id(node))
+                yield node
+                pending.extend(target for _, target in reversed(self._reach.edges(node)))
 
 
 _VALUES = (bool, int, float, bytes, tuple, type(None))
 """What one object may stand for in many places."""
 
 
-class _Ignored:
-    """What `ignore=` names, by object or by canonical name; a name stands for everything below it too."""
-
-    def __init__(self, ignored: Iterable[Any]) -> None:
-        objects = [each.fn if isinstance(each, Step | Pipeline) else each for each in ignored]
-        self._objects = {id(each) for each in objects if not isinstance(each, str)}
-        self.names = sorted(each if isinstance(each, str) else _name(each) for each in objects)
-
-    def __contains__(self, node: Node) -> bool:
-        above = (node.name[:end] for end, letter in enumerate(f"{node.name}.") if letter == ".")
-        return id(node.value) in self._objects or any(name in self.names for name in above)
-
-
-def _name(value: Any) -> str:
-    name = getattr(value, "__qualname__", None)
-    if name is None:
-        return module_name(value.__name__) if hasattr(value, "__name__") else f"a {type(value).__qualname__}"
-    return f"{module_name(value.__module__)}.{name}"
-
-
-def _reached(roots: list[Node], ignored: _Ignored) -> Iterator[Node]:
-    """Every node within reach once, in an order that depends on nothing but the code."""
-    seen: set[int] = set()
-    pending = list(reversed(roots))
-    while pending:
-        node = pending.pop()
-        if id(node) not in seen and node not in ignored:
-            seen.add(id(node))
-            yield node
-            pending.extend(target for _, target in reversed(node.edges))
-
-
-def _members(nodes: list[Node], ignored: _Ignored) -> dict[str, Member]:
+def _members(nodes: list[Node]) -> dict[str, Member]:
     names: dict[int, str] = {}
-    taken: dict[str, int] = {}
+    taken = collections.Counter[str]()
     for node in nodes:
-        count = taken[node.name] = taken.get(node.name, 0) + 1
-        names[id(node)] = node.name if count == 1 else f"{node.name}#{count}"
-    return {
-        names[id(node)]: Member(names[id(node)], _digest(node, names), node.source) for node in nodes if node.member
-    }
-
-
-def _digest(node: Node, names: Mapping[int, str]) -> str:
-    edges = sorted({(label, names.get(id(target), "ignored")) for label, target in node.edges})
-    return digest_bytes(frame(b"member", node.content, repr(edges).encode()))
+        taken[node.name] += 1
+        names[id(node)] = node.name if taken[node.name] == 1 else f"{node.name}#{taken[node.name]}"
+    members = {}
+    for node in (node for node in nodes if node.member):
+        edges = sorted({(label, names.get(id(target), "ignored")) for label, target in node.edges})
+        digest = digest_bytes(frame(b"member", node.content, repr(edges).encode()))
+        members[names[id(node)]] = Member(names[id(node)], digest, node.source)
+    return members
 
 
 def step_key(
@@ -211,14 +192,10 @@ def classes_of(value: Any) -> Iterator[type]:
     kind = type(value)
     if kind.__module__ != "builtins":
         yield kind
-    inside: Iterable[Any] = ()
+    inside: Iterable[Any] = [getattr(value, name, None) for name in field_names(kind)]
     if isinstance(value, dict):
         inside = (*value.keys(), *value.values())
     elif isinstance(value, list | tuple | set | frozenset):
         inside = value
-    elif attrs.has(kind):
-        inside = [getattr(value, name) for name in attrs.fields_dict(kind)]
-    elif dataclasses.is_dataclass(kind):
-        inside = [getattr(value, field.name) for field in dataclasses.fields(kind)]
     for item in inside:
         yield from classes_of(item)

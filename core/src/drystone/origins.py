@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,27 +28,22 @@ class Origin:
     """Where a module comes from.
 
     Attributes:
-        project: Whether its code is followed; everything that is not installed is the project's.
-        package: Name and version of the installed distribution; None for the project and the standard library.
+        project: Whether its code is followed; everything that does not lie in a site directory is the project's.
+        package: Name and version of the distribution that installed it, editable or not; None if none did.
     """
 
     project: bool = False
     package: tuple[str, str] | None = None
 
 
-PROJECT = Origin(project=True)
-STANDARD = Origin()
-
-
 def origin_of(name: str) -> Origin:
     """The origin of a module by its name, loaded or not. Nothing is imported."""
     top = name.partition(".")[0]
     if top in OWN or top.startswith("_cython_"):
-        return STANDARD
-    module = sys.modules.get(name)
-    file = module_file(module) if module is not None else _unloaded_file(name)
+        return Origin()
+    file = module_file(name) if name else None
     if file is None:
-        return STANDARD if top in sys.stdlib_module_names or top in sys.builtin_module_names else PROJECT
+        return Origin(project=top not in sys.stdlib_module_names and top not in sys.builtin_module_names)
     return _origin_of_file(name, file)
 
 
@@ -57,34 +53,28 @@ def home(value: Any) -> str:
     return name if isinstance(name, str) else "builtins"
 
 
-def is_open(module: ModuleType) -> bool:
-    """Whether to look inside a module for what an attribute of it is: the project's, and namespaces of anybody."""
-    return origin_of(module.__name__).project or (
-        getattr(module, "__file__", None) is None and hasattr(module, "__path__")
-    )
-
-
-def is_compiled(name: str) -> bool:
-    """Whether a loaded module is the project's own, but built of another language, so that its file is all to see."""
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES)) and origin_of(name).project
-
-
-def module_file(module: ModuleType) -> str | None:
-    """The file of a loaded module, or the directory of a namespace package."""
-    file = getattr(module, "__file__", None)
-    if file is None:
-        file = next(iter(getattr(module, "__path__", ())), None)
+def module_file(name: str) -> str | None:
+    """The file of a module, loaded or not, or the directory of a namespace package."""
+    module: Any = sys.modules.get(name)
+    if module is None:
+        spec = find_spec(name)
+        file = spec.origin if spec is not None and spec.has_location else None
+        places = spec.submodule_search_locations if spec is not None else None
+    else:
+        file, places = getattr(module, "__file__", None), getattr(module, "__path__", None)
+    file = file or next(iter(places or ()), None)
     return file if isinstance(file, str) else None
 
 
-def _unloaded_file(name: str) -> str | None:
-    spec = find_spec(name)
-    if spec is None:
-        return None
-    if spec.has_location:
-        return spec.origin
-    return next(iter(spec.submodule_search_locations or ()), None)
+def is_compiled(name: str) -> bool:
+    """Whether a module is the project's own, but built of another language, so that its file is all to see."""
+    file = module_file(name)
+    return file is not None and file.endswith(tuple(EXTENSION_SUFFIXES)) and origin_of(name).project
+
+
+def is_namespace(module: ModuleType) -> bool:
+    """Whether a module is nothing but the sum of what several distributions, or directories, put below it."""
+    return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
 
 
 def find_spec(name: str) -> ModuleSpec | None:
@@ -105,49 +95,43 @@ def find_spec(name: str) -> ModuleSpec | None:
 
 @functools.cache
 def _origin_of_file(name: str, file: str) -> Origin:
-    path = Path(file)
+    path, top = Path(file), name.partition(".")[0]
     site = next((parent for parent in path.parents if parent.name in SITES), None)
     if site is not None:
-        return Origin(package=_distribution(site, path.relative_to(site), name))
+        whole = site / top / "__init__.py"  # without one, several distributions may share the directory
+        return Origin(package=_owner(site, top, (whole if whole.is_file() else path).relative_to(site).as_posix()))
     standard = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
-    standard |= {each.resolve() for each in standard}
-    return STANDARD if standard.intersection(path.parents) else PROJECT
-
-
-def _distribution(site: Path, file: Path, module: str) -> tuple[str, str]:
-    """The distribution that installed a file, from the dist-infos beside it."""
-    top = module.partition(".")[0]
-    installed = _installed(site)
-    named = _canonical(top)
-    if named in installed:
-        return named, installed[named][0]
-    owners = [name for name, (_, info) in installed.items() if _lists(info, top, file)]
-    if owners:
-        return owners[0], installed[owners[0]][0]
-    return top, str(getattr(sys.modules.get(top), "__version__", "unknown"))
+    if not {*standard, *(each.resolve() for each in standard)}.isdisjoint(path.parents):
+        return Origin()
+    return Origin(project=True, package=_editable(top, path, name.count(".") + (path.stem == "__init__")))
 
 
 @functools.cache
-def _installed(site: Path) -> dict[str, tuple[str, Path]]:
-    """Version and metadata directory of each distribution, read from the directories' names."""
-    return {_canonical(name): (version, info) for name, version, info in _infos(site)}
+def _owner(site: Path, top: str, file: str) -> tuple[str, str]:
+    """The distribution that installed a file: of the name of its module, or else the one that lists it."""
+    named = distributions(name=top, path=[str(site)])
+    listing = (each for each in distributions(path=[str(site)]) if _lists(each, top, file))
+    found = next(itertools.chain(named, listing), None)
+    metadata = found and (found.read_text("METADATA") or found.read_text("PKG-INFO"))
+    header = (metadata or "").partition("\n\n")[0]  # the rest can be long, and importlib would parse it
+    fields = dict(re.findall(r"^(Name|Version): *(\S+)", header, re.MULTILINE))
+    known = str(getattr(sys.modules.get(top), "__version__", "unknown"))
+    return fields.get("Name", top), fields.get("Version", known)
 
 
-def _infos(site: Path) -> Iterator[tuple[str, str, Path]]:
-    for info in sorted(site.iterdir()):
-        if info.suffix in (".dist-info", ".egg-info"):
-            name, _, version = info.stem.partition("-")
-            yield name, re.sub(r"-py\d.*$", "", version), info
+def _lists(distribution: Distribution, top: str, file: str) -> bool:
+    record = distribution.read_text("RECORD")
+    if record is not None:
+        return f"\n{file}," in f"\n{record}"
+    return top in (distribution.read_text("top_level.txt") or "").split()
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _lists(info: Path, top: str, file: Path) -> bool:
-    record = info / "RECORD"
-    if record.is_file():
-        listed = record.read_text(encoding="utf-8", errors="replace")
-        return f"\n{file.as_posix()}," in f"\n{listed}"
-    tops = info / "top_level.txt"
-    return tops.is_file() and top in tops.read_text(encoding="utf-8").split()
+@functools.cache
+def _editable(top: str, file: Path, depth: int) -> tuple[str, str] | None:
+    """The distribution of a module's name, if it is an editable install of the directory that holds the module."""
+    for found in distributions(name=top):
+        links = [Path(str(each.locate())) for each in found.files or () if each.suffix == ".pth"]
+        lines = {line for link in links for line in link.read_text().splitlines()}
+        if lines.intersection(map(str, file.parents[depth : depth + 1])):
+            return found.name, found.version
+    return None

@@ -1,157 +1,278 @@
-"""The text behind loaded code, used only where compiling it gives exactly the code that is loaded."""
+"""What the code of functions and modules says, whatever the layout of its text, and what it reaches from outside.
+
+Compiled code is asked, not text. The text is compiled again to see whether it still is that of the loaded code, and to
+free what is compiled of the last traces of layout.
+"""
 
 from __future__ import annotations
 
 import ast
-import copy
+import bisect
+import dis
+import functools
 import importlib.util
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
 import attrs
 
-from drystone.bytecodes import exact_form, normal_form
-from drystone.origins import module_file
+from drystone.digests import digest_bytes, encode, frame
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
-_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
-_IMMATERIAL = {"ctx", "kind", "type_comment", "type_ignores"}
+_LAYOUT = {"EXTENDED_ARG", "CACHE", "NOP", "RESUME"}
+_UNSAID = {"__doc__", "__firstlineno__", "__static_attributes__"}
+"""What the body of a class notes of itself, and what it does does not depend on."""
+
+_HAS_DOCSTRING = 0x4000000
+_LOADS = re.compile("LOAD_(GLOBAL|NAME|FROM_DICT|DEREF|CLASSDEREF|FAST)")
+_FAST = re.compile("(?:LOAD|STORE)_FAST(?:_BORROW)?")
+
+
+@attrs.frozen
+class Chain:
+    """A name that code loads, and the attributes it takes of it at once, as in `settings.rates.vat`.
+
+    Attributes:
+        scope: `global`; `free` for a closure variable; `import` for a module that the code itself imports.
+        name: The variable, or the module, with leading dots if the import is relative.
+    """
+
+    scope: str
+    name: str
+    attributes: tuple[str, ...] = ()
+
+
+def form(code: CodeType) -> str:
+    """A digest of what code does: the same for texts that differ in comments, docstrings and blank lines.
+
+    Line breaks within a statement can change what the compiler makes of it: see `SourceFile`.
+    """
+    operations = _operations(code)
+    place = functools.partial(bisect.bisect_left, [each.offset for each in operations])
+    handlers = getattr(dis.Bytecode(code), "exception_entries", ())
+    outline = (
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_HAS_DOCSTRING),
+        (code.co_varnames, code.co_freevars, code.co_cellvars),
+        [(place(each.start), place(each.end), place(each.target), each.depth, each.lasti) for each in handlers],
+    )
+    parts = [repr(outline).encode()]
+    for each in operations:
+        argument = each.argval
+        if isinstance(argument, CodeType):
+            argument = form(argument)
+        elif each.opcode in dis.hasjrel or each.opcode in dis.hasjabs:
+            argument = place(argument)
+        parts += [each.opname.encode(), encode(argument) if each.opcode in dis.hasconst else repr(argument).encode()]
+    return digest_bytes(frame(b"code", *parts))
+
+
+def loads(code: CodeType) -> tuple[Chain, ...]:
+    """Everything that code and the code nested in it load from outside, each once."""
+    return tuple(dict.fromkeys(_loaded(code, set(code.co_freevars), {})))
+
+
+def _loaded(code: CodeType, free: set[str], imported: dict[str, list[Chain]]) -> Iterator[Chain]:
+    operations = _operations(code)
+    free = free.intersection(code.co_freevars)
+    imported = {name: found for name, found in imported.items() if name in code.co_freevars} | _imports(operations)
+    cells = {*code.co_cellvars, *code.co_freevars}  # passed on to nested code by LOAD_FAST since Python 3.13
+    attributes: tuple[str, ...] = ()
+    for each in reversed(operations):
+        if each.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            attributes = (each.argval, *attributes)
+            continue
+        if _LOADS.match(each.opname) and not (each.opcode in dis.haslocal and each.argval in cells):
+            for base in imported.get(each.argval, ()):
+                yield attrs.evolve(base, attributes=base.attributes + attributes)
+            if each.opcode in dis.hasname:
+                yield Chain("global", each.argval, attributes)
+            elif each.argval in free:
+                yield Chain("free", each.argval, attributes)
+        attributes = ()
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _loaded(const, free, imported)
+
+
+def _imports(operations: list[dis.Instruction]) -> dict[str, list[Chain]]:
+    """The variables that import statements bind, and to what."""
+    bound: dict[str, list[Chain]] = {}
+    module, names, current = "", None, None
+    for index, each in enumerate(operations):
+        if each.opname == "IMPORT_NAME":
+            level, names = operations[index - 2].argval, operations[index - 1].argval
+            module = "." * level + each.argval
+            current = Chain("import", module if names else module.partition(".")[0])
+            if names == ("*",):
+                bound.setdefault("*", []).append(current)
+                current = None
+        elif each.opname == "IMPORT_FROM":
+            current = Chain("import", module, (each.argval,) if names else ())
+        elif current is not None and each.opname.startswith("STORE_"):
+            bound.setdefault(each.argval, []).append(current)
+            current = None
+    return bound
+
+
+@functools.lru_cache(maxsize=256)
+def _operations(code: CodeType) -> list[dis.Instruction]:
+    """The instructions, without those that only mark lines, and with their arguments looked up."""
+    found: list[dis.Instruction] = []
+    for each in dis.get_instructions(code):
+        if each.opname == "STORE_NAME" and each.argval in _UNSAID and found[-1].opname == "LOAD_CONST":
+            found.pop()
+        elif "_FAST" in each.opname and isinstance(each.argval, tuple):  # one for two, where both stand on one line
+            pairs = zip(_FAST.findall(each.opname), each.argval, strict=True)
+            found += [each._replace(opname=opname, argval=argval) for opname, argval in pairs]
+        elif each.opname == "KW_NAMES":  # which dis leaves unknown
+            found.append(each._replace(argval=code.co_consts[each.arg or 0]))
+        elif each.opname not in _LAYOUT:
+            found.append(each)
+    return found
 
 
 @attrs.frozen
 class Described:
-    """What a function is made of.
+    """What a function, or a name of a module, is made of.
 
     Attributes:
-        form: The same for functions that differ in comments, docstrings or formatting only.
-        text: Its source, for people.
+        form: The same for texts that differ in comments, docstrings or formatting only.
+        text: For people.
+        chains: What it loads from outside.
         edited: The file no longer says what is loaded, so nobody can know what the text is worth.
     """
 
-    form: bytes
+    form: str
     text: str | None = None
+    chains: tuple[Chain, ...] = ()
     edited: bool = False
 
 
 class SourceFile:
-    """One text of one file, compiled and parsed once."""
+    """One text of one file, compiled as it is and as if each part of each statement stood on a line of its own.
 
-    def __init__(self, content: bytes, path: str) -> None:
-        self.content = content
-        text = importlib.util.decode_source(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.tree = ast.parse(text)
-            compiled = compile(content, path, "exec", dont_inherit=True)
-        self.lines = text.splitlines()
-        self._codes: dict[str, list[CodeType]] = {}
-        self._definitions: dict[tuple[int, str], list[Definition]] = {}
-        self._described: dict[tuple[int, bool], tuple[CodeType, Described | None]] = {}
-        for code in _nested(compiled):
-            self._codes.setdefault(code.co_qualname, []).append(code)
-        for node in ast.walk(self.tree):
-            if isinstance(node, Definition):
-                self._definitions.setdefault((_first_line(node), getattr(node, "name", "<lambda>")), []).append(node)
+    What the compiler makes of a text depends a little on where its lines break; the second time, it cannot.
+    """
 
-    def describe(self, code: CodeType, bare: bool) -> Described | None:
-        """The definition that compiles to a loaded code object, without its decorators; None if there is none.
-
-        Args:
-            code: The loaded code.
-            bare: Without the annotations of parameters and return value as well.
-        """
-        known = self._described.get((id(code), bare))
-        if known is None:
-            known = self._described[id(code), bare] = code, self._find(code, bare)
-        return known[1]
-
-    def _find(self, code: CodeType, bare: bool) -> Described | None:
-        compiled = self._compiled(code)
-        nodes = self._definitions.get((compiled.co_firstlineno, compiled.co_name), []) if compiled else []
-        if not nodes:
-            return None
+    def __init__(self, path: str, content: bytes) -> None:
+        self._content = content
+        self._lines = importlib.util.decode_source(content).splitlines()
+        compiled = self._module = _compiled(content, path)
+        self.is_deep = False  # too deep for its tree to be compiled
         try:
-            form = "\n".join(dumped(_undecorated(node, bare)) for node in nodes).encode("utf-8", "surrogatepass")
+            self._module = _compiled(_spread(_compiled(content, path, ast.PyCF_ONLY_AST)), path)
         except RecursionError:
-            form = normal_form(code)
-        return Described(form, self.text(nodes))
+            self.is_deep = True
+        self._described: dict[int, Described] = {}
+        self._codes: dict[str, list[tuple[CodeType, CodeType]]] = {}
+        for code, even in zip(_nested(compiled), _nested(self._module), strict=True):
+            self._codes.setdefault(code.co_qualname, []).append((code, even))
 
-    def _compiled(self, code: CodeType) -> CodeType | None:
+    def function(self, code: CodeType) -> Described | None:
+        """The function of this file that a loaded code object was compiled of; None if there is none."""
         named = self._codes.get(code.co_qualname, [])
-        for form in (exact_form, normal_form):
-            wanted = form(code)
-            fitting = [each for each in named if form(each) == wanted]
-            if fitting:
-                return min(fitting, key=lambda each: each.co_firstlineno != code.co_firstlineno)
-        return None
-
-    def text(self, nodes: Iterable[Definition]) -> str:
-        """The lines of some definitions."""
-        spans = [(_first_line(node) - 1, node.end_lineno) for node in nodes]
-        return "\n".join("\n".join(self.lines[first:last]) for first, last in dict.fromkeys(spans))
+        # Before Python 3.11.2, code that differs in what its handlers guard only compares equal.
+        same = [each for each in named if each[0] == code and each[0].co_exceptiontable == code.co_exceptiontable]
+        same = same or [each for each in named if form(each[0]) == form(code)]
+        if not same:
+            return None
+        compiled, even = min(same, key=lambda each: each[0].co_firstlineno != code.co_firstlineno)
+        if id(compiled) not in self._described:
+            self._described[id(compiled)] = Described(form(even), self._text(compiled), loads(even))
+        return self._described[id(compiled)]
 
     def class_text(self, cls: type) -> str | None:
         """The lines of the class of that name, if there is one and only one."""
-        named = [
-            node
-            for (_, name), nodes in self._definitions.items()
-            if name == cls.__name__
-            for node in nodes
-            if isinstance(node, ast.ClassDef)
-        ]
-        return self.text(named) if len(named) == 1 else None
+        named = self._codes.get(cls.__qualname__, [])
+        return self._text(named[0][0]) if len(named) == 1 else None
 
+    def statements(self, name: str | None) -> Described:
+        """The statements that bind a name or change what it holds; all of the module if it binds no such name.
 
-_files: dict[str, SourceFile] = {}
+        Of the names of other modules that they read, the chains say where these come from.
+        """
+        imports = _imports(_operations(self._module))
+        wanted = [part for binds, part in self._parts if name in (binds or {chain.name for chain in part.chains})]
+        if not wanted and name in imports:
+            return Described("import", "", tuple(imports[name]))
+        parts = wanted or [part for _, part in self._parts]
+        bound = {each for binds, _ in self._parts for each in binds} - {name}
+        chains = [*imports.get(name or "", ()), *imports.get("*", ())]
+        for chain in [chain for part in parts for chain in part.chains]:
+            bases = imports.get(chain.name, []) if chain.scope == "global" else []
+            chains += [attrs.evolve(base, attributes=base.attributes + chain.attributes) for base in bases]
+            chains += [chain] if chain.scope == "import" or chain.name in bound else []
+        form, text = "\n".join(part.form for part in parts), "\n\n".join(part.text or "" for part in parts)
+        return Described(form, text, tuple(dict.fromkeys(chains)))
+
+    @functools.cached_property
+    def _parts(self) -> list[tuple[set[str], Described]]:
+        """The statements of the module that do more than import, each with the names it binds."""
+        flags = self._module.co_flags & annotations.compiler_flag  # of the import at the top
+        parts = []
+        for node in _compiled(self._content, "", ast.PyCF_ONLY_AST).body:
+            text = "\n".join(self._lines[node.lineno - 1 : node.end_lineno])
+            code = _compiled(_spread(ast.Module([node], [])), "", flags)
+            if form(code) != _NOTHING and not isinstance(node, ast.Import | ast.ImportFrom):
+                binds = {each.argval for each in _operations(code) if each.opname == "STORE_NAME"}
+                parts.append((binds, Described(form(code), text, loads(code))))
+        return parts
+
+    def _text(self, code: CodeType) -> str:
+        last = max(end or 0 for each in _nested(code) for _, end, _, _ in each.co_positions())
+        return "\n".join(self._lines[code.co_firstlineno - 1 : last])
 
 
 class Sources:
-    """The files of one plan: each is read once, and parsed only if its text is new to this process."""
+    """The files of one plan: each is read once, and compiled only if its text is new to this process."""
 
     def __init__(self) -> None:
         self._opened: dict[str, SourceFile | None] = {}
 
-    def open(self, path: str) -> SourceFile | None:
+    def open(self, path: str | None) -> SourceFile | None:
         """A file as it is now; None if it is missing or is not Python."""
+        if path is None or not path.endswith(".py"):
+            return None
         if path not in self._opened:
-            self._opened[path] = _parsed(path)
+            try:
+                self._opened[path] = _source_file(path, Path(path).read_bytes())
+            except (OSError, SyntaxError, ValueError, RecursionError):
+                self._opened[path] = None
         return self._opened[path]
 
-    def of(self, module: ModuleType | None) -> SourceFile | None:
-        """The file of a module as it is now."""
-        path = module_file(module) if module is not None else None
-        return self.open(path) if path is not None and path.endswith(".py") else None
-
-    def describe(self, function: FunctionType, bare: bool = False) -> Described:
+    def function(self, function: FunctionType) -> Described:
         """What a loaded function is made of."""
-        code = function.__code__
-        path = function.__globals__.get("__file__")
-        if not isinstance(path, str) or Path(path).name != Path(code.co_filename).name or not Path(path).is_file():
-            return Described(normal_form(code))
-        file = self.open(path)
-        found = file.describe(code, bare) if file is not None else None
-        return found or Described(normal_form(code), edited=_is_plain(function.__globals__))
+        names, code = function.__globals__, function.__code__
+        path = Path(names.get("__file__") or "")
+        is_its_file = path.name == Path(code.co_filename).name and path.is_file()
+        file = self.open(str(path)) if is_its_file else None
+        found = file.function(code) if file is not None else None
+        # Others than Python's own loader do not take a file as it is: pytest rewrites what it imports.
+        loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
+        edited = is_its_file and type(loader) is SourceFileLoader
+        return found or Described(form(code), None, loads(code), edited)
 
 
-def _parsed(path: str) -> SourceFile | None:
-    try:
-        content = Path(path).read_bytes()
-        known = _files.get(path)
-        if known is None or known.content != content:
-            known = _files[path] = SourceFile(content, path)
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return None
-    return known
+_NOTHING = form(compile("", "", "exec"))
+_source_file = functools.lru_cache(maxsize=1024)(SourceFile)
 
 
-def _is_plain(names: dict[str, Any]) -> bool:
-    """Whether a module was made of its file by Python itself; pytest, for one, rewrites what it imports."""
-    loader = getattr(names.get("__spec__"), "loader", None) or names.get("__loader__")
-    return type(loader) is SourceFileLoader
+def _compiled(source: ast.Module | bytes, path: str, flags: int = 0) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return compile(source, path, "exec", flags, dont_inherit=True)
+
+
+def _spread(tree: ast.Module) -> ast.Module:
+    """A tree with every node on a line of its own, in an order that only the tree decides."""
+    for number, node in enumerate(ast.walk(tree), start=1):
+        if hasattr(node, "lineno"):
+            vars(node).update(lineno=number, end_lineno=number, col_offset=0, end_col_offset=0)
+    return tree
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
@@ -159,55 +280,3 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _nested(const)
-
-
-def _first_line(node: Definition) -> int:
-    decorators = getattr(node, "decorator_list", None)
-    return decorators[0].lineno if decorators else node.lineno
-
-
-def _undecorated(node: Definition, bare: bool) -> Definition:
-    if isinstance(node, ast.Lambda):
-        return node
-    node = copy.copy(node)
-    node.decorator_list = []
-    if bare and not isinstance(node, ast.ClassDef):
-        node.returns = None
-        node.args = _unannotated(node.args)
-    return node
-
-
-def _unannotated(arguments: ast.arguments) -> ast.arguments:
-    def plain(argument: ast.arg | None) -> Any:
-        return argument and ast.arg(argument.arg)
-
-    result = copy.copy(arguments)
-    for kind in ("posonlyargs", "args", "kwonlyargs"):
-        setattr(result, kind, [plain(each) for each in getattr(arguments, kind)])
-    result.vararg, result.kwarg = plain(arguments.vararg), plain(arguments.kwarg)
-    return result
-
-
-def dumped(value: object) -> str:
-    """A syntax tree as text, without docstrings, positions and how strings were written."""
-    if isinstance(value, ast.AST):
-        fields = (f"{name}={dumped(field)}" for name, field in _fields(value))
-        return f"{type(value).__name__}({','.join(fields)})"
-    if isinstance(value, list):
-        return f"[{','.join(map(dumped, value))}]"
-    return repr(value)
-
-
-def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
-    for name, field in ast.iter_fields(node):
-        if name == "body" and isinstance(node, _DOCUMENTED):
-            yield name, undocumented(node)
-        elif name not in _IMMATERIAL:
-            yield name, field
-
-
-def undocumented(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) -> list[ast.stmt]:
-    """The body of a definition or module without its docstring."""
-    has_docstring = ast.get_docstring(node, clean=False) is not None
-    body = node.body[1:] if has_docstring else node.body
-    return [each for each in body if not isinstance(each, ast.Pass)]

@@ -6,11 +6,13 @@ the code is described elsewhere, and only once.
 
 from __future__ import annotations
 
+import collections
 import copyreg
 import dataclasses
 import datetime
 import enum
 import functools
+import inspect
 import io
 import logging
 import os
@@ -26,16 +28,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import attrs
 
 from drystone.digests import encode, frame, module_name, type_name
 from drystone.origins import OWN, home, origin_of
-from drystone.pipelines import Pipeline, Step
-
-Reference = Callable[[Any], bytes]
-"""Takes code, notes that the state refers to it, and answers its name."""
 
 _PLAIN: frozenset[type] = frozenset().union(
     (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), Decimal, Fraction, uuid.UUID, re.Pattern),
@@ -43,7 +42,10 @@ _PLAIN: frozenset[type] = frozenset().union(
     (list, tuple, dict, set, frozenset),
 )
 _ANNOTATIONS = (types.GenericAlias, types.UnionType)
-_NATIVE = (pathlib.PurePath, datetime.tzinfo, enum.Enum)
+_STATELESS = ("abc", "typing", "collections.abc", "contextlib")
+"""Modules of base classes that add no state of their own."""
+
+_STREAMS = ("<stdin>", "<stdout>", "<stderr>")
 _INERT = (
     *(logging.Logger, logging.LoggerAdapter, logging.Handler, ContextVar, threading.local),
     *(type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Semaphore, threading.Event),
@@ -51,176 +53,129 @@ _INERT = (
 )
 """What has state, but none that a result could depend on."""
 
-_CODE = (Step, Pipeline, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
-
-_PAYLOADS: dict[type, Callable[[Any], object]] = {
-    dict: lambda value: dict(dict.items(value)),
-    list: list.copy,
-    tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    set: set.copy,
-    frozenset: frozenset.copy,
-    str: str.__str__,
-    bytes: bytes.__bytes__ if hasattr(bytes, "__bytes__") else bytes,
-    int: int.__int__,
-    float: float.__float__,
-    BaseException: lambda value: value.args,
-}
+_WRAPPERS = (
+    *(staticmethod, classmethod, property, cached_property, types.MethodType),
+    *(functools.partial, functools.partialmethod, functools.singledispatchmethod),
+)
+_HELD = ("__func__", "__self__", "fget", "fset", "fdel", "func", "args", "keywords", "dispatcher")
 
 
-def parts(value: Any) -> dict[str, Any] | None:
-    """What a partial, a descriptor, a bound method or a cache of the project is made of; None for anything else."""
-    if global_place(value) is not None:
-        return None
-    if isinstance(value, staticmethod | classmethod):
-        return {type(value).__name__: value.__func__}
-    if isinstance(value, property):
-        return {"get": value.fget, "set": value.fset, "delete": value.fdel}
-    if isinstance(value, functools.cached_property):
-        return {"get": value.func}
-    if isinstance(value, functools.partial | functools.partialmethod):
-        return {"partial": value.func, "args": value.args, "keywords": value.keywords}
-    if isinstance(value, types.MethodType):
-        return {"method": value.__func__, "self": value.__self__}
-    if isinstance(value, functools.singledispatchmethod):
-        return {"dispatcher": value.dispatcher}
-    if isinstance(value, functools._lru_cache_wrapper):
-        return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
+def pieces(value: Any) -> dict[str, Any]:
+    """What a partial, a descriptor, a bound method or a cache is made of; nothing for anything else."""
     if isinstance(value, types.FunctionType) and hasattr(value, "registry") and hasattr(value, "__wrapped__"):
         return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
-    return None
+    if isinstance(value, functools._lru_cache_wrapper):
+        return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
+    held = {name: getattr(value, name, None) for name in _HELD} if isinstance(value, _WRAPPERS) else {}
+    return {name: piece for name, piece in held.items() if piece is not None}
 
 
-def encode_state(value: object, refer: Reference) -> bytes:
-    """The state of an object.
+def encoding(refer: Callable[[Any], str | None]) -> Callable[[Any], bytes | None]:
+    """What `digests.encode` is to ask first about a value and everything inside it.
+
+    Taking the state apart can raise anything that pickling the value could.
 
     Args:
-        value: Any object.
-        refer: Called for each piece of code in it.
-
-    Raises:
-        Exception: The state cannot be taken, or not in the same way every time.
+        refer: Answers the name of code, and notes that the state refers to it; None for what is no code.
     """
-    return encode(value, _Encoding(refer))
+    active: dict[int, int] = {}
+    done: dict[int, tuple[object, bytes | None]] = {}
 
-
-class _Encoding:
-    """What `encode` asks first about a value and everything inside it."""
-
-    def __init__(self, refer: Reference) -> None:
-        self.refer = refer
-        self.active: dict[int, int] = {}
-        self.done: dict[int, tuple[object, bytes]] = {}
-
-    def __call__(self, value: Any) -> bytes | None:
-        kind = type(value)
-        if kind in _PLAIN:
+    def encoded(value: Any) -> bytes | None:
+        if type(value) in _PLAIN:
             return None
-        if isinstance(value, _INERT) or _is_standard_stream(value):
-            return frame(b"inert", type_name(kind).encode())
-        if isinstance(value, types.MappingProxyType):
-            return frame(b"mapping", self.inner(dict(value)))
-        if id(value) in self.active:
-            return frame(b"cycle", b"%d" % self.active[id(value)])
-        if id(value) not in self.done:
-            self.active[id(value)] = len(self.active)
-            encoded = self._code(value) or self._object(value, kind)
-            del self.active[id(value)]
-            if encoded is None:
-                return None
-            self.done[id(value)] = value, encoded
-        return self.done[id(value)][1]
+        if id(value) in active:
+            return frame(b"cycle", b"%d" % active[id(value)])
+        if id(value) not in done:
+            active[id(value)] = len(active)
+            name = refer(value)
+            parts = ("code", name) if name is not None else _parts(value)
+            done[id(value)] = value, None if parts is None else encode(parts, encoded)
+            del active[id(value)]
+        return done[id(value)][1]
 
-    def inner(self, value: object) -> bytes:
-        return encode(value, self)
-
-    def _code(self, value: Any) -> bytes | None:
-        if global_place(value) is not None:
-            return frame(b"code", self.refer(value))
-        pieces = parts(value)
-        if pieces is not None:
-            return frame(b"parts", self.inner(pieces))
-        if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | None):
-            return frame(b"bound", value.__name__.encode(), self.inner(value.__self__))
-        return frame(b"code", self.refer(value)) if isinstance(value, _CODE) else None
-
-    def _object(self, value: Any, kind: type) -> bytes | None:
-        if home(kind).partition(".")[0] in OWN:
-            return None if attrs.has(kind) else frame(b"inert", type_name(kind).encode())
-        if origin_of(home(kind)).project:
-            return frame(b"instance", self.refer(kind), self._state(value, kind))
-        if kind.__module__ == "typing" or isinstance(value, _ANNOTATIONS):
-            classes = [self.inner(each) for each in typing.get_args(value) if isinstance(each, type)]
-            return frame(b"annotation", annotation_text(value).encode(), *classes)
-        if isinstance(value, _NATIVE):
-            return None
-        self.refer(kind)
-        is_array = kind.__module__ == "numpy" and hasattr(value, "tobytes")
-        if is_array or attrs.has(kind) or dataclasses.is_dataclass(kind):
-            return None
-        return self._reduced(value, kind)
-
-    def _state(self, value: Any, kind: type) -> bytes:
-        """The state of an instance of a project's class, without calling anything of that class if possible."""
-        if isinstance(value, enum.Enum):
-            return frame(b"member", str(value.name).encode())
-        foreign = [base for base in kind.__mro__ if base is not object and not _is_transparent(base)]
-        payloads = [base for base in foreign if base in _PAYLOADS]
-        if foreign and not payloads:
-            return self._reduced(value, kind)
-        cached = {name for base in kind.__mro__ for name, each in vars(base).items() if _is_cached(each)}
-        state = {name: each for name, each in getattr(value, "__dict__", {}).items() if name not in cached}
-        slots = {
-            f"{base.__qualname__}.{name}": each.__get__(value)
-            for base in kind.__mro__
-            for name, each in vars(base).items()
-            if isinstance(each, types.MemberDescriptorType) and hasattr(value, name) and name != "__weakref__"
-        }
-        return frame(
-            b"state", self.inner(state), self.inner(slots), *(self.inner(_PAYLOADS[b](value)) for b in payloads)
-        )
-
-    def _reduced(self, value: Any, kind: type) -> bytes:
-        """The state as pickle and copy would take it."""
-        reducer = copyreg.dispatch_table.get(kind)
-        reduced = reducer(value) if reducer is not None else value.__reduce_ex__(4)
-        if isinstance(reduced, str):
-            return frame(b"global", f"{module_name(home(kind))}.{reduced}".encode())
-        maker, arguments, *rest = reduced
-        state, items, pairs = (*rest, None, None, None)[:3]
-        taken = arguments, state, list(items or ()), [tuple(pair) for pair in pairs or ()]
-        return frame(b"reduced", type_name(kind).encode(), self.inner(maker), *map(self.inner, taken))
+    return encoded
 
 
-def _is_standard_stream(value: object) -> bool:
-    return isinstance(value, io.IOBase) and getattr(value, "name", None) in ("<stdin>", "<stdout>", "<stderr>")
+def _parts(value: Any) -> tuple[Any, ...] | None:
+    """What an object is made of; the names of attributes and the like, and what they hold."""
+    kind = type(value)
+    origin, made_of = origin_of(home(kind)), pieces(value)
+    if made_of:
+        return "pieces", made_of
+    if isinstance(value, _INERT) or (isinstance(value, io.IOBase) and getattr(value, "name", None) in _STREAMS):
+        return "inert", type_name(kind)
+    if isinstance(value, types.MappingProxyType):
+        return "mapping", dict(value)
+    if isinstance(value, types.BuiltinFunctionType):
+        return "bound", value.__name__, value.__self__
+    if isinstance(value, _ANNOTATIONS) or kind.__module__ == "typing":
+        return "annotation", annotation_text(value), [each for each in typing.get_args(value) if isinstance(each, type)]
+    if isinstance(value, enum.Enum):
+        return "member", kind, value.name or value.value
+    if isinstance(value, pathlib.PurePath | datetime.tzinfo):
+        return None
+    if origin.project:
+        return _state(value, kind)
+    if attrs.has(kind) or dataclasses.is_dataclass(kind):
+        return "fields", kind, {name: getattr(value, name, None) for name in field_names(kind)}
+    return ("inert", type_name(kind)) if home(kind).partition(".")[0] in OWN else _reduced(value, kind)
 
 
-def _is_transparent(base: type) -> bool:
-    """Whether a class in a method resolution order adds no state of its own that only it could read."""
-    return origin_of(home(base)).project or base.__module__ in ("abc", "typing", "collections.abc", "contextlib")
+def _state(value: Any, kind: type) -> tuple[Any, ...]:
+    """The state of an instance of a project's class, without calling anything of that class if possible."""
+    for base in kind.__mro__[:-1]:
+        if base.__module__ not in _STATELESS and not origin_of(home(base)).project:
+            return _reduced(value, kind)
+    state: Any = object.__getstate__(value)
+    return "instance", kind, *(_lasting(each, kind) for each in (state if isinstance(state, tuple) else (state,)))
 
 
-def _is_cached(attribute: object) -> bool:
-    return isinstance(attribute, functools.cached_property)
+def _reduced(value: Any, kind: type) -> tuple[Any, ...]:
+    """The state as pickle and copy would take it."""
+    reducer = copyreg.dispatch_table.get(kind)
+    reduced = reducer(value) if reducer is not None else value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        return "global", f"{module_name(home(kind))}.{reduced}"
+    maker, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    if isinstance(value, set | frozenset):
+        arguments = set(arguments[0])  # pickle takes a list, in an order that is another in each process
+    contents = list(items or ()), [tuple(each) for each in pairs or ()]
+    return "reduced", kind, maker, arguments, _lasting(state, kind), *contents
+
+
+def _lasting(state: Any, kind: type) -> Any:
+    """Attributes without those that only cache what a property computed, which may happen or not."""
+    if not isinstance(state, dict):
+        return state
+    cached = {name for base in kind.__mro__ for name, each in vars(base).items() if isinstance(each, cached_property)}
+    return {name: each for name, each in state.items() if name not in cached}
+
+
+def field_names(cls: type) -> list[str]:
+    """The fields of an attrs class or a dataclass that its equality or its text shows; none of other classes."""
+    if attrs.has(cls):
+        return [field.name for field in attrs.fields(cls) if field.eq or field.repr]
+    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
 def global_place(value: Any) -> tuple[str, str] | None:
     """Module and name under which an installed distribution has an object; name and version say all of it."""
-    if not callable(value) or origin_of(home(type(value))).project:
+    if not callable(value):
+        return None
+    maker = value.__globals__.get("__name__", "") if isinstance(value, types.FunctionType) else home(type(value))
+    if origin_of(maker).project:
         return None
     owner = type(getattr(value, "__self__", None))
     places = (home(value), getattr(value, "__qualname__", None)), (home(owner), getattr(value, "__name__", None))
     for module, name in places:
-        if isinstance(name, str) and not origin_of(module).project and _found(module, name) is value:
-            return module, name
+        if isinstance(name, str) and not origin_of(module).project:
+            found: Any = sys.modules.get(module)
+            for each in name.split("."):
+                found = getattr(found, each, None)
+            if found is value:
+                return module, name
     return None
-
-
-def _found(module: str, name: str) -> object:
-    found: Any = sys.modules.get(module)
-    for each in name.split("."):
-        found = getattr(found, each, None)
-    return found
 
 
 def annotation_text(annotation: object) -> str:
@@ -230,3 +185,64 @@ def annotation_text(annotation: object) -> str:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return type_name(annotation)
     return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")
+
+
+_ACCIDENTAL = {
+    *("__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__signature__"),
+    *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__parameters__", "__slots__"),
+    *("__abstractmethods__", "_abc_impl", "__slotnames__", "__match_args__", "__dataclass_fields__"),
+    *("__attrs_attrs__", "__attrs_props__", "__attrs_own_setattr__"),
+}
+"""Attributes of a class that say nothing of what it does, or say again what its fields and annotations do."""
+
+_MAKERS = {"attr", "collections", "dataclasses", "enum", "reprlib", "typing"}
+_GENERATED = ("<string>", "<attrs generated")
+_Pair = collections.namedtuple("_Pair", ["first"])
+_MACHINERY = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, type(_Pair.first))
+
+
+def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
+    """What a class is, once decorators and metaclasses are done with it, and what it holds.
+
+    Returns:
+        Its annotations and the names of generated methods, as bytes; then its attributes, the members of an enum in
+        their order, and the fields of a dataclass or attrs class, which say what is in the generated methods.
+    """
+    names = vars(cls)
+    members = names.get("_member_map_", {})
+    fields = {field.name: field for field in names.get("__attrs_attrs__", ())} or names.get("__dataclass_fields__", {})
+    generated = sorted(name for name, value in names.items() if _is_generated(name, value))
+    written = {
+        name: value
+        for name, value in sorted(names.items())
+        if not (name in _ACCIDENTAL or name in generated or name in members or isinstance(value, _MACHINERY))
+        and not ("_member_map_" in names and _is_counted(name, value))
+    }
+    written |= {f"member {order} {name}": member._value_ for order, (name, member) in enumerate(members.items())}
+    written |= {f"field {order} {name}": field for order, (name, field) in enumerate(fields.items())}
+    texts = {name: annotation_text(each) for name, each in annotations_of(cls).items()}
+    return encode((texts, generated)), written
+
+
+def _is_generated(name: str, value: Any) -> bool:
+    """Whether a method was written by dataclasses, attrs or the like."""
+    function = getattr(value, "__func__", value)
+    if not isinstance(function, types.FunctionType) or name == "__getattr__":  # which holds attrs' cached properties
+        return False
+    code = function.__code__
+    made = code.co_filename.startswith(_GENERATED) and code.co_qualname != function.__qualname__
+    return made or function.__globals__.get("__name__", "").partition(".")[0] in _MAKERS
+
+
+def _is_counted(name: str, value: Any) -> bool:
+    """Whether an attribute of an enum only repeats what its members say; hooks do not, nor the boundary of flags."""
+    is_hook = callable(value) or isinstance(value, classmethod) or name == "_boundary_"
+    return re.fullmatch("_[^_].*[^_]_", name) is not None and not is_hook
+
+
+def annotations_of(value: Any) -> dict[str, Any]:
+    """The annotations of a function or class; none if they name what is there for type-checkers only."""
+    try:
+        return inspect.get_annotations(value)
+    except NameError:  # Python 3.14 evaluates them now
+        return {}
