@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from blake3 import blake3
 
@@ -19,11 +19,10 @@ from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError
 
-CHUNK = 8 << 20
-"""Bytes that are hashed and written at a time."""
-
 CHECKED = 64 << 20
 """Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""
+
+T = TypeVar("T")
 
 
 def blob_key(digest: str) -> str:
@@ -48,43 +47,28 @@ def file_digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-class HashingFile:
-    """A binary file that hashes what is written to it, beside the disk."""
+class HashingFile(io.RawIOBase):
+    """A binary file that hashes what is written to it; it has no position, since nothing may be written twice."""
 
-    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._pool = pool
         self._hasher = blake3(max_threads=blake3.AUTO)
-        self._pending: Future[object] | None = None
         self.size = 0
 
-    def write(self, data: bytes | memoryview) -> int:
-        """Write and hash; large data in chunks, each hashed while it is written."""
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of the data, and hash it."""
         view = memoryview(data).cast("B")
-        for start in range(0, len(view), CHUNK):
-            chunk = view[start : start + CHUNK]
-            self._settle()
-            if len(chunk) < CHUNK // 8:
-                self._hasher.update(chunk)
-            else:
-                self._pending = self._pool.submit(self._hasher.update, chunk)
-            self._file.write(chunk)
-        self._settle()  # the caller may change its buffer after this returns
+        self._hasher.update(view)
+        self._file.write(view)
         self.size += len(view)
         return len(view)
 
-    def _settle(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
-
-    def flush(self) -> None:
-        """Hand what is buffered to the system."""
-        self._file.flush()
-
     def hexdigest(self) -> str:
         """The digest of everything written so far."""
-        self._settle()
         return self._hasher.hexdigest()
 
 
@@ -107,12 +91,10 @@ class BlobWriter:
     @contextmanager
     def open(self, path: str) -> Iterator[HashingFile]:
         """A file to write to; it is hashed on the way."""
-        with self._spooled() as spooled, ThreadPoolExecutor(1) as pool:
+        with self._spooled() as spooled:
             with spooled.open("wb") as raw:
-                file = HashingFile(raw, pool)
+                file = HashingFile(raw)
                 yield file
-                raw.flush()
-                os.fsync(raw.fileno())
             self._land(path, spooled, file.hexdigest(), file.size)
 
     @contextmanager
@@ -129,23 +111,25 @@ class BlobWriter:
     def _land(self, path: str, source: Path, digest: str, size: int) -> None:
         key = blob_key(digest)
         if self._store.size(key) != size:
+            if size > CHECKED:  # nobody hashes it again, so what has its name must be on the disk, whatever happens
+                with source.open("rb") as file:
+                    os.fsync(file.fileno())
             self._store.upload(source, key)
         self._blobs[path] = Blob(path, digest, size)
 
     @contextmanager
     def _spooled(self, suffix: str = "") -> Iterator[Path]:
-        spool = self._store.spool
-        spool.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=suffix, dir=spool)
-        os.close(handle)
+        spooled = self._store.spool / f"{os.urandom(8).hex()}{suffix}"
+        spooled.parent.mkdir(parents=True, exist_ok=True)
+        spooled.touch(0o600, exist_ok=False)  # the spool may be open to all users of the machine
         try:
-            yield Path(name)
+            yield spooled
         finally:
-            Path(name).unlink(missing_ok=True)
+            spooled.unlink(missing_ok=True)
 
 
 class BlobReader:
-    """Reads the files of one artifact."""
+    """Reads the files of one artifact, and raises `BlobLostError` for what is missing or damaged."""
 
     def __init__(self, store: ArtifactStore, manifest: Manifest) -> None:
         self._store = store
@@ -153,16 +137,9 @@ class BlobReader:
         self._blobs = {blob.path: blob for blob in manifest.blobs}
 
     def read(self, path: str) -> bytes:
-        """The content of one file, checked against its digest.
-
-        Raises:
-            BlobLostError: It is missing or damaged.
-        """
+        """The content of one file."""
         blob = self._blobs[path]
-        try:
-            data = self._store.read_range(blob_key(blob.digest), 0, None)
-        except FileNotFoundError:
-            raise self._lost(blob, "missing") from None
+        data = self._found(blob, lambda key: self._store.read_range(key, 0, None))
         if len(data) != blob.size or digest_bytes(data) != blob.digest:
             raise self._lost(blob, "damaged")
         return data
@@ -170,43 +147,37 @@ class BlobReader:
     def file(self, path: str) -> Path:
         """A local file with the content, to be read or mapped and never written to.
 
-        Raises:
-            BlobLostError: It is missing or damaged.
+        Where the store has no such files it is a copy, whose content stays while it is mapped.
         """
         blob = self._blobs[path]
         local = self._store.local_path(blob_key(blob.digest))
         if local is None:
-            return self._downloaded(blob)
-        try:
-            size = local.stat().st_size
-        except FileNotFoundError:
-            raise self._lost(blob, "missing") from None
-        if size != blob.size or (size <= CHECKED and file_digest(local) != blob.digest):
+            scratch = tempfile.mkdtemp(prefix="drystone-")
+            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+            local = Path(scratch, PurePosixPath(path).name)
+            self.copy(path, local)
+        elif not self._is_whole(blob, local, checked=blob.size <= CHECKED):
             raise self._lost(blob, "damaged")
         return local
 
     def copy(self, path: str, target: Path) -> None:
-        """Copy one file, checked, to where the caller may change it."""
+        """Copy one file to where the caller may change it."""
         blob = self._blobs[path]
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._download(blob, target)
-
-    def _downloaded(self, blob: Blob) -> Path:
-        """A private copy; its name goes with this reader, its content stays while it is mapped."""
-        scratch = tempfile.mkdtemp(prefix="drystone-")
-        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-        target = Path(scratch) / PurePosixPath(blob.path).name
-        self._download(blob, target)
-        return target
-
-    def _download(self, blob: Blob, target: Path) -> None:
-        try:
-            self._store.download(blob_key(blob.digest), target)
-        except FileNotFoundError:
-            raise self._lost(blob, "missing") from None
-        if target.stat().st_size != blob.size or file_digest(target) != blob.digest:
+        self._found(blob, lambda key: self._store.download(key, target))
+        if not self._is_whole(blob, target, checked=True):
             target.unlink()
             raise self._lost(blob, "damaged")
+
+    def _is_whole(self, blob: Blob, local: Path, *, checked: bool) -> bool:
+        size = self._found(blob, lambda key: local.stat().st_size)
+        return size == blob.size and not (checked and file_digest(local) != blob.digest)
+
+    def _found(self, blob: Blob, get: Callable[[str], T]) -> T:
+        try:
+            return get(blob_key(blob.digest))
+        except FileNotFoundError:
+            raise self._lost(blob, "missing") from None
 
     def _lost(self, blob: Blob, how: str) -> BlobLostError:
         return BlobLostError(
