@@ -14,7 +14,7 @@ from drystone.annotations import bare, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import BlobReader, BlobWriter
 from drystone.components import ArtifactStore
-from drystone.digests import digest_bytes, frame, type_name
+from drystone.digests import digest_bytes, type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
 from drystone.values import dumps, from_json, to_json
 
@@ -234,15 +234,16 @@ class Materializers:
                 break
             except EncodingError as exc:
                 refused.append(str(exc))
+        blobs = writer.blobs
         parts = [type_name(kind), materializer.name, str(materializer.version)]
-        for blob in writer.blobs:
+        for blob in blobs:
             parts += (blob.path, blob.digest)
         manifest = Manifest(
-            digest=digest_bytes(frame(b"manifest", *(part.encode("utf-8", "surrogatepass") for part in parts))),
+            digest=digest_bytes("".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")),
             type=parts[0],
             materializer=materializer.name,
             materializer_version=materializer.version,
-            blobs=writer.blobs,
+            blobs=blobs,
             store=store.identity,
             provider=self._providers[materializer.name],
             trusted=artifact.trusted,
