@@ -27,6 +27,7 @@ class Materializer(ABC):
         version: Raised when what is written changes; results written by another version are computed anew.
         types: Classes, or their full names for libraries that must not be imported before a value of theirs appears.
             Subclasses are taken as well.
+        provider: The distribution it came with; set when it is installed.
         deterministic: Whether equal values give equal bytes: in another process, at another time, under another hash
             seed. Only then can an unchanged result spare what depends on it.
     """
@@ -35,6 +36,7 @@ class Materializer(ABC):
     version: ClassVar[int] = 1
     types: ClassVar[tuple[type | str, ...]] = ()
     deterministic: ClassVar[bool] = True
+    provider: str = ""
 
     @abstractmethod
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
@@ -100,7 +102,6 @@ class JSONMaterializer(Materializer):
     """Plain values and everything built from them, with exact round trips."""
 
     name = "json"
-    types = (object,)
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `value.json`.
@@ -166,7 +167,6 @@ class PickleMaterializer(Materializer):
     """Anything else, where pickle is allowed: by value, including classes of the project."""
 
     name = "pickle"
-    types = (object,)
     deterministic = False
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
@@ -205,16 +205,17 @@ class Materializers:
         self.allow_pickle = allow_pickle
         self._by_name: dict[str, Materializer] = {}
         self._by_type: dict[str, Materializer] = {}
-        self._providers: dict[str, str] = {}
         for cls, provider in [*((cls, CORE) for cls in BUILT_IN), *offered]:
-            other = self._providers.setdefault(cls.name, provider)
-            if cls.name in self._by_name:
+            materializer = cls()
+            materializer.provider = provider
+            other = self._by_name.setdefault(cls.name, materializer)
+            if other is not materializer:
                 raise DuplicateComponentError(
-                    f"Both {other} and {provider} offer a materializer named {cls.name!r}. Uninstall one of them."
+                    f"Both {other.provider} and {provider} offer a materializer named {cls.name!r}. Uninstall one of "
+                    "them."
                 )
-            materializer = self._by_name[cls.name] = cls()
-            names = (each if isinstance(each, str) else _full_name(each) for each in cls.types if each is not object)
-            self._by_type.update(dict.fromkeys(names, materializer))
+            for claimed in cls.types:
+                self._by_type[claimed if isinstance(claimed, str) else type_name(claimed)] = materializer
 
     def save(self, value: Any, artifact: Artifact, store: ArtifactStore) -> tuple[Manifest, dict[str, Any]]:
         """Write a value into a store; returns its manifest and automatic metadata.
@@ -245,7 +246,7 @@ class Materializers:
             materializer_version=materializer.version,
             blobs=blobs,
             store=store.identity,
-            provider=self._providers[materializer.name],
+            provider=materializer.provider,
             trusted=artifact.trusted,
             allow_pickle=artifact.allow_pickle,
         )
@@ -287,12 +288,8 @@ class Materializers:
         return name in self._by_name and self._by_name[name].deterministic
 
     def _specific(self, kind: type) -> Materializer | None:
-        found = (self._by_type.get(_full_name(base)) for base in kind.__mro__)
+        found = (self._by_type.get(type_name(base)) for base in kind.__mro__)
         return next(filter(None, found), None)
-
-
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _refusal(kind: type, refused: list[str]) -> MaterializerError:

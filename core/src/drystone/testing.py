@@ -13,8 +13,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterable, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -32,13 +31,7 @@ from drystone.serialization import structure, unstructure
 Factory = Callable[[], Any]
 """A function at the top of a test module, without parameters, that makes one value."""
 
-Digests = tuple[list[str], list[str]]
-
-PROVIDER = "the tests"
-
-DAY = 86_400
-
-CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(json.load(sys.stdin))))"
+CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(**json.load(sys.stdin))))"
 
 
 class MaterializerContract(ABC):
@@ -79,7 +72,7 @@ class MaterializerContract(ABC):
         return type(one) is type(other) and bool(one == other)
 
     @pytest.fixture
-    def artifact_store(self, tmp_path: Path) -> ArtifactStore:
+    def artifact_store(self, tmp_path: Path) -> FsspecArtifactStore:
         """Where the values go."""
         return FsspecArtifactStore(url=f"file://{tmp_path}/artifacts")
 
@@ -109,15 +102,27 @@ class MaterializerContract(ABC):
             digests = {make.__name__: offered.save(make(), Artifact(), artifact_store)[0].digest for make in group}
             assert len(set(digests.values())) == 1, digests
 
-    def test_another_process_agrees(self, tmp_path: Path) -> None:
+    def test_another_process_agrees(self, artifact_store: FsspecArtifactStore) -> None:
         """A process with another hash seed, day and time zone makes, writes and reads the same values.
 
         What is not deterministic must be readable there, and need not have the same digests.
         """
-        store, offered = _store(tmp_path), _materializers(self.materializer)
-        saved = [offered.save(make(), Artifact(), store)[0] for make in self.examples()]
+        offered = _materializers(self.materializer)
+        saved = [offered.save(make(), Artifact(), artifact_store)[0] for make in self.examples()]
+        module, name = type(self).__module__, type(self).__qualname__
+        request = {"module": module, "file": sys.modules[module].__file__, "name": name, "url": artifact_store.url}
+        seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD],
+            input=json.dumps({**request, "saved": unstructure(saved)}),
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Kathmandu"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        made, loaded = json.loads(done.stdout.splitlines()[-1])
         digests = [each.digest for each in saved]
-        made, loaded = _ask(self.materializer, tmp_path, self.examples(), saved)
         assert len(made) == len(loaded) == len(saved)
         if self.materializer.deterministic:
             assert made == digests, "equal values gave other bytes"
@@ -143,55 +148,30 @@ class MaterializerContract(ABC):
 
 
 def _materializers(cls: type[Materializer]) -> Materializers:
-    return Materializers([] if cls in BUILT_IN else [(cls, PROVIDER)], allow_pickle=True)
+    return Materializers([] if cls in BUILT_IN else [(cls, "the tests")], allow_pickle=True)
 
 
-def _store(root: Path) -> ArtifactStore:
-    return FsspecArtifactStore(url=f"file://{root}/shared")
+def answer(module: str, file: str, name: str, url: str, saved: list[Any]) -> tuple[list[str], list[str]]:
+    """The digests of a contract's examples, made and loaded in the process that the contract starts.
 
-
-def _ask(cls: type[Materializer], root: Path, factories: Sequence[Factory], saved: Sequence[Manifest]) -> Digests:
-    """What `answer` returns in a process of its own."""
-    request = {
-        "materializer": [cls.__module__, cls.__qualname__],
-        "root": str(root),
-        "make": [[make.__code__.co_filename, make.__module__, make.__qualname__] for make in factories],
-        "load": [unstructure(manifest) for manifest in saved],
-    }
-    seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Kathmandu"},
-        cwd=root,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    made, loaded = json.loads(done.stdout.splitlines()[-1])
-    return made, loaded
-
-
-def answer(request: Mapping[str, Any]) -> Digests:
-    """The digests of values that are made, and of values that are loaded; runs in the process a contract starts."""
+    Args:
+        module: The test module, under the name that pytest gave it and by which its classes are stored.
+        file: Its file.
+        name: The contract's name in it.
+        url: The store that holds what was saved.
+        saved: Manifests.
+    """
     now = time.time
-    time.time = lambda: now() + DAY  # what stamps files with the time must not show in them
-    module, name = request["materializer"]
-    offered, store = _materializers(getattr(import_module(module), name)), _store(Path(request["root"]))
-    made = [getattr(_module(file, module), name)() for file, module, name in request["make"]]
-    loaded = [offered.load(structure(each, Manifest), store) for each in request["load"]]
-    digests = [offered.save(value, Artifact(), store)[0].digest for value in (*made, *loaded)]
-    return digests[: len(made)], digests[len(made) :]
-
-
-def _module(file: str, name: str) -> ModuleType:
-    """A test module, under the name that pytest gave it and by which its classes are stored."""
-    for package in itertools.accumulate(name.split(".")[:-1], "{}.{}".format):
+    time.time = lambda: now() + 86_400  # what stamps files with the time must not show in them
+    for package in itertools.accumulate(module.split("."), "{}.{}".format):
         sys.modules.setdefault(package, ModuleType(package))
-    if name not in sys.modules:
-        loader = SourceFileLoader(name, file)
-        module = sys.modules[name] = ModuleType(name)
-        module.__file__ = file
-        loader.exec_module(module)
-    return sys.modules[name]
+    sys.modules[module].__file__ = file
+    SourceFileLoader(module, file).exec_module(sys.modules[module])
+    contract: MaterializerContract = getattr(sys.modules[module], name)()
+    offered, store = _materializers(contract.materializer), FsspecArtifactStore(url=url)
+
+    def digests(values: Iterable[Any]) -> list[str]:
+        return [offered.save(value, Artifact(), store)[0].digest for value in values]
+
+    made = digests(make() for make in contract.examples())
+    return made, digests(offered.load(structure(each, Manifest), store) for each in saved)
