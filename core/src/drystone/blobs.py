@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from blake3 import blake3
 
@@ -21,8 +21,6 @@ from drystone.errors import BlobLostError
 
 CHECKED = 64 << 20
 """Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""
-
-T = TypeVar("T")
 
 
 def blob_key(digest: str) -> str:
@@ -138,44 +136,42 @@ class BlobReader:
 
     def read(self, path: str) -> bytes:
         """The content of one file."""
-        blob = self._blobs[path]
-        data = self._found(blob, lambda key: self._store.read_range(key, 0, None))
-        if len(data) != blob.size or digest_bytes(data) != blob.digest:
-            raise self._lost(blob, "damaged")
-        return data
+        with self._found(path) as blob:
+            data = self._store.read_range(blob_key(blob.digest), 0, None)
+            if len(data) != blob.size or digest_bytes(data) != blob.digest:
+                raise self._lost(blob, "damaged")
+            return data
 
     def file(self, path: str) -> Path:
         """A local file with the content, to be read or mapped and never written to.
 
         Where the store has no such files it is a copy, whose content stays while it is mapped.
         """
-        blob = self._blobs[path]
-        local = self._store.local_path(blob_key(blob.digest))
-        if local is None:
-            scratch = tempfile.mkdtemp(prefix="drystone-")
-            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-            local = Path(scratch, PurePosixPath(path).name)
-            self.copy(path, local)
-        elif not self._is_whole(blob, local, checked=blob.size <= CHECKED):
-            raise self._lost(blob, "damaged")
-        return local
+        with self._found(path) as blob:
+            local = self._store.local_path(blob_key(blob.digest))
+            if local is None:
+                scratch = tempfile.mkdtemp(prefix="drystone-")
+                weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+                local = Path(scratch, PurePosixPath(path).name)
+                self.copy(path, local)
+            elif not _is_whole(local, blob, CHECKED):
+                raise self._lost(blob, "damaged")
+            return local
 
     def copy(self, path: str, target: Path) -> None:
         """Copy one file to where the caller may change it."""
-        blob = self._blobs[path]
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._found(blob, lambda key: self._store.download(key, target))
-        if not self._is_whole(blob, target, checked=True):
-            target.unlink()
-            raise self._lost(blob, "damaged")
+        with self._found(path) as blob:
+            self._store.download(blob_key(blob.digest), target)
+            if not _is_whole(target, blob, blob.size):
+                target.unlink()
+                raise self._lost(blob, "damaged")
 
-    def _is_whole(self, blob: Blob, local: Path, *, checked: bool) -> bool:
-        size = self._found(blob, lambda key: local.stat().st_size)
-        return size == blob.size and not (checked and file_digest(local) != blob.digest)
-
-    def _found(self, blob: Blob, get: Callable[[str], T]) -> T:
+    @contextmanager
+    def _found(self, path: str) -> Iterator[Blob]:
+        blob = self._blobs[path]
         try:
-            return get(blob_key(blob.digest))
+            yield blob
         except FileNotFoundError:
             raise self._lost(blob, "missing") from None
 
@@ -185,3 +181,9 @@ class BlobReader:
             f"{self.manifest.store}. Run the pipeline again: what made it counts as not cached and makes it anew. "
             "`drystone workspace verify` lists everything that is missing or damaged."
         )
+
+
+def _is_whole(file: Path, blob: Blob, limit: int) -> bool:
+    """Whether a file has the right size and, if it is no larger than the limit, the right content."""
+    size = file.stat().st_size
+    return size == blob.size and (size > limit or file_digest(file) == blob.digest)

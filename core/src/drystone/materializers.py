@@ -69,7 +69,7 @@ class TextMaterializer(Materializer):
     def save(self, value: str, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `text.txt`."""
         if type(value) is not str:
-            raise EncodingError("a subclass of str")
+            raise EncodingError("A subclass of str would come back as plain text.")
         writer.write("text.txt", value.encode("utf-8", "surrogatepass"))
 
     def load(self, reader: BlobReader) -> str:
@@ -90,7 +90,7 @@ class BytesMaterializer(Materializer):
     def save(self, value: bytes, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `data.bin`."""
         if type(value) is not bytes:
-            raise EncodingError("a subclass of bytes")
+            raise EncodingError("A subclass of bytes would come back as plain bytes.")
         writer.write("data.bin", value)
 
     def load(self, reader: BlobReader) -> bytes:
@@ -128,7 +128,7 @@ class PathMaterializer(Materializer):
     """A `pathlib.Path`: the file, or the directory with everything below it, as it is when the step returns."""
 
     name = "path"
-    types = ("pathlib.PurePath", "pathlib._local.PurePath")
+    types = ("pathlib.Path", "pathlib._local.Path")
 
     def save(self, value: Path, writer: BlobWriter, artifact: Artifact) -> None:
         """Copy the file or the files; an empty directory becomes an empty file whose name ends in a slash."""
@@ -206,14 +206,13 @@ class Materializers:
         self._by_name: dict[str, Materializer] = {}
         self._by_type: dict[str, Materializer] = {}
         for cls, provider in [*((cls, CORE) for cls in BUILT_IN), *offered]:
-            materializer = cls()
-            materializer.provider = provider
-            other = self._by_name.setdefault(cls.name, materializer)
-            if other is not materializer:
+            if cls.name in self._by_name:
+                both = f"{self._by_name[cls.name].provider} and {provider}"
                 raise DuplicateComponentError(
-                    f"Both {other.provider} and {provider} offer a materializer named {cls.name!r}. Uninstall one of "
-                    "them."
+                    f"Both {both} offer a materializer named {cls.name!r}. Uninstall one of them."
                 )
+            materializer = self._by_name[cls.name] = cls()
+            materializer.provider = provider
             for claimed in cls.types:
                 self._by_type[claimed if isinstance(claimed, str) else type_name(claimed)] = materializer
 

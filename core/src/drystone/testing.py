@@ -109,19 +109,13 @@ class MaterializerContract(ABC):
         """
         offered = _materializers(self.materializer)
         saved = [offered.save(make(), Artifact(), artifact_store)[0] for make in self.examples()]
-        module, name = type(self).__module__, type(self).__qualname__
-        request = {"module": module, "file": sys.modules[module].__file__, "name": name, "url": artifact_store.url}
+        module = sys.modules[type(self).__module__]
+        where = {"module": module.__name__, "file": module.__file__, "name": type(self).__qualname__}
+        request = json.dumps({**where, "url": artifact_store.url, "saved": unstructure(saved)})
         seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD],
-            input=json.dumps({**request, "saved": unstructure(saved)}),
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Kathmandu"},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        made, loaded = json.loads(done.stdout.splitlines()[-1])
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Kathmandu"}
+        answered = subprocess.check_output([sys.executable, "-c", CHILD], input=request, text=True, env=environment)
+        made, loaded = json.loads(answered.splitlines()[-1])
         digests = [each.digest for each in saved]
         assert len(made) == len(loaded) == len(saved)
         if self.materializer.deterministic:
@@ -143,8 +137,7 @@ class MaterializerContract(ABC):
         named = {each.partition(".")[0] for each in self.materializer.types if isinstance(each, str)}
         heavy = sorted((named | set(self.libraries)) - sys.stdlib_module_names)
         code = f"import sys, {self.materializer.__module__}; print([name for name in {heavy!r} if name in sys.modules])"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "[]"
+        assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 def _materializers(cls: type[Materializer]) -> Materializers:
