@@ -39,10 +39,7 @@ def store_bytes(store: ArtifactStore, data: bytes) -> str:
 
 def file_digest(path: Path) -> str:
     """The BLAKE3 digest of a file's content, read by mapping it."""
-    hasher = blake3(max_threads=blake3.AUTO)
-    if path.stat().st_size:
-        hasher.update_mmap(path)
-    return hasher.hexdigest()
+    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
 
 
 class HashingFile(io.RawIOBase):
@@ -50,24 +47,17 @@ class HashingFile(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._hasher = blake3(max_threads=blake3.AUTO)
-        self.size = 0
+        self.hasher = blake3(max_threads=blake3.AUTO)
 
     def writable(self) -> bool:
         """It is."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write all of the data, and hash it."""
+        """Write and hash all of the data."""
         view = memoryview(data).cast("B")
-        self._hasher.update(view)
-        self._file.write(view)
-        self.size += len(view)
-        return len(view)
-
-    def hexdigest(self) -> str:
-        """The digest of everything written so far."""
-        return self._hasher.hexdigest()
+        self.hasher.update(view)
+        return self._file.write(view)
 
 
 class BlobWriter:
@@ -93,7 +83,7 @@ class BlobWriter:
             with spooled.open("wb") as raw:
                 file = HashingFile(raw)
                 yield file
-            self._land(path, spooled, file.hexdigest(), file.size)
+            self._land(path, spooled, file.hasher.hexdigest())
 
     @contextmanager
     def file(self, path: str) -> Iterator[Path]:
@@ -104,10 +94,10 @@ class BlobWriter:
 
     def add(self, path: str, source: Path) -> None:
         """Take over a local file: copied, unless it is in the store's spool."""
-        self._land(path, source, file_digest(source), source.stat().st_size)
+        self._land(path, source, file_digest(source))
 
-    def _land(self, path: str, source: Path, digest: str, size: int) -> None:
-        key = blob_key(digest)
+    def _land(self, path: str, source: Path, digest: str) -> None:
+        key, size = blob_key(digest), source.stat().st_size
         if self._store.size(key) != size:
             if size > CHECKED:  # nobody hashes it again, so what has its name must be on the disk, whatever happens
                 with source.open("rb") as file:

@@ -207,14 +207,12 @@ class Materializers:
         self._by_type: dict[str, Materializer] = {}
         for cls, provider in [*((cls, CORE) for cls in BUILT_IN), *offered]:
             if cls.name in self._by_name:
-                both = f"{self._by_name[cls.name].provider} and {provider}"
-                raise DuplicateComponentError(
-                    f"Both {both} offer a materializer named {cls.name!r}. Uninstall one of them."
-                )
+                both = f"{self._by_name[cls.name].provider} and {provider} offer a materializer named {cls.name!r}"
+                raise DuplicateComponentError(f"Both {both}. Uninstall one of them.")
             materializer = self._by_name[cls.name] = cls()
             materializer.provider = provider
-            for claimed in cls.types:
-                self._by_type[claimed if isinstance(claimed, str) else type_name(claimed)] = materializer
+            for kind in cls.types:
+                self._by_type[kind if isinstance(kind, str) else type_name(kind)] = materializer
 
     def save(self, value: Any, artifact: Artifact, store: ArtifactStore) -> tuple[Manifest, dict[str, Any]]:
         """Write a value into a store; returns its manifest and automatic metadata.
