@@ -311,3 +311,12 @@ def test_syncing_flushes_the_files_and_the_folders_that_name_them(store, monkeyp
 def test_syncing_nothing_or_what_is_gone_does_nothing(store):
     store.sync([])
     store.sync([KEY])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone flushes a whole disk at once")
+def test_syncing_many_files_is_one_flush(store, monkeypatch):
+    keys = [f"blobs/3f/{number}" for number in range(100)]
+    for key in keys:
+        store.write(key, b"x")
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("a file was flushed by itself"))
+    store.sync(keys)
