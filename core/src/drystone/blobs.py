@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -129,7 +129,7 @@ class BlobReader:
         with self._found(path) as blob:
             data = self._store.read_range(blob_key(blob.digest), 0, None)
             if len(data) != blob.size or digest_bytes(data) != blob.digest:
-                raise self._lost(blob, "damaged")
+                raise self._damaged(blob)
             return data
 
     def file(self, path: str) -> Path:
@@ -145,7 +145,7 @@ class BlobReader:
                 local = Path(scratch, PurePosixPath(path).name)
                 self.copy(path, local)
             elif not _is_whole(local, blob, CHECKED):
-                raise self._lost(blob, "damaged")
+                raise self._damaged(blob)
             return local
 
     def copy(self, path: str, target: Path) -> None:
@@ -155,7 +155,7 @@ class BlobReader:
             self._store.download(blob_key(blob.digest), target)
             if not _is_whole(target, blob, blob.size):
                 target.unlink()
-                raise self._lost(blob, "damaged")
+                raise self._damaged(blob)
 
     @contextmanager
     def _found(self, path: str) -> Iterator[Blob]:
@@ -164,6 +164,14 @@ class BlobReader:
             yield blob
         except FileNotFoundError:
             raise self._lost(blob, "missing") from None
+
+    def _damaged(self, blob: Blob) -> BlobLostError:
+        """Set a damaged file aside, so that neither a plan nor a writer takes it for the blob, and say so."""
+        local = self._store.local_path(blob_key(blob.digest))
+        if local is not None:
+            with suppress(OSError):
+                local.replace(self._store.spool / f"{blob.digest}.damaged")
+        return self._lost(blob, "damaged")
 
     def _lost(self, blob: Blob, how: str) -> BlobLostError:
         return BlobLostError(

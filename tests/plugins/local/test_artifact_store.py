@@ -11,8 +11,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from drystone import Place
-from drystone.errors import ArtifactStoreError, StackError
+from drystone import Artifact, Place
+from drystone.blobs import blob_key
+from drystone.errors import ArtifactStoreError, BlobLostError, StackError
+from drystone.materializers import Materializers
 from drystone_local import LocalArtifactStore
 
 KEY = "blobs/3f/3f8a"
@@ -110,6 +112,20 @@ def test_a_folder_is_nothing_that_is_stored(store, tmp_path):
         store.read_range("blobs", 0, None)
     with pytest.raises(FileNotFoundError):
         store.download("blobs", tmp_path / "copy")
+
+
+def test_a_damaged_blob_is_set_aside_and_made_anew(store):
+    materializers = Materializers(allow_pickle=False)
+    manifest, _ = materializers.save("late", Artifact(), store)
+    key = blob_key(manifest.blobs[0].digest)
+    store.write(key, b"LATE")
+    with pytest.raises(BlobLostError, match="is damaged in the artifact store"):
+        materializers.load(manifest, store)
+    assert store.size(key) is None
+    with pytest.raises(BlobLostError, match="is missing in the artifact store"):
+        materializers.load(manifest, store)
+    assert materializers.save("late", Artifact(), store)[0] == manifest
+    assert materializers.load(manifest, store) == "late"
 
 
 def test_what_is_deleted_is_gone(store):
