@@ -21,18 +21,20 @@ Note = dict[str, Any]
 """What a column was: JSON values."""
 
 
-def encode(values: Any, label: str) -> tuple[Any, Note]:
-    """An array of pandas or numpy as an array of Arrow, and the note that `decode` needs.
+def encode(column: Any, label: str) -> tuple[Any, Note]:
+    """A series or index as an array of Arrow, and the note that `decode` needs.
 
     Args:
-        values: What `backing` gives for a series or index.
+        column: The series or index.
         label: Names the column in messages.
 
     Raises:
         EncodingError: Some value would not come back as it was.
     """
+    import numpy
     import pyarrow
 
+    values = column.to_numpy() if isinstance(column.dtype, numpy.dtype) else column.array
     try:
         encoded, note = _encode(values)
         if type(encoded) is pyarrow.ChunkedArray:
@@ -44,13 +46,6 @@ def encode(values: Any, label: str) -> tuple[Any, Note]:
     if empty.dtype != values.dtype:
         raise EncodingError(f"{label} would come back as {empty.dtype} instead of {values.dtype}.")
     return encoded, note
-
-
-def backing(column: Any) -> Any:
-    """The values of a series or index: an array of numpy where its type is one of numpy, else one of pandas."""
-    import numpy
-
-    return column.to_numpy() if isinstance(column.dtype, numpy.dtype) else column.array
 
 
 def decode(column: Any, note: Note) -> Any:
@@ -95,7 +90,7 @@ def _encode_categories(values: Any) -> tuple[Any, Note]:
     """The values themselves, readable by everyone; the categories stand in the note, in their order."""
     import pyarrow
 
-    categories, inner = encode(backing(values.categories), "The categories")
+    categories, inner = encode(values.categories, "The categories")
     codes = pyarrow.array(values.codes, mask=values.codes < 0)
     note = {
         "kind": "categorical",
