@@ -99,7 +99,7 @@ class BlobWriter:
     def _land(self, path: str, source: Path, digest: str) -> None:
         key, size = blob_key(digest), source.stat().st_size
         if self._store.size(key) != size:
-            if size > CHECKED:  # nobody hashes it again, so what has its name must be on the disk, whatever happens
+            if size > CHECKED and self._store.local_path(key):  # mapped unhashed: it must be on disk before it is named
                 with source.open("rb") as file:
                     os.fsync(file.fileno())
             self._store.upload(source, key)

@@ -11,8 +11,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from drystone import Artifact, Place
+from drystone import Artifact, BlobWriter, Place, blobs
 from drystone.blobs import blob_key
+from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, BlobLostError, StackError
 from drystone.materializers import Materializers
 from drystone_local import LocalArtifactStore
@@ -336,3 +337,16 @@ def test_syncing_many_files_is_one_flush(store, monkeypatch):
         store.write(key, b"x")
     monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("a file was flushed by itself"))
     store.sync(keys)
+
+
+def test_a_blob_that_readers_do_not_hash_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKED", 4)
+    key = blob_key(digest_bytes(b"large"))
+    named = []
+    monkeypatch.setattr(os, "fsync", lambda handle: named.append(store.exists(key)))
+    writer = BlobWriter(store)
+    writer.write("small", b"tiny")
+    with writer.open("large") as file:
+        file.write(b"large")
+    assert named == [False]
+    assert store.read_range(key, 0, None) == b"large"
