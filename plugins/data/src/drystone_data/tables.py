@@ -29,7 +29,7 @@ class TableMaterializer(Materializer):
         except (pyarrow.ArrowException, NotImplementedError) as exc:
             # pyarrow raises NotImplementedError for types it has no form for
             raise EncodingError(f"pyarrow cannot lay out this table: {exc}.") from exc
-        write_file(writer, "table.arrow", value.nbytes, lambda sink: _write(table, sink))
+        write_file(writer, "table.arrow", table.get_total_buffer_size(), lambda sink: _write(table, sink))
 
     def load(self, reader: BlobReader) -> Any:
         """The table, mapped."""
