@@ -27,7 +27,6 @@ class Materializer(ABC):
         version: Raised when what is written changes; results written by another version are computed anew.
         types: Classes, or their full names for libraries that must not be imported before a value of theirs appears.
             Subclasses are taken as well.
-        provider: The distribution it came with; set when it is installed.
         deterministic: Whether equal values give equal bytes: in another process, at another time, under another hash
             seed. Only then can an unchanged result spare what depends on it.
     """
@@ -36,7 +35,6 @@ class Materializer(ABC):
     version: ClassVar[int] = 1
     types: ClassVar[tuple[type | str, ...]] = ()
     deterministic: ClassVar[bool] = True
-    provider: str = ""
 
     @abstractmethod
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
@@ -205,12 +203,13 @@ class Materializers:
         self.allow_pickle = allow_pickle
         self._by_name: dict[str, Materializer] = {}
         self._by_type: dict[str, Materializer] = {}
+        self._providers: dict[str, str] = {}
         for cls, provider in [*((cls, CORE) for cls in BUILT_IN), *offered]:
             if cls.name in self._by_name:
-                both = f"{self._by_name[cls.name].provider} and {provider} offer a materializer named {cls.name!r}"
+                both = f"{self._providers[cls.name]} and {provider} offer a materializer named {cls.name!r}"
                 raise DuplicateComponentError(f"Both {both}. Uninstall one of them.")
             materializer = self._by_name[cls.name] = cls()
-            materializer.provider = provider
+            self._providers[cls.name] = provider
             for kind in cls.types:
                 self._by_type[kind if isinstance(kind, str) else type_name(kind)] = materializer
 
@@ -243,7 +242,7 @@ class Materializers:
             materializer_version=materializer.version,
             blobs=blobs,
             store=store.identity,
-            provider=materializer.provider,
+            provider=self._providers[materializer.name],
             trusted=artifact.trusted,
             allow_pickle=artifact.allow_pickle,
         )
