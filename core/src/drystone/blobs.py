@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from blake3 import blake3
 
@@ -18,9 +18,6 @@ from drystone.artifacts import Blob, Manifest
 from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError
-
-CHUNK = 8 << 20
-"""Bytes that are hashed and written at a time."""
 
 CHECKED = 64 << 20
 """Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""
@@ -42,50 +39,25 @@ def store_bytes(store: ArtifactStore, data: bytes) -> str:
 
 def file_digest(path: Path) -> str:
     """The BLAKE3 digest of a file's content, read by mapping it."""
-    hasher = blake3(max_threads=blake3.AUTO)
-    if path.stat().st_size:
-        hasher.update_mmap(path)
-    return hasher.hexdigest()
+    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
 
 
-class HashingFile:
-    """A binary file that hashes what is written to it, beside the disk."""
+class HashingFile(io.RawIOBase):
+    """A binary file that hashes what is written to it; it has no position, since nothing may be written twice."""
 
-    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._pool = pool
-        self._hasher = blake3(max_threads=blake3.AUTO)
-        self._pending: Future[object] | None = None
-        self.size = 0
+        self.hasher = blake3(max_threads=blake3.AUTO)
 
-    def write(self, data: bytes | memoryview) -> int:
-        """Write and hash; large data in chunks, each hashed while it is written."""
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write and hash all of the data."""
         view = memoryview(data).cast("B")
-        for start in range(0, len(view), CHUNK):
-            chunk = view[start : start + CHUNK]
-            self._settle()
-            if len(chunk) < CHUNK // 8:
-                self._hasher.update(chunk)
-            else:
-                self._pending = self._pool.submit(self._hasher.update, chunk)
-            self._file.write(chunk)
-        self._settle()  # the caller may change its buffer after this returns
-        self.size += len(view)
-        return len(view)
-
-    def _settle(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
-
-    def flush(self) -> None:
-        """Hand what is buffered to the system."""
-        self._file.flush()
-
-    def hexdigest(self) -> str:
-        """The digest of everything written so far."""
-        self._settle()
-        return self._hasher.hexdigest()
+        self.hasher.update(view)
+        return self._file.write(view)
 
 
 class BlobWriter:
@@ -107,13 +79,11 @@ class BlobWriter:
     @contextmanager
     def open(self, path: str) -> Iterator[HashingFile]:
         """A file to write to; it is hashed on the way."""
-        with self._spooled() as spooled, ThreadPoolExecutor(1) as pool:
+        with self._spooled() as spooled:
             with spooled.open("wb") as raw:
-                file = HashingFile(raw, pool)
+                file = HashingFile(raw)
                 yield file
-                raw.flush()
-                os.fsync(raw.fileno())
-            self._land(path, spooled, file.hexdigest(), file.size)
+            self._land(path, spooled, file.hasher.hexdigest())
 
     @contextmanager
     def file(self, path: str) -> Iterator[Path]:
@@ -124,28 +94,30 @@ class BlobWriter:
 
     def add(self, path: str, source: Path) -> None:
         """Take over a local file: copied, unless it is in the store's spool."""
-        self._land(path, source, file_digest(source), source.stat().st_size)
+        self._land(path, source, file_digest(source))
 
-    def _land(self, path: str, source: Path, digest: str, size: int) -> None:
-        key = blob_key(digest)
+    def _land(self, path: str, source: Path, digest: str) -> None:
+        key, size = blob_key(digest), source.stat().st_size
         if self._store.size(key) != size:
+            if size > CHECKED and self._store.local_path(key):  # mapped unhashed: it must be on disk before it is named
+                with source.open("rb") as file:
+                    os.fsync(file.fileno())
             self._store.upload(source, key)
         self._blobs[path] = Blob(path, digest, size)
 
     @contextmanager
     def _spooled(self, suffix: str = "") -> Iterator[Path]:
-        spool = self._store.spool
-        spool.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=suffix, dir=spool)
-        os.close(handle)
+        spooled = self._store.spool / f"{os.urandom(8).hex()}{suffix}"
+        spooled.parent.mkdir(parents=True, exist_ok=True)
+        spooled.touch(0o600, exist_ok=False)  # the spool may be open to all users of the machine
         try:
-            yield Path(name)
+            yield spooled
         finally:
-            Path(name).unlink(missing_ok=True)
+            spooled.unlink(missing_ok=True)
 
 
 class BlobReader:
-    """Reads the files of one artifact."""
+    """Reads the files of one artifact, and raises `BlobLostError` for what is missing or damaged."""
 
     def __init__(self, store: ArtifactStore, manifest: Manifest) -> None:
         self._store = store
@@ -153,60 +125,53 @@ class BlobReader:
         self._blobs = {blob.path: blob for blob in manifest.blobs}
 
     def read(self, path: str) -> bytes:
-        """The content of one file, checked against its digest.
-
-        Raises:
-            BlobLostError: It is missing or damaged.
-        """
-        blob = self._blobs[path]
-        try:
+        """The content of one file."""
+        with self._found(path) as blob:
             data = self._store.read_range(blob_key(blob.digest), 0, None)
-        except FileNotFoundError:
-            raise self._lost(blob, "missing") from None
-        if len(data) != blob.size or digest_bytes(data) != blob.digest:
-            raise self._lost(blob, "damaged")
-        return data
+            if len(data) != blob.size or digest_bytes(data) != blob.digest:
+                raise self._damaged(blob)
+            return data
 
     def file(self, path: str) -> Path:
         """A local file with the content, to be read or mapped and never written to.
 
-        Raises:
-            BlobLostError: It is missing or damaged.
+        Where the store has no such files it is a copy, whose content stays while it is mapped.
         """
-        blob = self._blobs[path]
-        local = self._store.local_path(blob_key(blob.digest))
-        if local is None:
-            return self._downloaded(blob)
-        try:
-            size = local.stat().st_size
-        except FileNotFoundError:
-            raise self._lost(blob, "missing") from None
-        if size != blob.size or (size <= CHECKED and file_digest(local) != blob.digest):
-            raise self._lost(blob, "damaged")
-        return local
+        with self._found(path) as blob:
+            local = self._store.local_path(blob_key(blob.digest))
+            if local is None:
+                scratch = tempfile.mkdtemp(prefix="drystone-")
+                weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+                local = Path(scratch, PurePosixPath(path).name)
+                self.copy(path, local)
+            elif not _is_whole(local, blob, CHECKED):
+                raise self._damaged(blob)
+            return local
 
     def copy(self, path: str, target: Path) -> None:
-        """Copy one file, checked, to where the caller may change it."""
-        blob = self._blobs[path]
+        """Copy one file to where the caller may change it."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._download(blob, target)
-
-    def _downloaded(self, blob: Blob) -> Path:
-        """A private copy; its name goes with this reader, its content stays while it is mapped."""
-        scratch = tempfile.mkdtemp(prefix="drystone-")
-        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-        target = Path(scratch) / PurePosixPath(blob.path).name
-        self._download(blob, target)
-        return target
-
-    def _download(self, blob: Blob, target: Path) -> None:
-        try:
+        with self._found(path) as blob:
             self._store.download(blob_key(blob.digest), target)
+            if not _is_whole(target, blob, blob.size):
+                target.unlink()
+                raise self._damaged(blob)
+
+    @contextmanager
+    def _found(self, path: str) -> Iterator[Blob]:
+        blob = self._blobs[path]
+        try:
+            yield blob
         except FileNotFoundError:
             raise self._lost(blob, "missing") from None
-        if target.stat().st_size != blob.size or file_digest(target) != blob.digest:
-            target.unlink()
-            raise self._lost(blob, "damaged")
+
+    def _damaged(self, blob: Blob) -> BlobLostError:
+        """Set a damaged file aside, so that neither a plan nor a writer takes it for the blob, and say so."""
+        local = self._store.local_path(blob_key(blob.digest))
+        if local is not None:
+            with suppress(OSError):
+                local.replace(self._store.spool / f"{blob.digest}.damaged")
+        return self._lost(blob, "damaged")
 
     def _lost(self, blob: Blob, how: str) -> BlobLostError:
         return BlobLostError(
@@ -214,3 +179,9 @@ class BlobReader:
             f"{self.manifest.store}. Run the pipeline again: what made it counts as not cached and makes it anew. "
             "`drystone workspace verify` lists everything that is missing or damaged."
         )
+
+
+def _is_whole(file: Path, blob: Blob, limit: int) -> bool:
+    """Whether a file has the right size and, if it is no larger than the limit, the right content."""
+    size = file.stat().st_size
+    return size == blob.size and (size > limit or file_digest(file) == blob.digest)

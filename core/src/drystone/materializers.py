@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import attrs
-
-from drystone.annotations import accepts, bare, described
+from drystone.annotations import bare, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import BlobReader, BlobWriter
 from drystone.components import ArtifactStore
-from drystone.digests import digest_value, type_name
+from drystone.digests import digest_bytes, type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
 from drystone.values import dumps, from_json, to_json
 
@@ -68,7 +67,7 @@ class TextMaterializer(Materializer):
     def save(self, value: str, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `text.txt`."""
         if type(value) is not str:
-            raise EncodingError("a subclass of str")
+            raise EncodingError("A subclass of str would come back as plain text.")
         writer.write("text.txt", value.encode("utf-8", "surrogatepass"))
 
     def load(self, reader: BlobReader) -> str:
@@ -89,7 +88,7 @@ class BytesMaterializer(Materializer):
     def save(self, value: bytes, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `data.bin`."""
         if type(value) is not bytes:
-            raise EncodingError("a subclass of bytes")
+            raise EncodingError("A subclass of bytes would come back as plain bytes.")
         writer.write("data.bin", value)
 
     def load(self, reader: BlobReader) -> bytes:
@@ -101,7 +100,6 @@ class JSONMaterializer(Materializer):
     """Plain values and everything built from them, with exact round trips."""
 
     name = "json"
-    types = (object,)
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `value.json`.
@@ -128,27 +126,22 @@ class PathMaterializer(Materializer):
     """A `pathlib.Path`: the file, or the directory with everything below it, as it is when the step returns."""
 
     name = "path"
-    types = ("pathlib.PurePath", "pathlib._local.PurePath")
+    types = ("pathlib.Path", "pathlib._local.Path")
 
     def save(self, value: Path, writer: BlobWriter, artifact: Artifact) -> None:
-        """Copy the file or the files."""
-        path = Path(value)
-        if path.is_file():
-            writer.add(path.name, path)
-        elif path.is_dir():
-            for found in sorted(path.rglob("*")):
-                inside = f"{path.name}/{found.relative_to(path).as_posix()}"
-                if found.is_file():
-                    writer.add(inside, found)
-                elif not any(found.iterdir()):
-                    writer.write(f"{inside}/", b"")
-            if not any(path.iterdir()):
-                writer.write(f"{path.name}/", b"")
-        else:
+        """Copy the file or the files; an empty directory becomes an empty file whose name ends in a slash."""
+        path = Path(os.path.abspath(value))
+        if not (path.is_file() or path.is_dir()):
             raise MaterializerError(
-                f"{str(path)!r} is neither a file nor a directory. A step that returns a Path must leave it in place; "
+                f"{str(value)!r} is neither a file nor a directory. A step that returns a Path must leave it in place; "
                 "to return the text of a path, return str(path)."
             )
+        for found in (path, *path.rglob("*")):
+            inside = found.relative_to(path.parent).as_posix()
+            if found.is_file():
+                writer.add(inside, found)
+            elif not any(found.iterdir()):
+                writer.write(f"{inside}/", b"")
 
     def load(self, reader: BlobReader) -> Path:
         """A copy in a directory of its own, which the caller may change."""
@@ -172,7 +165,6 @@ class PickleMaterializer(Materializer):
     """Anything else, where pickle is allowed: by value, including classes of the project."""
 
     name = "pickle"
-    types = (object,)
     deterministic = False
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
@@ -196,23 +188,12 @@ class PickleMaterializer(Materializer):
         return cloudpickle.loads(reader.read("value.pkl"))
 
 
-BUILT_IN: tuple[type[Materializer], ...] = (
-    TextMaterializer,
-    BytesMaterializer,
-    PathMaterializer,
-    JSONMaterializer,
-    PickleMaterializer,
-)
+ANYTHING = (JSONMaterializer, PickleMaterializer)
+"""Tried in this order with what no other materializer takes."""
+
+BUILT_IN: tuple[type[Materializer], ...] = (TextMaterializer, BytesMaterializer, PathMaterializer, *ANYTHING)
 
 CORE = "drystone-core"
-
-
-@attrs.frozen
-class Offer:
-    """A materializer and the distribution it came with."""
-
-    materializer: Materializer
-    provider: str
 
 
 class Materializers:
@@ -220,23 +201,17 @@ class Materializers:
 
     def __init__(self, offered: Iterable[tuple[type[Materializer], str]] = (), *, allow_pickle: bool) -> None:
         self.allow_pickle = allow_pickle
-        self._by_name: dict[str, Offer] = {}
-        self._by_type: dict[str, Offer] = {}
+        self._by_name: dict[str, Materializer] = {}
+        self._by_type: dict[str, Materializer] = {}
+        self._providers: dict[str, str] = {}
         for cls, provider in [*((cls, CORE) for cls in BUILT_IN), *offered]:
-            self._add(Offer(cls(), provider))
-
-    def _add(self, offer: Offer) -> None:
-        name = offer.materializer.name
-        if name in self._by_name:
-            other = self._by_name[name].provider
-            raise DuplicateComponentError(
-                f"Both {other} and {offer.provider} offer a materializer named {name!r}. Uninstall one of them."
-            )
-        self._by_name[name] = offer
-        for claimed in offer.materializer.types:
-            key = claimed if isinstance(claimed, str) else f"{claimed.__module__}.{claimed.__qualname__}"
-            if key != "builtins.object":
-                self._by_type[key] = offer
+            if cls.name in self._by_name:
+                both = f"{self._providers[cls.name]} and {provider} offer a materializer named {cls.name!r}"
+                raise DuplicateComponentError(f"Both {both}. Uninstall one of them.")
+            materializer = self._by_name[cls.name] = cls()
+            self._providers[cls.name] = provider
+            for kind in cls.types:
+                self._by_type[kind if isinstance(kind, str) else type_name(kind)] = materializer
 
     def save(self, value: Any, artifact: Artifact, store: ArtifactStore) -> tuple[Manifest, dict[str, Any]]:
         """Write a value into a store; returns its manifest and automatic metadata.
@@ -244,19 +219,34 @@ class Materializers:
         Raises:
             MaterializerError: Nothing that is allowed here takes this value.
         """
+        kind = type(value)
+        allowed = self.allow_pickle or artifact.allow_pickle
         refused: list[str] = []
-        for offer in self._candidates(type(value)):
+        for materializer in filter(None, (self._specific(kind), *(self._by_name[cls.name] for cls in ANYTHING))):
+            if materializer.name == PickleMaterializer.name and not allowed:
+                raise _refusal(kind, refused)
             writer = BlobWriter(store)
             try:
-                offer.materializer.save(value, writer, artifact)
+                materializer.save(value, writer, artifact)
+                break
             except EncodingError as exc:
                 refused.append(str(exc))
-                if offer.materializer.name == JSONMaterializer.name:
-                    self._check_pickle(type(value), artifact, refused)
-                continue
-            manifest = _manifest(type_name(type(value)), offer, writer, artifact, store)
-            return manifest, dict(offer.materializer.metadata(value))
-        raise AssertionError("the last candidate takes everything")
+        blobs = writer.blobs
+        parts = [type_name(kind), materializer.name, str(materializer.version)]
+        for blob in blobs:
+            parts += (blob.path, blob.digest)
+        manifest = Manifest(
+            digest=digest_bytes("".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")),
+            type=parts[0],
+            materializer=materializer.name,
+            materializer_version=materializer.version,
+            blobs=blobs,
+            store=store.identity,
+            provider=self._providers[materializer.name],
+            trusted=artifact.trusted,
+            allow_pickle=artifact.allow_pickle,
+        )
+        return manifest, dict(materializer.metadata(value))
 
     def load(self, manifest: Manifest, store: ArtifactStore) -> Any:
         """Read what a manifest describes.
@@ -265,82 +255,43 @@ class Materializers:
             MaterializerError: What wrote it is not installed, or it is pickled and that is forbidden here.
             BlobLostError: Bytes are missing or damaged.
         """
-        offer = self._by_name.get(manifest.materializer)
-        if offer is None:
+        materializer = self._by_name.get(manifest.materializer)
+        if materializer is None:
             raise MaterializerError(
                 f"This artifact was written by the materializer {manifest.materializer!r} of {manifest.provider}, "
                 f"which is not installed. Install it: pip install {manifest.provider}."
             )
-        if offer.materializer.name == PickleMaterializer.name and not (self.allow_pickle or manifest.allow_pickle):
+        if materializer.name == PickleMaterializer.name and not (self.allow_pickle or manifest.allow_pickle):
             raise MaterializerError(
                 "This artifact is pickled, and loading a pickle runs whatever code it names. This workspace forbids "
                 "that. If you trust its author, open it with Workspace(location, allow_pickle=True)."
             )
-        return offer.materializer.load(BlobReader(store, manifest))
+        return materializer.load(BlobReader(store, manifest))
 
     def current(self, manifest: Manifest) -> bool:
         """Whether what wrote it is installed in the same version, so that its result can stand for a new one."""
-        offer = self._by_name.get(manifest.materializer)
-        return offer is not None and offer.materializer.version == manifest.materializer_version
+        materializer = self._by_name.get(manifest.materializer)
+        return materializer is not None and materializer.version == manifest.materializer_version
 
     def expected(self, annotation: Any) -> tuple[str, int] | None:
         """Name and version of the materializer for values of an annotated type; None where the value decides."""
         wanted = bare(annotation)
-        if not isinstance(wanted, type):
-            return None
-        offer = self._specific(wanted)
-        return (offer.materializer.name, offer.materializer.version) if offer else None
+        materializer = self._specific(wanted) if isinstance(wanted, type) else None
+        return (materializer.name, materializer.version) if materializer else None
 
     def deterministic(self, name: str) -> bool:
         """Whether a materializer writes equal bytes for equal values."""
-        return name in self._by_name and self._by_name[name].materializer.deterministic
+        return name in self._by_name and self._by_name[name].deterministic
 
-    def _candidates(self, kind: type) -> Iterator[Offer]:
-        specific = self._specific(kind)
-        if specific is not None:
-            yield specific
-        yield self._by_name[JSONMaterializer.name]
-        yield self._by_name[PickleMaterializer.name]
-
-    def _specific(self, kind: type) -> Offer | None:
-        for base in kind.__mro__:
-            offer = self._by_type.get(f"{base.__module__}.{base.__qualname__}")
-            if offer is not None:
-                return offer
-        return None
-
-    def _check_pickle(self, kind: type, artifact: Artifact, refused: list[str]) -> None:
-        if self.allow_pickle or artifact.allow_pickle:
-            return
-        nobody = " No plugin has a materializer for it, and" if len(refused) == 1 else " Pickle could, but"
-        raise MaterializerError(
-            f"A value of type {described(kind)} cannot be stored here: {refused[0]}{nobody} this workspace forbids "
-            "pickle. Ways out: return plain data; install a plugin for the type; write a materializer (hook "
-            "drystone_materializers); or declare the output Artifact(allow_pickle=True)."
-        )
+    def _specific(self, kind: type) -> Materializer | None:
+        found = (self._by_type.get(type_name(base)) for base in kind.__mro__)
+        return next(filter(None, found), None)
 
 
-def _manifest(name: str, offer: Offer, writer: BlobWriter, artifact: Artifact, store: ArtifactStore) -> Manifest:
-    materializer = offer.materializer
-    content = [(blob.path, blob.digest) for blob in writer.blobs]
-    return Manifest(
-        digest=digest_value((name, materializer.name, materializer.version, content)),
-        type=name,
-        materializer=materializer.name,
-        materializer_version=materializer.version,
-        blobs=writer.blobs,
-        store=store.identity,
-        provider=offer.provider,
-        trusted=artifact.trusted,
-        allow_pickle=artifact.allow_pickle,
+def _refusal(kind: type, refused: list[str]) -> MaterializerError:
+    nobody = " No plugin has a materializer for it, and" if len(refused) == 1 else " Pickle could, but"
+    return MaterializerError(
+        f"A value of type {described(kind)} cannot be stored here: {refused[0]}{nobody} this workspace forbids pickle. "
+        "Ways out: return plain data; install a plugin for the type; write a materializer (hook "
+        "drystone_materializers); or declare the output Artifact(allow_pickle=True)."
     )
-
-
-def check_output(value: Any, annotation: Any, label: str) -> None:
-    """Refuse a value that its annotation does not promise.
-
-    Raises:
-        TypeError: Names the output, what was promised and what came.
-    """
-    if not accepts(value, annotation):
-        raise TypeError(f"{label} is annotated {described(annotation)}, but is {described(type(value))}.")

@@ -6,14 +6,15 @@ the rest. Needs the extra `drystone-core[testing]`.
 
 from __future__ import annotations
 
-import importlib.util
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -30,11 +31,7 @@ from drystone.serialization import structure, unstructure
 Factory = Callable[[], Any]
 """A function at the top of a test module, without parameters, that makes one value."""
 
-PROVIDER = "the tests"
-
-DAY = 86_400
-
-CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(json.load(sys.stdin))))"
+CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(**json.load(sys.stdin))))"
 
 
 class MaterializerContract(ABC):
@@ -75,7 +72,7 @@ class MaterializerContract(ABC):
         return type(one) is type(other) and bool(one == other)
 
     @pytest.fixture
-    def artifact_store(self, tmp_path: Path) -> ArtifactStore:
+    def artifact_store(self, tmp_path: Path) -> FsspecArtifactStore:
         """Where the values go."""
         return FsspecArtifactStore(url=f"file://{tmp_path}/artifacts")
 
@@ -86,8 +83,9 @@ class MaterializerContract(ABC):
 
     def test_value_comes_back(self, example: Factory, artifact_store: ArtifactStore) -> None:
         """What is loaded equals what was saved, and saving has not changed it."""
-        value = example()
-        manifest, loaded = _round_trip(self.materializer, value, artifact_store)
+        value, offered = example(), _materializers(self.materializer)
+        manifest, _ = offered.save(value, Artifact(), artifact_store)
+        loaded = offered.load(manifest, artifact_store)
         assert manifest.materializer == self.materializer.name, f"{manifest.materializer} wrote it instead"
         assert self.equal(value, example()), "saving changed the value"
         assert self.equal(value, loaded), f"{value!r} came back as {loaded!r}"
@@ -104,27 +102,32 @@ class MaterializerContract(ABC):
             digests = {make.__name__: offered.save(make(), Artifact(), artifact_store)[0].digest for make in group}
             assert len(set(digests.values())) == 1, digests
 
-    def test_another_process_agrees(self, tmp_path: Path) -> None:
+    def test_another_process_agrees(self, artifact_store: FsspecArtifactStore) -> None:
         """A process with another hash seed, day and time zone makes, writes and reads the same values.
 
         What is not deterministic must be readable there, and need not have the same digests.
         """
-        store, offered = _store(tmp_path), _materializers(self.materializer)
-        saved = [offered.save(make(), Artifact(), store)[0] for make in self.examples()]
-        made, loaded = _ask(self.materializer, tmp_path, self.examples(), saved)
+        offered = _materializers(self.materializer)
+        saved = [offered.save(make(), Artifact(), artifact_store)[0] for make in self.examples()]
+        module = sys.modules[type(self).__module__]
+        where = {"module": module.__name__, "file": module.__file__, "name": type(self).__qualname__}
+        request = json.dumps({**where, "url": artifact_store.url, "saved": unstructure(saved)})
+        seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Kathmandu"}
+        answered = subprocess.check_output([sys.executable, "-c", CHILD], input=request, text=True, env=environment)
+        made, loaded = json.loads(answered.splitlines()[-1])
+        digests = [each.digest for each in saved]
         assert len(made) == len(loaded) == len(saved)
         if self.materializer.deterministic:
-            assert made == [each.digest for each in saved], "equal values gave other bytes"
-        if self.materializer.deterministic and self.reloads:
-            assert loaded == [each.digest for each in saved], "loaded values gave other bytes"
+            assert made == digests, "equal values gave other bytes"
+            assert loaded == digests or not self.reloads, "loaded values gave other bytes"
 
     def test_damage_is_noticed(self, example: Factory, artifact_store: ArtifactStore) -> None:
         """Loading from a blob of the right size and other content raises `BlobLostError`."""
         offered = _materializers(self.materializer)
         manifest, _ = offered.save(example(), Artifact(), artifact_store)
-        for blob in (each for each in manifest.blobs if each.size):
-            content = artifact_store.read_range(blob_key(blob.digest), 0, None)
-            artifact_store.write(blob_key(blob.digest), bytes(255 - byte for byte in content))
+        for key in (blob_key(each.digest) for each in manifest.blobs):
+            artifact_store.write(key, bytes(255 - byte for byte in artifact_store.read_range(key, 0, None)))
         if manifest.size:
             with pytest.raises(BlobLostError, match="damaged"):
                 offered.load(manifest, artifact_store)
@@ -134,75 +137,34 @@ class MaterializerContract(ABC):
         named = {each.partition(".")[0] for each in self.materializer.types if isinstance(each, str)}
         heavy = sorted((named | set(self.libraries)) - sys.stdlib_module_names)
         code = f"import sys, {self.materializer.__module__}; print([name for name in {heavy!r} if name in sys.modules])"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "[]"
+        assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 def _materializers(cls: type[Materializer]) -> Materializers:
-    return Materializers([] if cls in BUILT_IN else [(cls, PROVIDER)], allow_pickle=True)
+    return Materializers([] if cls in BUILT_IN else [(cls, "the tests")], allow_pickle=True)
 
 
-def _store(root: Path) -> ArtifactStore:
-    return FsspecArtifactStore(url=f"file://{root}/shared")
+def answer(module: str, file: str, name: str, url: str, saved: list[Any]) -> tuple[list[str], list[str]]:
+    """The digests of a contract's examples, made and loaded in the process that the contract starts.
 
-
-def _round_trip(cls: type[Materializer], value: Any, store: ArtifactStore) -> tuple[Manifest, Any]:
-    offered = _materializers(cls)
-    manifest, _ = offered.save(value, Artifact(), store)
-    return manifest, offered.load(manifest, store)
-
-
-def _ask(
-    cls: type[Materializer], root: Path, factories: Sequence[Factory], saved: Sequence[Manifest]
-) -> tuple[list[str], list[str]]:
-    """What `answer` returns in a process of its own: the digests of values it made, and of values it loaded."""
-    request = {
-        "materializer": [cls.__module__, cls.__qualname__],
-        "root": str(root),
-        "make": [[make.__code__.co_filename, make.__module__, make.__qualname__] for make in factories],
-        "load": [unstructure(manifest) for manifest in saved],
-    }
-    seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Kathmandu"},
-        cwd=root,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    made, loaded = json.loads(done.stdout.splitlines()[-1])
-    return made, loaded
-
-
-def answer(request: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Make values, load values, save all of them, and return their digests; runs in the process a contract starts."""
+    Args:
+        module: The test module, under the name that pytest gave it and by which its classes are stored.
+        file: Its file.
+        name: The contract's name in it.
+        url: The store that holds what was saved.
+        saved: Manifests.
+    """
     now = time.time
-    time.time = lambda: now() + DAY  # what stamps files with the time must not show in them
-    module, name = request["materializer"]
-    offered = _materializers(getattr(importlib.import_module(module), name))
-    store = _store(Path(request["root"]))
-    made = [getattr(_module(file, module), name)() for file, module, name in request["make"]]
-    loaded = [offered.load(structure(each, Manifest), store) for each in request["load"]]
-    return _digests(offered, made, store), _digests(offered, loaded, store)
-
-
-def _digests(offered: Materializers, values: Iterable[Any], store: ArtifactStore) -> list[str]:
-    return [offered.save(value, Artifact(), store)[0].digest for value in values]
-
-
-def _module(file: str, name: str) -> ModuleType:
-    """A test module, under the name that pytest gave it and by which its classes are stored."""
-    parts = name.split(".")
-    for depth in range(1, len(parts)):
-        package = ".".join(parts[:depth])
+    time.time = lambda: now() + 86_400  # what stamps files with the time must not show in them
+    for package in itertools.accumulate(module.split("."), "{}.{}".format):
         sys.modules.setdefault(package, ModuleType(package))
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    sys.modules[module].__file__ = file
+    SourceFileLoader(module, file).exec_module(sys.modules[module])
+    contract: MaterializerContract = getattr(sys.modules[module], name)()
+    offered, store = _materializers(contract.materializer), FsspecArtifactStore(url=url)
+
+    def digests(values: Iterable[Any]) -> list[str]:
+        return [offered.save(value, Artifact(), store)[0].digest for value in values]
+
+    made = digests(make() for make in contract.examples())
+    return made, digests(offered.load(structure(each, Manifest), store) for each in saved)

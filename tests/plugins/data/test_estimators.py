@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import json
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
@@ -20,6 +22,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+from sklearn.utils import check_array
 
 from drystone import Artifact, ArtifactStore, FsspecArtifactStore
 from drystone.errors import MaterializerError
@@ -47,6 +50,11 @@ def logistic() -> Any:
 
 def boosted() -> Any:
     return HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(FEATURES, LATE)
+
+
+def categorical() -> Any:
+    rows = pd.DataFrame({"delay": FEATURES[:, 0], "carrier": pd.Categorical(np.where(LATE, "AA", "UA"))})
+    return HistGradientBoostingClassifier(max_iter=5, random_state=0, categorical_features="from_dtype").fit(rows, LATE)
 
 
 def gradient() -> Any:
@@ -99,13 +107,13 @@ class TestEstimatorMaterializer(MaterializerContract):
     libraries = ("skops", "numpy", "scipy")
 
     def examples(self) -> Sequence[Callable[[], Any]]:
-        return [fresh, linear, logistic, boosted, gradient, forest, neighbours, long_pipeline]
+        return [fresh, linear, logistic, boosted, categorical, gradient, forest, neighbours, long_pipeline]
 
     def variants(self) -> Sequence[tuple[Callable[[], Any], ...]]:
         return [(forest, forest), (boosted, boosted), (long_pipeline, long_pipeline)]
 
     def equal(self, one: Any, other: Any) -> bool:
-        if hasattr(one, "n_features_in_"):
+        if getattr(one, "n_features_in_", 0) == FEATURES.shape[1]:
             assert np.array_equal(one.predict(FEATURES), other.predict(FEATURES))
         return type(one) is type(other) and repr(one.get_params(deep=False)) == repr(other.get_params(deep=False))
 
@@ -148,6 +156,20 @@ def test_order_of_sets_and_identity_of_constants_do_not_show(
     trusted = Artifact(trusted=[Holder])
     one = materializers.save(holder(), trusted, store)[0]
     assert materializers.save(holder_filled_in_another_order(), trusted, store)[0].digest == one.digest
+
+
+def test_function_with_arguments_is_as_trusted_as_the_function(
+    store: ArtifactStore, materializers: Materializers
+) -> None:
+    vetted, numpy_own = functools.partial(check_array, copy=True), functools.partial(np.add, 1)
+    for function in (vetted, numpy_own):
+        manifest, _ = materializers.save(FunctionTransformer(function), Artifact(), store)
+        assert np.array_equal(
+            materializers.load(manifest, store).transform(FEATURES), FunctionTransformer(function).transform(FEATURES)
+        )
+    for function in (linear, np.arange(3).tofile, LinearRegression):
+        with pytest.raises(MaterializerError, match=r"functools\.partial"):
+            materializers.save(FunctionTransformer(functools.partial(function, "/nowhere")), Artifact(), store)
 
 
 def test_trust_ends_with_the_artifact_that_declared_it(store: ArtifactStore, materializers: Materializers) -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from drystone import Place
-from drystone.errors import ArtifactStoreError, StackError
+from drystone import Artifact, BlobWriter, Place, blobs
+from drystone.blobs import blob_key
+from drystone.digests import digest_bytes
+from drystone.errors import ArtifactStoreError, BlobLostError, StackError
+from drystone.materializers import Materializers
 from drystone_local import LocalArtifactStore
 
 KEY = "blobs/3f/3f8a"
@@ -110,6 +113,20 @@ def test_a_folder_is_nothing_that_is_stored(store, tmp_path):
         store.read_range("blobs", 0, None)
     with pytest.raises(FileNotFoundError):
         store.download("blobs", tmp_path / "copy")
+
+
+def test_a_damaged_blob_is_set_aside_and_made_anew(store):
+    materializers = Materializers(allow_pickle=False)
+    manifest, _ = materializers.save("late", Artifact(), store)
+    key = blob_key(manifest.blobs[0].digest)
+    store.write(key, b"LATE")
+    with pytest.raises(BlobLostError, match="is damaged in the artifact store"):
+        materializers.load(manifest, store)
+    assert store.size(key) is None
+    with pytest.raises(BlobLostError, match="is missing in the artifact store"):
+        materializers.load(manifest, store)
+    assert materializers.save("late", Artifact(), store)[0] == manifest
+    assert materializers.load(manifest, store) == "late"
 
 
 def test_what_is_deleted_is_gone(store):
@@ -311,3 +328,25 @@ def test_syncing_flushes_the_files_and_the_folders_that_name_them(store, monkeyp
 def test_syncing_nothing_or_what_is_gone_does_nothing(store):
     store.sync([])
     store.sync([KEY])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone flushes a whole disk at once")
+def test_syncing_many_files_is_one_flush(store, monkeypatch):
+    keys = [f"blobs/3f/{number}" for number in range(100)]
+    for key in keys:
+        store.write(key, b"x")
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("a file was flushed by itself"))
+    store.sync(keys)
+
+
+def test_a_blob_that_readers_do_not_hash_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKED", 4)
+    key = blob_key(digest_bytes(b"large"))
+    named = []
+    monkeypatch.setattr(os, "fsync", lambda handle: named.append(store.exists(key)))
+    writer = BlobWriter(store)
+    writer.write("small", b"tiny")
+    with writer.open("large") as file:
+        file.write(b"large")
+    assert named == [False]
+    assert store.read_range(key, 0, None) == b"large"

@@ -75,14 +75,11 @@ def feature_engineering(holdout_from: datetime.date = datetime.date(2013, 10, 1)
 
 # --- training --------------------------------------------------------------------------------------------------------
 
-CATEGORICAL = ("functools.partial", "sklearn.utils.validation.check_array")
-"""What a classifier with categories holds inside beside the types that may be loaded without being named."""
-
 
 @step
 def train(
     rows: pd.DataFrame, leaves: int, rounds: int, learning_rate: float
-) -> Annotated[data.Classifier, Artifact("delay_classifier", kind="model", trusted=CATEGORICAL)]:
+) -> Annotated[data.Classifier, Artifact("delay_classifier", kind="model")]:
     """A gradient-boosted classifier of late arrivals, from the days before the held-out ones."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 

@@ -75,6 +75,17 @@ def nodes(state: Any) -> Iterator[dict[str, Any]]:
             yield from nodes(value)
 
 
+def partial_functions(data: bytes) -> list[str]:
+    """The full names of functions in `functools.partial` objects of an archive; of a method or a class, its loader."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = [node for node in nodes(json.loads(archive.read(SCHEMA))) if node["__loader__"] == "PartialNode"]
+    inner = [node["content"]["func"] for node in found]
+    return [
+        f"{node['__module__']}.{node['__class__']}" if node["__loader__"] == "FunctionNode" else node["__loader__"]
+        for node in inner
+    ]
+
+
 class _Rewriter:
     """Rewrites one schema: names of members, identities, sets, functions."""
 

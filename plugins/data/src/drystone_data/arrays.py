@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from drystone import Artifact, BlobReader, BlobWriter, Materializer
 from drystone.errors import EncodingError, MaterializerError
+from drystone_data.files import SMALL
 
 if TYPE_CHECKING:
     import numpy
-
-SMALL = 1 << 20
-"""Values up to this many bytes are written from memory: a file of their own would cost more than they do."""
 
 COPIED = 32 << 20
 """How many bytes of an array that is not contiguous are laid out at a time."""

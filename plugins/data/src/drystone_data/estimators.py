@@ -10,7 +10,7 @@ from typing import Any
 
 from drystone import Artifact, BlobReader, BlobWriter, Materializer
 from drystone.errors import EncodingError, MaterializerError
-from drystone_data.archives import NUMPY_MODULES, rewritten
+from drystone_data.archives import NUMPY_MODULES, partial_functions, rewritten
 from drystone_data.vetted_types import VETTED
 
 
@@ -32,7 +32,7 @@ class EstimatorMaterializer(Materializer):
             data = rewritten(skops.io.dumps(value))
         except Exception as exc:  # skops raises whatever the __reduce__ of a part raises
             raise _unwritable(value, artifact, f"skops cannot write it ({type(exc).__name__}: {exc}).") from exc
-        unknown = untrusted(skops.io.get_untrusted_types(data=data), artifact.trusted)
+        unknown = untrusted(data, artifact.trusted)
         if unknown:
             named = ", ".join(repr(name) for name in unknown)
             raise _unwritable(
@@ -48,15 +48,14 @@ class EstimatorMaterializer(Materializer):
         import skops.io
 
         data = reader.read("estimator.skops")
-        needed = skops.io.get_untrusted_types(data=data)
-        unknown = untrusted(needed, reader.manifest.trusted)
+        unknown = untrusted(data, reader.manifest.trusted)
         if unknown:
             raise MaterializerError(
                 f"This estimator holds {', '.join(unknown)}, which this version of drystone-data has not vetted and "
                 "its artifact does not name as trusted. Run the step that made it again, with those types in "
                 "Artifact(trusted=[...]) if you trust that code."
             )
-        return skops.io.loads(data, trusted=needed)
+        return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
 
     def metadata(self, value: Any) -> Mapping[str, Any]:
         """Class, parameters and number of features."""
@@ -67,10 +66,19 @@ class EstimatorMaterializer(Materializer):
         return noted
 
 
-def untrusted(names: Iterable[str], trusted: Iterable[str]) -> list[str]:
-    """The names that are neither vetted, nor functions of numpy on arrays, nor trusted by the artifact."""
+PARTIAL = "functools.partial"
+"""What holds a function with arguments: trusted where the function is vetted."""
+
+
+def untrusted(data: bytes, trusted: Iterable[str]) -> list[str]:
+    """What an archive holds that is neither vetted, nor a function of numpy on arrays, nor trusted by the artifact."""
+    import skops.io
+
     allowed = VETTED.union(trusted)
-    return sorted(name for name in names if name not in allowed and not _is_ufunc(name))
+    unknown = {name for name in skops.io.get_untrusted_types(data=data) if not (name in allowed or _is_ufunc(name))}
+    if PARTIAL in unknown and all(name in VETTED or _is_ufunc(name) for name in partial_functions(data)):
+        unknown.remove(PARTIAL)
+    return sorted(unknown)
 
 
 def _is_ufunc(name: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import decimal
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drystone.errors import EncodingError
@@ -21,18 +21,20 @@ Note = dict[str, Any]
 """What a column was: JSON values."""
 
 
-def encode(values: Any, label: str) -> tuple[Any, Note]:
-    """An array of pandas or numpy as an array of Arrow, and the note that `decode` needs.
+def encode(column: Any, label: str) -> tuple[Any, Note]:
+    """A series or index as an array of Arrow, and the note that `decode` needs.
 
     Args:
-        values: What `backing` gives for a series or index.
+        column: The series or index.
         label: Names the column in messages.
 
     Raises:
         EncodingError: Some value would not come back as it was.
     """
+    import numpy
     import pyarrow
 
+    values = column.to_numpy() if isinstance(column.dtype, numpy.dtype) else column.array
     try:
         encoded, note = _encode(values)
         if type(encoded) is pyarrow.ChunkedArray:
@@ -44,13 +46,6 @@ def encode(values: Any, label: str) -> tuple[Any, Note]:
     if empty.dtype != values.dtype:
         raise EncodingError(f"{label} would come back as {empty.dtype} instead of {values.dtype}.")
     return encoded, note
-
-
-def backing(column: Any) -> Any:
-    """The values of a series or index: an array of numpy where its type is one of numpy, else one of pandas."""
-    import numpy
-
-    return column.to_numpy() if isinstance(column.dtype, numpy.dtype) else column.array
 
 
 def decode(column: Any, note: Note) -> Any:
@@ -73,7 +68,7 @@ def _encode(values: Any) -> tuple[Any, Note]:
         missing = "NA" if dtype.na_value is pandas.NA else "nan"
         return pyarrow.array(values), {"kind": "string", "storage": dtype.storage, "missing": missing}
     if isinstance(dtype, pandas.ArrowDtype):
-        return pyarrow.array(values), {"kind": "arrow", "type": _type_text(dtype.pyarrow_dtype)}
+        return pyarrow.array(values), {"kind": "arrow", "type": _to_text(pyarrow.nulls(0, dtype.pyarrow_dtype))}
     if isinstance(dtype, pandas.api.extensions.ExtensionDtype):
         return _without_nan(pyarrow.array(values)), {"kind": "extension", "dtype": str(dtype)}
     if dtype.hasobject:
@@ -95,16 +90,11 @@ def _encode_categories(values: Any) -> tuple[Any, Note]:
     """The values themselves, readable by everyone; the categories stand in the note, in their order."""
     import pyarrow
 
-    categories, inner = encode(backing(values.categories), "The categories")
+    categories, inner = encode(values.categories, "The categories")
     codes = pyarrow.array(values.codes, mask=values.codes < 0)
-    table = pyarrow.table({"categories": categories})
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    text = base64.b64encode(sink.getvalue().to_pybytes()).decode()
     note = {
         "kind": "categorical",
-        "categories": text,
+        "categories": _to_text(categories),
         "of": inner,
         "ordered": values.ordered,
         "name": label_to_json(values.categories.name),
@@ -172,32 +162,17 @@ def _decode_numpy(column: Any, note: Note) -> Any:
     return column.to_numpy().astype(numpy.dtype(note["dtype"]), copy=False)
 
 
-def _decode_zoned(column: Any, note: Note) -> Any:
-    import pandas
-
-    dtype = pandas.api.types.pandas_dtype(note["dtype"])
-    plain = column.to_numpy().astype(f"M8[{dtype.unit}]", copy=False)
-    return pandas.DatetimeIndex(plain).tz_localize("UTC").tz_convert(dtype.tz).array
-
-
-def _decode_string(column: Any, note: Note) -> Any:
+def _decode_extension(column: Any, note: Note) -> Any:
+    """What pandas makes of Arrow itself, once it has the exact type."""
     import numpy
     import pandas
 
-    missing = pandas.NA if note["missing"] == "NA" else numpy.nan
-    return pandas.StringDtype(note["storage"], na_value=missing).__from_arrow__(column)
-
-
-def _decode_arrow(column: Any, note: Note) -> Any:
-    import pandas
-
-    kind = _type_from_text(note["type"])
-    return pandas.ArrowDtype(kind).__from_arrow__(column.cast(kind))
-
-
-def _decode_extension(column: Any, note: Note) -> Any:
-    import pandas
-
+    if note["kind"] == "arrow":
+        kind = _from_text(note["type"]).type
+        return pandas.ArrowDtype(kind).__from_arrow__(column.cast(kind))
+    if note["kind"] == "string":
+        missing = pandas.NA if note["missing"] == "NA" else numpy.nan
+        return pandas.StringDtype(note["storage"], na_value=missing).__from_arrow__(column)
     return pandas.api.types.pandas_dtype(note["dtype"]).__from_arrow__(column)
 
 
@@ -206,8 +181,7 @@ def _decode_categories(column: Any, note: Note) -> Any:
     import pandas
     import pyarrow
 
-    table = pyarrow.ipc.open_stream(base64.b64decode(note["categories"])).read_all()
-    index = plain_index(decode(table.column(0), note["of"]), note["name"])
+    index = plain_index(decode(_from_text(note["categories"]), note["of"]), note["name"])
     if note["freq"] is not None:
         index.freq = note["freq"]
     dtype = pandas.CategoricalDtype(index, ordered=note["ordered"])
@@ -238,10 +212,6 @@ def _decode_vectors(column: Any, note: Note) -> Any:
     return object_array([None if cell is None else numpy.array(cell.to_numpy(False), dtype) for cell in cells])
 
 
-def _decode_json(column: Any, note: Note) -> Any:
-    return object_array([json.loads(text) for text in column.to_pylist()])
-
-
 def object_array(items: Sequence[Any]) -> Any:
     """A one-dimensional array of these very objects, whatever sequences are among them."""
     import numpy
@@ -252,16 +222,16 @@ def object_array(items: Sequence[Any]) -> Any:
     return made
 
 
-_DECODERS = {
+_DECODERS: dict[str, Callable[[Any, Note], Any]] = {
     "numpy": _decode_numpy,
-    "zoned": _decode_zoned,
-    "string": _decode_string,
-    "arrow": _decode_arrow,
+    "zoned": _decode_extension,
+    "string": _decode_extension,
+    "arrow": _decode_extension,
     "extension": _decode_extension,
     "categorical": _decode_categories,
     "objects": _decode_objects,
     "vectors": _decode_vectors,
-    "json": _decode_json,
+    "json": lambda column, note: object_array([json.loads(text) for text in column.to_pylist()]),
 }
 
 
@@ -283,16 +253,22 @@ def label_from_json(data: Any) -> Any:
     return tuple(label_from_json(part) for part in data["tuple"]) if isinstance(data, dict) else data
 
 
-def _type_text(kind: Any) -> str:
+def _to_text(array: Any) -> str:
+    """An array of Arrow, to be kept in a note."""
     import pyarrow
 
-    return base64.b64encode(pyarrow.schema([("column", kind)]).serialize().to_pybytes()).decode()
+    table = pyarrow.table({"array": array})
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return base64.b64encode(sink.getvalue().to_pybytes()).decode()
 
 
-def _type_from_text(text: str) -> Any:
+def _from_text(text: str) -> Any:
+    """The chunked array that `_to_text` wrote."""
     import pyarrow
 
-    return pyarrow.ipc.read_schema(pyarrow.py_buffer(base64.b64decode(text))).field(0).type
+    return pyarrow.ipc.open_stream(base64.b64decode(text)).read_all().column(0)
 
 
 def plain_index(values: Any, name: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from drystone import Artifact, BlobReader, BlobWriter, Materializer
 from drystone.errors import EncodingError
-from drystone_data.arrays import SMALL
+from drystone_data.files import write_file
 from drystone_data.pandas_columns import label_from_json, label_to_json
 from drystone_data.pandas_tables import frame_to_table, table_to_frame
 
@@ -93,13 +92,7 @@ def _write(table: Any, path: str, writer: BlobWriter) -> None:
     import pyarrow.parquet
 
     try:
-        if table.nbytes <= SMALL:
-            buffer = io.BytesIO()
-            pyarrow.parquet.write_table(table, buffer, **OPTIONS)
-            writer.write(path, buffer.getvalue())
-            return
-        with writer.file(path) as target:
-            pyarrow.parquet.write_table(table, target, **OPTIONS)
+        write_file(writer, path, table.nbytes, lambda sink: pyarrow.parquet.write_table(table, sink, **OPTIONS))
     except (pyarrow.ArrowException, NotImplementedError) as exc:
         # pyarrow raises NotImplementedError for types it has no form for
         raise EncodingError(f"pyarrow cannot write this frame as parquet: {exc}.") from exc

@@ -9,7 +9,6 @@ from typing import Any
 from drystone.errors import EncodingError
 from drystone_data.pandas_columns import (
     Note,
-    backing,
     decode,
     encode,
     frequency,
@@ -34,10 +33,7 @@ def frame_to_table(frame: Any, **extra: Any) -> Any:
     """
     import pyarrow
 
-    columns = [
-        encode(backing(frame.iloc[:, position]), f"The column {label!r}")
-        for position, label in enumerate(frame.columns)
-    ]
+    columns = [encode(frame.iloc[:, at], f"The column {label!r}") for at, label in enumerate(frame.columns)]
     levels, index = _encode_index(frame.index)
     notes = {
         "columns": [note for _, note in columns],
@@ -93,7 +89,7 @@ def _encode_index(index: Any) -> tuple[list[Any], Note]:
     if type(index) is pandas.RangeIndex:
         return [], {"kind": "range", "names": names, "range": [index.start, index.stop, index.step]}
     parts = [index] if index.nlevels == 1 else [index.get_level_values(level) for level in range(index.nlevels)]
-    levels = [encode(backing(part), "The index") for part in parts]
+    levels = [encode(part, "The index") for part in parts]
     kind = "multi" if isinstance(index, pandas.MultiIndex) else "flat"
     note = {"kind": kind, "names": names, "levels": [each for _, each in levels], "freq": frequency(index)}
     return [array for array, _ in levels], note

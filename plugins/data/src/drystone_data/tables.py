@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from drystone import Artifact, BlobReader, BlobWriter, Materializer
 from drystone.errors import EncodingError
-from drystone_data.arrays import SMALL
+from drystone_data.files import write_file
 
 
 class TableMaterializer(Materializer):
@@ -30,13 +29,7 @@ class TableMaterializer(Materializer):
         except (pyarrow.ArrowException, NotImplementedError) as exc:
             # pyarrow raises NotImplementedError for types it has no form for
             raise EncodingError(f"pyarrow cannot lay out this table: {exc}.") from exc
-        if value.nbytes <= SMALL:
-            buffer = io.BytesIO()
-            _write(table, buffer)
-            writer.write("table.arrow", buffer.getvalue())
-            return
-        with writer.file("table.arrow") as path:
-            _write(table, str(path))
+        write_file(writer, "table.arrow", table.get_total_buffer_size(), lambda sink: _write(table, sink))
 
     def load(self, reader: BlobReader) -> Any:
         """The table, mapped."""

@@ -3,7 +3,8 @@
 skops trusts public estimators, numpy arrays and plain values. It leaves out what fitted estimators of scikit-learn hold
 inside, `TreePredictor` and `Tree` among them. A name is added here when three things hold: it is code of scikit-learn,
 scipy or numpy; making an object of it runs nothing that the archive could choose; and a fitted estimator holds it.
-`PyFuncDistance` is not here: it calls any function.
+`PyFuncDistance` is not here: it calls any function. Nor is `functools.partial`, but one that holds a function from this
+list is as good as the function.
 
 skops leaves out the trees because a forged one can make a prediction read outside its arrays. Here the bytes of an
 archive are those that `save` wrote: every blob is checked against the digest in the ledger when it is read.
@@ -70,6 +71,7 @@ _VETTED = {
     "sklearn.tree._tree": "Tree",
     "sklearn.utils._bunch": "Bunch",
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
+    "sklearn.utils.validation": "check_array",
 }
 
 VETTED = frozenset(f"{module}.{name}" for module, names in _VETTED.items() for name in names.split())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -22,11 +23,8 @@ SPOOL = "spool"
 IDENTITY = "store-id"
 """The file that holds what tells this store from others."""
 
-_STEPS = frozenset(("", ".", ".."))
-
-
-def _text(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.fspath(path)
+FEW = 16
+"""So many files are flushed one by one, each a wait of about a millisecond."""
 
 
 def _check_path(instance: LocalArtifactStore, attribute: attrs.Attribute[str | None], value: str | None) -> None:
@@ -47,7 +45,7 @@ class LocalArtifactStore(ArtifactStore):
         path: The directory; a relative one starts at the project's root. By default `artifacts` in the workspace.
     """
 
-    path: str | None = attrs.field(default=None, converter=_text, validator=_check_path)
+    path: str | None = attrs.field(default=None, converter=attrs.converters.optional(os.fspath), validator=_check_path)
 
     def at(self, place: Place) -> LocalArtifactStore:
         """This store with an absolute path."""
@@ -55,7 +53,7 @@ class LocalArtifactStore(ArtifactStore):
             return LocalArtifactStore(os.path.abspath(place.workspace / "artifacts"))
         return LocalArtifactStore(os.path.abspath(place.root / os.path.expanduser(self.path)))
 
-    @property
+    @cached_property
     def root(self) -> str:
         """The directory, absolute.
 
@@ -75,10 +73,10 @@ class LocalArtifactStore(ArtifactStore):
         file = Path(self.root, IDENTITY)
         with suppress(FileExistsError):
             if not file.exists():
-                self._land(str(file), lambda staged: _fill(staged, f"local:{os.urandom(16).hex()}\n".encode()), os.link)
+                self._land(_fill, f"local:{os.urandom(16).hex()}\n".encode(), str(file), os.link)
         return file.read_text(encoding="ascii").strip()
 
-    @property
+    @cached_property
     def spool(self) -> Path:
         """A directory beside the blobs."""
         return Path(self.root, SPOOL)
@@ -87,18 +85,19 @@ class LocalArtifactStore(ArtifactStore):
         """Take a file of the spool by renaming it; copy any other."""
         target = self._file(key)
         if local_path.parent == self.spool:
-            os.chmod(local_path, self._mode())
-            self._change(target, lambda: os.replace(local_path, target))
+            # what is spooled is private; the directory shows what the process would give to a file it makes
+            os.chmod(local_path, os.stat(self.spool).st_mode & 0o666)
+            self._change(target, os.replace, local_path, target)
         else:
-            self._land(target, lambda staged: shutil.copyfile(local_path, staged), os.replace)
+            self._land(shutil.copyfile, local_path, target, os.replace)
 
     def write(self, key: str, data: bytes) -> None:
         """Store a few bytes."""
-        self._land(self._file(key), lambda staged: _fill(staged, data), os.replace)
+        self._land(_fill, data, self._file(key), os.replace)
 
     def create(self, key: str, data: bytes) -> None:
         """Store bytes under a key that must be free: of several links of that name the kernel makes one."""
-        self._land(self._file(key), lambda staged: _fill(staged, data), os.link)
+        self._land(_fill, data, self._file(key), os.link)
 
     def download(self, key: str, local_path: Path) -> None:
         """Copy what is stored to a local file."""
@@ -145,32 +144,30 @@ class LocalArtifactStore(ArtifactStore):
             os.unlink(self._file(key))
 
     def sync(self, keys: Iterable[str]) -> None:
-        """Flush files, then the directories that name them, one by one: the driver calls this beside other work."""
+        """Flush files and the directories that name them: few one by one, many by one flush of the whole disk."""
         files = {self._file(key) for key in keys}
+        if len(files) > FEW and _flush_disk(self.root):
+            return
         for path in (*files, *{os.path.dirname(file) for file in files}):
             _flush(path)
 
     def _file(self, key: str) -> str:
-        if not _is_key(key):
+        inside = f"/{key}/"
+        if "//" in inside or "/./" in inside or "/../" in inside or "\\" in key or "\0" in key or _is_internal(key):
             raise ValueError(
                 f"{key!r} is not a key of a local artifact store: it must be a relative path of plain names, none of "
                 f"which the store keeps for itself ({SPOOL}/…, {IDENTITY})."
             )
         return f"{self.root}/{key}"
 
-    def _mode(self) -> int:
-        """What the process would give a new file, as seen from a directory it made; temporary files are private."""
-        return os.stat(self.spool).st_mode & 0o666
-
-    def _land(self, target: str, fill: Callable[[str], object], land: Callable[[str, str], None]) -> None:
+    def _land(
+        self, fill: Callable[[Any, str], object], content: Any, target: str, land: Callable[[str, str], None]
+    ) -> None:
+        """Fill a file of the spool, and give it its name once it is whole."""
         staged = f"{self.root}/{SPOOL}/{os.urandom(8).hex()}"
-
-        def change() -> None:
-            fill(staged)
-            land(staged, target)
-
         try:
-            self._change(target, change)
+            self._change(staged, fill, content, staged)
+            self._change(target, land, staged, target)
         except BaseException:
             with suppress(OSError):
                 os.unlink(staged)
@@ -178,38 +175,31 @@ class LocalArtifactStore(ArtifactStore):
         if land is os.link:
             os.unlink(staged)
 
-    def _change(self, target: str, change: Callable[[], None]) -> None:
-        """Do something that needs the directories, which are made when they turn out to be missing."""
+    def _change(self, path: str, change: Callable[..., object], *arguments: Any) -> None:
+        """Call what needs the directory of a path, which is made when it turns out to be missing."""
         try:
             try:
-                change()
+                change(*arguments)
             except FileNotFoundError:
-                os.makedirs(self.spool, exist_ok=True)
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                change()
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                change(*arguments)
         except (FileExistsError, FileNotFoundError):
             raise
         except OSError as exc:
             raise ArtifactStoreError(f"The artifact store {self.root} cannot be written to: {exc}.") from exc
 
 
-def _is_key(key: str) -> bool:
-    """Whether a key stays inside the store and away from what the store keeps for itself."""
-    plain = "\\" not in key and "\0" not in key and _STEPS.isdisjoint(key.split("/"))
-    return plain and not _is_internal(key)
-
-
 def _is_internal(key: str) -> bool:
     return key in (IDENTITY, SPOOL) or key.startswith(f"{SPOOL}/")
 
 
-def _fill(path: str, data: bytes) -> None:
-    """Write a file with bare system calls: a file object would cost more than the disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+def _fill(data: bytes, path: str) -> None:
+    """Write a new file with bare system calls: a file object would cost more than the disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
+        written = os.write(handle, data)
+        while written < len(data):
+            written += os.write(handle, memoryview(data)[written:])
     finally:
         os.close(handle)
 
@@ -236,5 +226,19 @@ def _flush(path: str) -> None:
         return
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush_disk(folder: str) -> bool:
+    """Make everything on the disk of a folder survive a power failure; whether the system can do that."""
+    import ctypes  # noqa: PLC0415 - most runs make few files
+
+    flush = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
+    if flush is None:
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        return int(flush(handle)) == 0
     finally:
         os.close(handle)
