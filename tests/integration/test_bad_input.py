@@ -217,8 +217,8 @@ def test_an_artifact_whose_materializer_is_not_installed(
     assert python("-c", save).returncode == 0
     without = python("-c", load, DRYSTONE_PLUGINS_DISABLE="data")
     assert without.stderr.splitlines()[-1] == (
-        "drystone.errors.MaterializerError: This artifact was written by the materializer 'numpy.array' of drystone-data, "
-        "which is not installed. Install it: pip install drystone-data."
+        "drystone.errors.MaterializerError: This artifact was written by the materializer 'numpy.array' of "
+        "drystone-data, which is not installed. Install it: pip install drystone-data."
     )
     assert command("artifacts", "get", "array", DRYSTONE_PLUGINS_DISABLE="data").code == 0, "copying needs no reader"
     assert python("-c", load).stdout == "3\n"
