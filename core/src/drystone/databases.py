@@ -192,14 +192,14 @@ def _opened(path: Path, source: Source) -> Session:
     connection = sqlite3.connect(
         path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
     )
-    execute = connection.execute
-    if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        execute("PRAGMA journal_mode = WAL")
-    execute("PRAGMA synchronous = NORMAL")
-    execute("PRAGMA wal_autocheckpoint = 4000")
-    session = Session(connection, SQLiteLedger(connection), Index(connection), Records(connection, source))
-    execute("BEGIN IMMEDIATE")
     try:
+        execute = connection.execute
+        if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        execute("PRAGMA wal_autocheckpoint = 4000")
+        session = Session(connection, SQLiteLedger(connection), Index(connection), Records(connection, source))
+        execute("BEGIN IMMEDIATE")
         session.ledger.create()
         session.index.create()
         session.index.catch_up(session.ledger)
