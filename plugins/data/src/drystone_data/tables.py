@@ -30,7 +30,7 @@ class TableMaterializer(Materializer):
         except (pyarrow.ArrowException, NotImplementedError) as exc:
             # pyarrow raises NotImplementedError for types it has no form for
             raise EncodingError(f"pyarrow cannot lay out this table: {exc}.") from exc
-        if value.nbytes <= SMALL:
+        if table.get_total_buffer_size() <= SMALL:  # `nbytes` does not know the view types before pyarrow 25
             buffer = io.BytesIO()
             _write(table, buffer)
             writer.write("table.arrow", buffer.getvalue())
