@@ -326,10 +326,6 @@ def test_a_module_of_a_package_is_run_as_one(package: Path, project: Path, pytho
     assert python("-m", "sums").stdout == "0\n"
 
 
-M = pytest.mark.xfail(strict=True, reason="a module run with -m is named __main__ in keys and targets")
-
-
-@M
 def test_a_module_run_with_m_shares_its_results_with_an_import_of_it(
     package: Path, python: Command, command: Command
 ) -> None:
@@ -337,7 +333,6 @@ def test_a_module_run_with_m_shares_its_results_with_an_import_of_it(
     assert "2 cached" in command("run", "sums.adding:adding").out
 
 
-@M
 def test_a_failed_run_of_a_module_run_with_m_is_resumed(package: Path, python: Command, command: Command) -> None:
     module = package / "adding.py"
     module.write_text(ADDING.replace("return x + y", "return x // 0"))
