@@ -20,6 +20,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DRYSTONE_WORKSPACE", "DRYSTONE_STACK", "DRYSTONE_PLUGINS_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DRYSTONE_AUTHOR", "tester@example.org")
+    # Python takes bytecode for current if the source has the size and the second it had; tests edit faster than that.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

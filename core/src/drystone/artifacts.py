@@ -90,8 +90,8 @@ class ArtifactVersion(Stored):
     version: int
     kind: str
     manifest: Manifest = attrs.field(repr=False)
-    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
     created_at: datetime.datetime = attrs.field(repr=False)
     produced_by: tuple[str, str] | None = None
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field

@@ -50,7 +50,13 @@ class Database:
         try:
             with _opening, (self._directory / "opening.lock").open("w") as lock:
                 fcntl.lockf(lock, fcntl.LOCK_EX)  # nobody else sets up the same database meanwhile
-                self._connection = _connection(self._directory / FILE)
+                self._connection = sqlite3.connect(
+                    self._directory / FILE,
+                    timeout=PATIENCE,
+                    isolation_level=None,
+                    check_same_thread=False,
+                    cached_statements=512,
+                )
                 self._ledger, self._index = SQLiteLedger(self._connection), Index(self._connection)
                 weakref.finalize(self, _close, self._connection, self._pid)
                 self._set_up()
@@ -61,12 +67,17 @@ class Database:
             ) from exc
 
     def _set_up(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        execute = self._connection.execute
         try:
+            if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                execute("PRAGMA journal_mode = WAL")
+            execute("PRAGMA synchronous = NORMAL")
+            execute("PRAGMA wal_autocheckpoint = 4000")
+            execute("BEGIN IMMEDIATE")
             self._ledger.create()
             self._index.create()
             self._index.catch_up(self._ledger)
-            self._connection.execute("COMMIT")
+            execute("COMMIT")
         except BaseException:
             self._connection.close()
             raise
@@ -122,17 +133,6 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         _close(self._connection, self._pid)
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
-    )
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
-    return connection
 
 
 def _close(connection: sqlite3.Connection, pid: int) -> None:

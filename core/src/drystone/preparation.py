@@ -101,7 +101,7 @@ def _name_script(root: Path) -> None:
     """Register a script that runs as `__main__` under the name it would be imported by."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    if main is None or file is None or hasattr(main, SCRIPT_NAME) or getattr(main, "__spec__", None) is not None:
+    if main is None or file is None or hasattr(main, SCRIPT_NAME):
         return
     name = canonical_name(Path(file), root)
     setattr(main, SCRIPT_NAME, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def main() -> None:
         done += " Nothing had changed since the last time, so nothing was computed again."
     print(f"\n{done}\n\nWhere to look next:")
     if Path.cwd() != started_in:
+        print(f"  source {os.path.relpath(Path(sys.prefix, 'bin/activate'), started_in)}")
         print(f"  cd {os.path.relpath(Path.cwd(), started_in)}")
     print(f"  drystone models versions {delays.name}     the candidates side by side")
     print(f"  drystone models history {delays.name} production     who was in production, when and why")

@@ -209,3 +209,18 @@ def test_a_reader_that_stops_reading_is_no_error(trained):
     script = Path(sys.executable).with_name("drystone")
     found = subprocess.run(f"{script} runs list --json | true", shell=True, capture_output=True, text=True, check=False)
     assert found.stderr == ""
+
+
+def test_a_filter_that_nothing_fits_is_not_an_empty_workspace(drystone):
+    assert drystone("runs", "list").err == "No runs here. `drystone run TARGET` makes one.\n"
+    drystone("run", "flows:training")
+    assert drystone("runs", "list", "--pipeline", "trainin").err == "No run fits.\n"
+
+
+def test_a_status_that_no_run_can_have_is_refused(drystone):
+    found = drystone("runs", "list", "--status", "broken")
+    assert found.code == 2
+    assert found.err == (
+        "Error: Invalid value for '--status': 'broken' is not one of 'running', 'succeeded', 'failed', 'cancelled', "
+        "'crashed'. See `drystone runs list --help`.\n"
+    )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
 import subprocess
 import sys
+import unittest
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -231,7 +233,8 @@ def fitted_estimators() -> list[Any]:
     found = []
     for name, cls in all_estimators():
         if name not in ("Birch", "FrozenEstimator"):  # skops cannot write the first; the second wraps any other
-            found += [_fitted(instance, data) for instance in _construct_instances(cls)]
+            with contextlib.suppress(unittest.SkipTest):  # before 1.8 some cannot be constructed by these tests
+                found += [_fitted(instance, data) for instance in _construct_instances(cls)]
     return found
 
 

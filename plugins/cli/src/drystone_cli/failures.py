@@ -6,12 +6,10 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 
 import click
 
-import drystone
 from drystone.errors import (
     DrystoneError,
     NotFoundError,
@@ -61,7 +59,7 @@ def _own(exc: DrystoneError) -> Iterator[str]:
         return
     if isinstance(cause, StepFailedError):
         yield str(cause).rstrip()
-    else:
+    elif not isinstance(cause, DrystoneError) or _users(cause.__traceback__):  # else its message says it all
         yield from _shown(cause)
 
 
@@ -82,13 +80,17 @@ def _usage(exc: click.ClickException) -> str:
 
 def _shown(exc: BaseException) -> Iterator[str]:
     """An exception with its traceback, without the frames of Drystone above the user's."""
-    yield "".join(traceback.format_exception(type(exc), exc, _below(exc.__traceback__))).rstrip()
+    trace = _users(exc.__traceback__) or exc.__traceback__
+    yield "".join(traceback.format_exception(type(exc), exc, trace)).rstrip()
 
 
-def _below(trace: TracebackType | None) -> TracebackType | None:
-    """The part of a traceback that starts in code that is not ours; all of it where there is none."""
-    ours = {str(Path(each).parent) + os.sep for each in (__file__, click.__file__, str(drystone.__file__))}
-    current = trace
-    while current is not None and current.tb_frame.f_code.co_filename.startswith(tuple(ours)):
-        current = current.tb_next
-    return current or trace
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback that starts in the user's own code, or None."""
+    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):
+        trace = trace.tb_next
+    return trace
+
+
+def _is_ours(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top == "click" or top.startswith("drystone") or top in sys.stdlib_module_names

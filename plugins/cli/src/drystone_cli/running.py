@@ -66,6 +66,7 @@ def resume(name: str, as_json: bool) -> None:
 def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     """Say what a run of TARGET would do, and why. Exit code 2 if anything would run."""
     pipeline, arguments = _prepared(**chosen)
+    _warn()
     found = pipeline.plan(**arguments)
     if as_json:
         print(records.to_json(found.steps.values()))
@@ -79,6 +80,7 @@ def _finish(execute: Callable[[], Any], as_json: bool) -> None:
     from drystone.errors import RunFailedError
     from drystone_cli.progress import progress
 
+    _warn()
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     try:
         with aside, progress():
@@ -91,6 +93,14 @@ def _finish(execute: Callable[[], Any], as_json: bool) -> None:
         print(records.to_json([record]))
     else:
         _summary(record)
+
+
+def _warn() -> None:
+    """Tell of installed plugins that are broken: what they would have done, such as sending a message, is not done."""
+    from drystone import load_plugins
+
+    for problem in load_plugins().problems():
+        print(f"Warning: {problem}", file=sys.stderr)
 
 
 def _summary(record: Any) -> None:

@@ -8,6 +8,8 @@ import click
 
 from drystone_cli import completion, records, tables
 
+STATUSES = ("running", "succeeded", "failed", "cancelled", "crashed")
+
 COLUMNS: list[tables.Column] = [
     ("RUN", lambda run: run.name),
     ("STATUS", lambda run: run.status),
@@ -35,7 +37,7 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--pipeline", help="Only runs of this pipeline.")
-@click.option("--status", help="Only runs with this status: running, succeeded, failed, cancelled, crashed.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
 @click.option("--tag", help="Only runs with this tag: NAME, or NAME=VALUE.")
 @click.option("--model", help="Only runs that belong to this model.", shell_complete=completion.model_names)
 @tables.limit_option()
@@ -43,7 +45,8 @@ def runs() -> None:
 def list_(limit: int, as_json: bool, **filters: Any) -> None:
     """List runs, the newest first."""
     found = records.workspace().runs(limit=limit + 1, **filters)
-    tables.listing(found, COLUMNS, as_json=as_json, limit=limit, empty="No runs here. `drystone run TARGET` makes one.")
+    empty = "No run fits." if any(filters.values()) else "No runs here. `drystone run TARGET` makes one."
+    tables.listing(found, COLUMNS, as_json=as_json, limit=limit, empty=empty)
 
 
 @runs.command()

@@ -15,7 +15,7 @@ from __future__ import annotations
 _VETTED = {
     "numpy": "dtype mean median",
     "scipy._lib.array_api_compat.numpy._aliases": "asarray",
-    "scipy.interpolate._bsplines": "BSpline",
+    "scipy.interpolate._bsplines": "BSpline _BSpline",
     "scipy.sparse._bsr": "bsr_array bsr_matrix",
     "scipy.sparse._coo": "coo_array coo_matrix",
     "scipy.sparse._csc": "csc_array csc_matrix",
