@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from drystone.blobs import blob_key, file_digest
+from drystone.blobs import blob_key, file_digest, set_aside
 from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
@@ -101,4 +101,7 @@ def _problem(store: ArtifactStore, digest: str, size: int | None) -> str | None:
         return "damaged"
     local = store.local_path(key)
     actual = file_digest(local) if local else digest_bytes(store.read_range(key, 0, None))
-    return None if actual == digest else "damaged"
+    if actual == digest:
+        return None
+    set_aside(store, digest)
+    return "damaged"

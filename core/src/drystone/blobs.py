@@ -23,6 +23,10 @@ CHECKED = 64 << 20
 """Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""
 
 
+COMPARED = 1 << 20
+"""Blobs up to this size that a store has are compared with what is to be stored; of larger ones the size counts."""
+
+
 def blob_key(digest: str) -> str:
     """Where a store keeps the blob of this digest."""
     return f"blobs/{digest[:2]}/{digest}"
@@ -32,9 +36,24 @@ def store_bytes(store: ArtifactStore, data: bytes) -> str:
     """Store bytes under their digest, once; returns the digest."""
     digest = digest_bytes(data)
     key = blob_key(digest)
-    if store.size(key) != len(data):
+    if store.size(key) != len(data) or (len(data) <= COMPARED and store.read_range(key, 0, None) != data):
         store.write(key, data)
     return digest
+
+
+def set_aside(store: ArtifactStore, digest: str) -> None:
+    """Take damaged bytes away, so that neither a plan nor a writer takes them for the blob.
+
+    On this machine they are kept in the spool. Elsewhere they are read once more before they go: the way here may have
+    damaged them.
+    """
+    key = blob_key(digest)
+    local = store.local_path(key)
+    with suppress(OSError):
+        if local is not None:
+            local.replace(store.spool / f"{digest}.damaged")
+        elif digest_bytes(store.read_range(key, 0, None)) != digest:
+            store.delete(key)
 
 
 def file_digest(path: Path) -> str:
@@ -166,11 +185,7 @@ class BlobReader:
             raise self._lost(blob, "missing") from None
 
     def _damaged(self, blob: Blob) -> BlobLostError:
-        """Set a damaged file aside, so that neither a plan nor a writer takes it for the blob, and say so."""
-        local = self._store.local_path(blob_key(blob.digest))
-        if local is not None:
-            with suppress(OSError):
-                local.replace(self._store.spool / f"{blob.digest}.damaged")
+        set_aside(self._store, blob.digest)
         return self._lost(blob, "damaged")
 
     def _lost(self, blob: Blob, how: str) -> BlobLostError:

@@ -26,6 +26,25 @@ def current_source() -> Any:
     return imported(SOURCE).current()
 
 
+def checked_name(name: str, what: str) -> str:
+    """A name that is one word in addresses such as `name@3`, and one part of a path.
+
+    Raises:
+        ValueError: It is none of that, for one of the reasons that the message lists.
+    """
+    if not name.strip() or name in (".", "..") or not name.isprintable() or not {"/", "\\", "@"}.isdisjoint(name):
+        raise ValueError(
+            f"{name!r} cannot be the name of {what}. A name is not blank, is not '.' or '..', and holds no '/', no "
+            "'\\', no '@' and no control characters."
+        )
+    return name
+
+
+def _check_name(declared: Any, attribute: Any, value: Any) -> None:
+    if value is not None:
+        checked_name(value, f"{'an' if type(declared) is Artifact else 'a'} {type(declared).__name__.lower()}")
+
+
 class Stored:
     """An artifact that exists before the run: a reference to it, or the version itself."""
 
@@ -75,7 +94,7 @@ class Artifact:
         allow_pickle: Write and read it with pickle, even where the workspace forbids that.
     """
 
-    name: str | None = None
+    name: str | None = attrs.field(default=None, validator=_check_name)
     kind: str = attrs.field(default="data", kw_only=True)
     tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
     trusted: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_strings)
@@ -104,7 +123,7 @@ class Model:
     serves the model without making versions; one with `model=delays.version("production")` uses what was promoted.
     """
 
-    name: str
+    name: str = attrs.field(validator=_check_name)
     tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
     description: str = attrs.field(default="", kw_only=True)
 

@@ -291,6 +291,9 @@ class Builder:
         return outputs
 
 
+importing: contextvars.ContextVar[str | None] = contextvars.ContextVar("drystone_importing", default=None)
+"""The target whose module is being imported in this context, only to find a pipeline in it."""
+
 building: contextvars.ContextVar[Builder | None] = contextvars.ContextVar("drystone_building", default=None)
 """The builder of the pipeline whose body runs in this context."""
 

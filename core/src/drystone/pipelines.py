@@ -11,8 +11,8 @@ import attrs
 
 from drystone.annotations import accepts, declared_outputs, resolved_annotations
 from drystone.declarations import Model, ModelReference, imported
-from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
-from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building, unlike
+from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
+from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building, importing, unlike
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
@@ -296,10 +296,17 @@ class Pipeline(Declared[P, R]):
             RunFailedError: The run did not succeed; `.run` is its record, `__cause__` the step's exception.
             PipelineDefinitionError: The graph is wrong. Nothing ran.
             PlanError: The stack cannot run it. Nothing ran.
+            TargetError: It is called while a command imports its module. Nothing ran.
         """
         if building.get() is not None:
             raise PipelineDefinitionError(
                 f"{self.label} is called in the body of another. Write {self.name}.inline(…) to splice its steps in."
+            )
+        target = importing.get()
+        if target is not None:
+            raise TargetError(
+                f"{self.label} is called while its module is imported for {target!r}. Put the call below "
+                '`if __name__ == "__main__":`, so that it happens only when the file itself is run.'
             )
         return runner().run(self, self.parameters(*args, **kwargs))
 

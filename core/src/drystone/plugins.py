@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import inspect
+import logging
 import os
 import traceback
 from collections.abc import Collection, Iterable
@@ -247,7 +248,11 @@ class Plugins:
 def load_plugins() -> Plugins:
     """The plugins installed here, loaded once per process. Those that `DRYSTONE_PLUGINS_DISABLE` names are not."""
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
-    return Plugins(importlib.metadata.entry_points(group=hookspecs.PROJECT), disabled)
+    found = Plugins(importlib.metadata.entry_points(group=hookspecs.PROJECT), disabled)
+    for plugin in found.all:
+        if plugin.state == BROKEN:
+            logging.getLogger(__name__).warning(plugin.absence)
+    return found
 
 
 def unique(offers: Iterable[tuple[Any, Plugin]]) -> dict[tuple[str, str], tuple[Any, Plugin]]:

@@ -13,6 +13,7 @@ import attrs
 
 from drystone.artifacts import ArtifactVersion, Reference
 from drystone.components import RESOURCES, TIMEOUT, Place
+from drystone.declarations import checked_name
 from drystone.digests import SCRIPT_NAME
 from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
@@ -125,7 +126,10 @@ def _filled(template: str, parameters: Mapping[str, Any], now: datetime.datetime
         if placeholder is not None and placeholder not in values:
             hint = suggestion(placeholder, values, "It may hold")
             raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
-    return template.format(**values)
+    try:
+        return checked_name(template.format(**values), label[0].lower() + label[1:])
+    except ValueError as exc:
+        raise PlanError(f"{exc} It was made of {template!r}.") from None
 
 
 def _role(

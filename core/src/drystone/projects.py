@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from drystone.errors import DrystoneError, TargetError, WorkspaceError, suggestion
+from drystone.graphs import importing
 from drystone.pipelines import Pipeline, Step
 
 MARKERS = ("stacks.py", "pyproject.toml", ".git")
@@ -83,7 +84,11 @@ def find_pipeline(target: str, root: Path) -> Pipeline[Any, Any]:
             f"{target!r} is no target. A target is module:pipeline or path/to/file.py:pipeline, as "
             "flights.pipelines:training or flights/pipelines.py:training."
         )
-    module = _loaded(place, root)
+    token = importing.set(target)
+    try:
+        module = _loaded(place, root)
+    finally:
+        importing.reset(token)
     found = getattr(module, name, None)
     if isinstance(found, Pipeline):
         return found

@@ -10,10 +10,10 @@ import contextvars
 import functools
 import json
 import os
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -26,7 +26,7 @@ from drystone.components import ArtifactStore
 from drystone.contexts import StepContext, active, checked_metadata
 from drystone.errors import OutputError, PlanError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, Pair
-from drystone.graphs import StepDefinition
+from drystone.graphs import StepDefinition, importing
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text, unstructure
@@ -34,6 +34,10 @@ from drystone.values import from_json
 
 here: dict[str, StepDefinition] = {}
 """Steps of runs that this very process drives, by task id: what was planned is what runs, importable or not."""
+
+
+OWN = f"{os.path.dirname(__file__)}{os.sep}"
+"""Where our own code is, which tracebacks leave out."""
 
 
 @attrs.frozen(kw_only=True)
@@ -209,9 +213,9 @@ def run_task(text: str) -> str:
                 _perform(task, effects)
         except (Exception, SystemExit) as exc:
             raised, failure = exc, _failure(exc)
-            with contextlib.suppress(ValueError):  # the step may have closed it
-                sys.stderr.write(failure.traceback)
         printed = log.read()
+    if failure is not None:  # kept with what the step printed, and shown by whoever reports the failure
+        printed += failure.traceback.encode("utf-8", "backslashreplace")
     result = StepResult(
         saved=() if failure else tuple(effects.saved),
         metadata=effects.metadata,
@@ -250,10 +254,11 @@ def _imported(task: StepTask) -> StepDefinition:
             f"Step {task.step!r} ({name}) is defined inside a function, so another process cannot import it. Move it "
             "to the top level of a module, or run on a stack whose orchestrator works in this process."
         )
-    found: Any = import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    definition: StepDefinition = found.definition
+    token = importing.set(task.code)
+    try:
+        definition: StepDefinition = attrgetter(name)(import_module(module)).definition
+    finally:
+        importing.reset(token)
     return definition
 
 
@@ -302,10 +307,10 @@ def _environment() -> dict[bytes, bytes]:
 
 
 def _failure(exc: BaseException) -> Failure:
-    """What was raised, with its traceback from the step's own frame on."""
+    """What was raised, with its traceback from the first frame that is not our own."""
     frames = exc.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(OWN):
         frames = frames.tb_next
-    shown = "".join(traceback.format_exception(type(exc), exc, frames or exc.__traceback__))
+    shown = "".join(traceback.format_exception(type(exc), exc, frames, chain=frames is not None))
     message = f"exited with {exc.code!r}" if isinstance(exc, SystemExit) else str(exc)
     return Failure(type=type(exc).__qualname__, message=message, traceback=shown)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
@@ -16,7 +19,7 @@ from drystone.components import ArtifactStore, Place
 from drystone.databases import Database, made_directory
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError
+from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     Event,
@@ -120,12 +123,18 @@ class Workspace(Queries):
         with self._database.session() as (_, index):
             locks = {(run["name"], run["lock"]) for run in index.running()}
         dead = {each for each in locks if RunLock.named(self.directory, each[1]).is_free()}
-        if dead:
-            self.commit(
-                lambda view: [
-                    event for run in view.running() if (run["name"], run["lock"]) in dead for event in crash(view, run)
-                ]
-            )
+        if not dead:
+            return []
+
+        def decide(view: View) -> list[Event]:
+            runs = [run for run in view.running() if (run["name"], run["lock"]) in dead]
+            return [event for run in runs for event in crash(view, run)]
+
+        try:
+            self.commit(decide)
+        except WorkspaceError as exc:
+            if not isinstance(exc.__cause__, sqlite3.Error):  # a full disk must not keep anybody from reading
+                raise
         return sorted(name for name, _ in dead)
 
     def checkpoint(self) -> None:
@@ -195,20 +204,11 @@ class Workspace(Queries):
         store = self._active_store()
         manifest, noted = self.materializers.save(value, artifact, store)
         store.sync(blob_key(blob.digest) for blob in manifest.blobs)
-        version = 0
-
-        def decide(view: View) -> list[Event]:
-            nonlocal version
-            version = view.next_number("artifact", name)
-            values = {**contexts.checked_metadata(noted), **logged}
-            return [
-                ArtifactSaved(
-                    name=name, version=version, kind=kind, manifest=manifest, metadata=values, tags=artifact.tags
-                )
-            ]
-
-        self.commit(decide)
-        return self.artifact(name, version)
+        metadata = {**contexts.checked_metadata(noted), **logged}
+        saved = ArtifactSaved(name=name, kind=kind, manifest=manifest, metadata=metadata, tags=artifact.tags)
+        commit = self.commit(lambda view: [attrs.evolve(saved, version=view.next_number("artifact", name))])
+        assert commit is not None
+        return self.artifact(name, commit.events[-1]["version"])
 
     @functools.cached_property
     def materializers(self) -> Materializers:

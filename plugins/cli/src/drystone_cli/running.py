@@ -97,8 +97,11 @@ def _finish(execute: Callable[[], Any], as_json: bool) -> None:
 
 def _warn() -> None:
     """Tell of installed plugins that are broken: what they would have done, such as sending a message, is not done."""
+    import logging
+
     from drystone import load_plugins
 
+    logging.getLogger("drystone.plugins").addHandler(logging.NullHandler())  # told here, with what offers lack as well
     for problem in load_plugins().problems():
         print(f"Warning: {problem}", file=sys.stderr)
 
