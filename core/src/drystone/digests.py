@@ -136,6 +136,11 @@ def rule_of(cls: type) -> Rule | None:
     return RULES.get(cls.__qualname__ if module == "builtins" else f"{module}:{cls.__qualname__}")
 
 
+def is_plain(cls: type) -> bool:
+    """Whether values of exactly this class are encoded by what they hold alone."""
+    return cls in _ATOMS or rule_of(cls) is not None
+
+
 def fields_of(cls: type) -> dict[str, bool] | None:
     """The fields of an attrs class or a dataclass and whether they count, None for any other class."""
     if attrs.has(cls):  # what is neither compared nor shown is private state

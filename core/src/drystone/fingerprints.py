@@ -11,10 +11,9 @@ from typing import Any
 import attrs
 
 from drystone.closures import Node, Reach
-from drystone.digests import digest_bytes, digest_value, frame
+from drystone.digests import digest_bytes, digest_value, fields_of, frame
 from drystone.errors import EncodingError
 from drystone.graphs import StepDefinition
-from drystone.states import field_names
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -192,7 +191,7 @@ def classes_of(value: Any) -> Iterator[type]:
     kind = type(value)
     if kind.__module__ != "builtins":
         yield kind
-    inside: Iterable[Any] = [getattr(value, name, None) for name in field_names(kind)]
+    inside: Iterable[Any] = [getattr(value, name, None) for name, counts in (fields_of(kind) or {}).items() if counts]
     if isinstance(value, dict):
         inside = (*value.keys(), *value.values())
     elif isinstance(value, list | tuple | set | frozenset):

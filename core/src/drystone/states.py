@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import copyreg
-import dataclasses
 import datetime
 import enum
 import functools
@@ -22,25 +21,15 @@ import sys
 import threading
 import types
 import typing
-import uuid
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
-from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-import attrs
-
-from drystone.digests import encode, frame, module_name, type_name
+from drystone.digests import encode, fields_of, frame, is_plain, module_name, type_name
 from drystone.origins import OWN, home, origin_of
 
-_PLAIN: frozenset[type] = frozenset().union(
-    (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), Decimal, Fraction, uuid.UUID, re.Pattern),
-    (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, range, slice),
-    (list, tuple, dict, set, frozenset),
-)
 _ANNOTATIONS = (types.GenericAlias, types.UnionType)
 _STATELESS = ("abc", "typing", "collections.abc", "contextlib")
 """Modules of base classes that add no state of their own."""
@@ -82,7 +71,7 @@ def encoding(refer: Callable[[Any], str | None]) -> Callable[[Any], bytes | None
     done: dict[int, tuple[object, bytes | None]] = {}
 
     def encoded(value: Any) -> bytes | None:
-        if type(value) in _PLAIN:
+        if is_plain(type(value)):
             return None
         if id(value) in active:
             return frame(b"cycle", b"%d" % active[id(value)])
@@ -117,8 +106,9 @@ def _parts(value: Any) -> tuple[Any, ...] | None:
         return None
     if origin.project:
         return _state(value, kind)
-    if attrs.has(kind) or dataclasses.is_dataclass(kind):
-        return "fields", kind, {name: getattr(value, name, None) for name in field_names(kind)}
+    fields = fields_of(kind)
+    if fields is not None:
+        return "fields", kind, {name: getattr(value, name, None) for name, counts in fields.items() if counts}
     return ("inert", type_name(kind)) if home(kind).partition(".")[0] in OWN else _reduced(value, kind)
 
 
@@ -150,13 +140,6 @@ def _lasting(state: Any, kind: type) -> Any:
         return state
     cached = {name for base in kind.__mro__ for name, each in vars(base).items() if isinstance(each, cached_property)}
     return {name: each for name, each in state.items() if name not in cached}
-
-
-def field_names(cls: type) -> list[str]:
-    """The fields of an attrs class or a dataclass that its equality or its text shows; none of other classes."""
-    if attrs.has(cls):
-        return [field.name for field in attrs.fields(cls) if field.eq or field.repr]
-    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
 def global_place(value: Any) -> tuple[str, str] | None:
