@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
@@ -174,12 +173,17 @@ class Builder:
         self.nodes: dict[str, Node] = {}
         self.problems: list[str] = []
         self.prefixes: list[str] = []
+        self._numbers: dict[str, int] = {}
         self._annotations: dict[OutputRef, Any] = {}
 
     def add(self, step: StepDefinition, arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
         """Add a call of a step; returns the handle or handles of its outputs."""
         wanted = ".".join([*self.prefixes, step.name])
-        name = next(each for each in chain([wanted], (f"{wanted}_{n}" for n in count(2))) if each not in self.nodes)
+        name, number = wanted, self._numbers.get(wanted, 1)
+        while name in self.nodes:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._numbers[wanted] = number
         bindings = {parameter: self.binding(value) for parameter, value in arguments.items()}
         for parameter, binding in bindings.items():
             problems = self._problems(parameter, binding, step.annotations.get(parameter, Any))

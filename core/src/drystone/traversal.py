@@ -93,7 +93,7 @@ class Walk:
         Raises:
             RunFailedError: The run did not succeed.
         """
-        self._emit("drystone_run_started")
+        self._tell("drystone_run_started")
         context = RunContext(
             run=self.run, pipeline=self.graph.pipeline, stack=self.prepared.stack.name, steps=len(self.graph.nodes)
         )
@@ -112,7 +112,9 @@ class Walk:
         self._flush()
         self._make_durable(at_once=True)
         self.prepared.workspace.checkpoint()
-        record = self._run_finished()
+        hook = self.options.on_failure if self.failure else self.options.on_success
+        self._tell("drystone_run_finished", hook=hook)
+        record = self.prepared.workspace.run(self.run)
         if self.failure is not None:
             raise RunFailedError(f"Run {self.run} failed: {error}", record) from self.failure[1]
         return record
@@ -179,7 +181,7 @@ class Walk:
     def _submit(self, attempt: Attempt, executor: Executor) -> None:
         self.journal.started(attempt.node, attempt.decision, attempt.number)
         self._flush()
-        self._emit("drystone_step_started", attempt.node.name)
+        self._tell("drystone_step_started", attempt.node.name)
         here[attempt.task_id] = attempt.node.step
         try:
             future = executor.submit(run_task, to_text(unstructure(self._task(attempt))))
@@ -286,34 +288,25 @@ class Walk:
         hook = {SUCCEEDED: options.on_success, FAILED: options.on_failure}.get(status)
         if hook is not None or self._is_listened_to:
             self._flush()
-            self._note_errors(_called(hook, self._step_run(node.name)))
-            self._emit("drystone_step_finished", node.name)
+            self._tell("drystone_step_finished", node.name, hook)
         elif time.monotonic() - self._flushed_at > GROUP:
             self._flush()
 
-    # What others hear of it
-
-    def _run_finished(self) -> Run:
-        """Call the hooks of the finished run; their errors are noted and change nothing."""
-        workspace = self.prepared.workspace
-        hook = self.options.on_failure if self.failure else self.options.on_success
-        self._note_errors(_called(hook, workspace.run(self.run)) if hook is not None else [])
-        self._emit("drystone_run_finished")
-        return workspace.run(self.run)
-
-    def _emit(self, event: str, step: str | None = None) -> None:
-        if self.prepared.plugins.listens(event):
-            run = self.prepared.workspace.run
-            record: Any = {"step_run": self._step_run(step)} if step is not None else {"run": run(self.run)}
-            self._note_errors(self.prepared.plugins.emit(event, **record))
-
-    def _step_run(self, name: str) -> StepRun:
-        with self.prepared.workspace.reading() as records:
-            return records.found_step(self.run, name)
-
-    def _note_errors(self, errors: list[str]) -> None:
+    def _tell(self, event: str, step: str | None = None, hook: Callable[[Any], object] | None = None) -> None:
+        """Call a hook, and the plugins that listen to an event; their errors are noted and change nothing."""
+        workspace, plugins = self.prepared.workspace, self.prepared.plugins
+        if hook is None and not plugins.listens(event):
+            return
+        with workspace.reading() as records:
+            record: Any = records.found_run(self.run) if step is None else records.found_step(self.run, step)
+        errors = []
+        try:
+            if hook is not None:
+                hook(record)
+        except Exception as exc:
+            errors.append(f"{getattr(hook, '__qualname__', hook)}: {type(exc).__name__}: {exc}")
+        errors += plugins.emit(event, **{"run" if step is None else "step_run": record})
         if errors:
-            workspace = self.prepared.workspace
             before = workspace.run(self.run).metadata.get("hook_errors", [])
             noted = MetadataLogged(kind="run", record=self.run, values={"hook_errors": [*before, *errors]})
             workspace.commit(lambda view: [noted])
@@ -332,13 +325,3 @@ class Walk:
                 self.journal.unstarted(node, CANCELLED, reason)
         self.journal.finished(status, self.executed, reason, None)
         self._flush()
-
-
-def _called(hook: Callable[[Any], object] | None, record: Any) -> list[str]:
-    if hook is None:
-        return []
-    try:
-        hook(record)
-    except Exception as exc:  # a hook's error is recorded and changes nothing
-        return [f"{getattr(hook, '__qualname__', hook)}: {type(exc).__name__}: {exc}"]
-    return []
