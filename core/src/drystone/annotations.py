@@ -39,12 +39,14 @@ def resolved_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     Raises:
         PipelineDefinitionError: An annotation names something that does not exist at run time.
     """
-    annotations = inspect.get_annotations(function)
-    if not any(isinstance(each, str) for each in annotations.values()):
-        return annotations
-    closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
+    inner: Any = inspect.unwrap(function)
+    closure = inspect.getclosurevars(inner).nonlocals if inner.__closure__ else {}
+    return _hints(function, dict(closure))
+
+
+def _hints(owner: Any, local: dict[str, Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function, localns=dict(closure), include_extras=True)
+        return typing.get_type_hints(owner, localns=local, include_extras=True)
     except (NameError, AttributeError, SyntaxError, TypeError) as exc:
         problem = f"cannot be evaluated ({type(exc).__name__}: {exc})."
         if isinstance(exc, NameError):
@@ -52,7 +54,7 @@ def resolved_annotations(function: Callable[..., Any]) -> dict[str, Any]:
                 f"name {exc.name!r}, which does not exist when the pipeline is built. Import it at run time (not under "
                 "TYPE_CHECKING) or define it at module level."
             )
-        raise PipelineDefinitionError(f"The annotations of {function.__qualname__} {problem}") from exc
+        raise PipelineDefinitionError(f"The annotations of {owner.__qualname__} {problem}") from exc
 
 
 def declared_outputs(annotations: Mapping[str, Any]) -> tuple[Output, ...]:
@@ -61,18 +63,24 @@ def declared_outputs(annotations: Mapping[str, Any]) -> tuple[Output, ...]:
     None without outputs for `-> None`; one for each member of a fixed-length tuple or named tuple; otherwise one.
     """
     returned = annotations.get(RETURN, Any)
-    if returned is None or returned is type(None):
+    if returned is type(None):
         return ()
+    members = declared_members(returned) or {"output": returned}
+    return tuple(_output(name, annotation) for name, annotation in members.items())
+
+
+def declared_members(returned: Any) -> dict[str, Any]:
+    """What a fixed-length tuple or a named tuple is annotated to hold, by name; nothing for any other annotation."""
+    returned = _without_alias(returned)
     if isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"):
-        hints = typing.get_type_hints(returned, include_extras=True)
-        return tuple(_output(name, hints.get(name, Any)) for name in returned._fields)
-    members = get_args(returned)
-    if get_origin(returned) is tuple and members and Ellipsis not in members:
-        return tuple(_output(f"output_{index}", each) for index, each in enumerate(members))
-    return (_output("output", returned),)
+        hints = _hints(returned, {})
+        return {name: hints.get(name, Any) for name in returned._fields}
+    members = get_args(returned) if get_origin(returned) is tuple else ()
+    return {} if Ellipsis in members else {f"output_{index}": each for index, each in enumerate(members)}
 
 
 def _output(name: str, annotation: Any) -> Output:
+    annotation = _without_alias(annotation)
     inner, *extras = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     for extra in extras:
         artifact = Artifact(extra) if isinstance(extra, str) else extra
@@ -81,15 +89,20 @@ def _output(name: str, annotation: Any) -> Output:
     return Output(name, inner, Artifact())
 
 
+def _without_alias(annotation: Any) -> Any:
+    while type(annotation).__name__ == "TypeAliasType":
+        annotation = annotation.__value__
+    return annotation
+
+
 def bare(annotation: Any) -> Any:
     """An annotation without `Annotated`, type aliases and the names of type variables."""
     while True:
+        annotation = _without_alias(annotation)
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
-        elif hasattr(annotation, "__value__") and type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
         elif isinstance(annotation, typing.TypeVar):
             annotation = annotation.__bound__ or Any
         else:
@@ -103,6 +116,14 @@ def described(annotation: Any) -> str:
         module = annotation.__module__
         return annotation.__qualname__ if module == "builtins" else f"{module}.{annotation.__qualname__}"
     return repr(annotation).replace("typing.", "")
+
+
+def abbreviated(value: Any) -> str:
+    """How a message shows a value: shortened, or by its class alone where it cannot be shown."""
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # the class's own, or of an integer with more digits than Python prints
+        return f"a value of {described(type(value))}"
 
 
 def fits(source: Any, target: Any) -> bool:
