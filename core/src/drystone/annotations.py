@@ -1,19 +1,23 @@
-"""What a function's annotations promise: its outputs, and whether a value or another annotation fits."""
+"""Decorated functions and what their annotations promise: outputs, and whether a value or another annotation fits."""
 
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
 from itertools import cycle, islice
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, get_args, get_origin
 
 import attrs
 
 from drystone.declarations import Artifact
-from drystone.errors import PipelineDefinitionError
+from drystone.errors import PipelineDefinitionError, suggestion
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RETURN = "return"
 
@@ -215,3 +219,62 @@ def _class(annotation: Any) -> type | None:
     if open_ended or not isinstance(origin, type):
         return None
     return dict if typing.is_typeddict(origin) else origin
+
+
+class Declared(Generic[P, R]):
+    """A decorated function with a name and options: what steps and pipelines have in common."""
+
+    kind: ClassVar[str]
+    mismatch: ClassVar[type[PipelineDefinitionError]] = PipelineDefinitionError
+
+    def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
+        functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
+        self.fn = function
+        self.name = name
+        self.options = options
+        self.label = f"{self.kind} {name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.lower()} {self.name!r} of {self.fn.__module__}>"
+
+    @functools.cached_property
+    def annotations(self) -> dict[str, Any]:
+        """The function's annotations, resolved on first use."""
+        return resolved_annotations(self.fn)
+
+    @functools.cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the return annotation declares."""
+        return declared_outputs(self.annotations)
+
+    @functools.cached_property
+    def returns_tuple(self) -> bool:
+        """Whether it returns its outputs in a tuple, be it of one."""
+        return bool(declared_members(self.annotations.get(RETURN)))
+
+    def returned(self, values: list[Any]) -> Any:
+        """One value for each output, as the function would return them."""
+        if not self.returns_tuple:
+            return values[0]
+        made = _without_alias(self.annotations[RETURN])
+        return made._make(values) if hasattr(made, "_make") else tuple(values)
+
+    def bound_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by parameter, defaults included; every unknown, missing and surplus one is told."""
+        parameters = inspect.signature(self.fn).parameters
+        positional = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
+        problems = [
+            f"{self.label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
+            for name in kwargs
+            if name not in parameters
+        ]
+        if len(args) > len(positional):
+            problems.append(f"{self.label} takes {len(positional)} positional arguments, {len(args)} were given.")
+        placed = dict(zip(positional, args, strict=False))
+        problems += [f"{self.label} got {name!r} twice." for name in kwargs if name in placed]
+        defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+        given = {**defaults, **placed, **kwargs}
+        problems += [f"{self.label} needs {name!r}, which has no default." for name in parameters if name not in given]
+        if problems:
+            raise self.mismatch(*problems)
+        return {name: given[name] for name in parameters}

@@ -3,81 +3,17 @@
 from __future__ import annotations
 
 import contextvars
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
 
-from drystone.annotations import (
-    RETURN,
-    Output,
-    abbreviated,
-    accepts,
-    declared_members,
-    declared_outputs,
-    described,
-    fits,
-    member_annotations,
-    resolved_annotations,
-)
+from drystone.annotations import Declared, abbreviated, accepts, described, fits, member_annotations
 from drystone.declarations import Model, ModelReference, Reference, Stored
-from drystone.errors import PipelineDefinitionError, suggestion
+from drystone.errors import PipelineDefinitionError
 
 if TYPE_CHECKING:  # records, which no declaration needs
     from drystone.artifacts import ArtifactVersion
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Declared(Generic[P, R]):
-    """A decorated function with a name and options: what steps and pipelines have in common."""
-
-    kind: ClassVar[str]
-    mismatch: ClassVar[type[PipelineDefinitionError]] = PipelineDefinitionError
-
-    def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
-        functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
-        self.fn = function
-        self.name = name
-        self.options = options
-        self.label = f"{self.kind} {name!r}"
-
-    def __repr__(self) -> str:
-        return f"<{self.kind.lower()} {self.name!r} of {self.fn.__module__}>"
-
-    @functools.cached_property
-    def annotations(self) -> dict[str, Any]:
-        """The function's annotations, resolved on first use."""
-        return resolved_annotations(self.fn)
-
-    @functools.cached_property
-    def outputs(self) -> tuple[Output, ...]:
-        """What the return annotation declares."""
-        return declared_outputs(self.annotations)
-
-    def bound_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by parameter, defaults included; every unknown, missing and surplus one is told."""
-        parameters = inspect.signature(self.fn).parameters
-        positional = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
-        problems = [
-            f"{self.label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
-            for name in kwargs
-            if name not in parameters
-        ]
-        if len(args) > len(positional):
-            problems.append(f"{self.label} takes {len(positional)} positional arguments, {len(args)} were given.")
-        placed = dict(zip(positional, args, strict=False))
-        problems += [f"{self.label} got {name!r} twice." for name in kwargs if name in placed]
-        defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
-        given = {**defaults, **placed, **kwargs}
-        problems += [f"{self.label} needs {name!r}, which has no default." for name in parameters if name not in given]
-        if problems:
-            raise self.mismatch(*problems)
-        return {name: given[name] for name in parameters}
 
 
 @attrs.frozen
@@ -250,10 +186,7 @@ class Builder:
         if len(made) < len(handles):
             self.problems.append(f"Step {name!r} has two outputs of one name. Give each a name of its own.")
         self._annotations |= made
-        returned: Any = step.annotations.get(RETURN)
-        if declared_members(returned):
-            return returned._make(handles) if hasattr(returned, "_make") else tuple(handles)
-        return handles[0] if handles else NodeOutput(self, OutputRef(name, ""), None)
+        return step.returned(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
 
     def binding(self, value: Any) -> Binding:
         """What a value in the body of a pipeline stands for."""

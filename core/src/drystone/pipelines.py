@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 import attrs
 
-from drystone.annotations import accepts
+from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
-from drystone.graphs import Builder, Declared, Graph, P, R, building, importing, unlike
+from drystone.graphs import Builder, Graph, building, importing, unlike
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta

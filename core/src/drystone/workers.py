@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import RETURN, accepts, declared_members, described
+from drystone.annotations import Declared, accepts, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import store_bytes
 from drystone.captures import captured
@@ -26,7 +26,7 @@ from drystone.components import ArtifactStore
 from drystone.contexts import StepContext, active, checked_metadata
 from drystone.errors import OutputError, PlanError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, Pair
-from drystone.graphs import Declared, importing
+from drystone.graphs import importing
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text, unstructure
@@ -274,7 +274,7 @@ def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
             f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
             "returns, or return nothing."
         )
-    values = returned if declared_members(definition.annotations.get(RETURN)) else [returned] * len(outputs)
+    values = returned if definition.returns_tuple else [returned] * len(outputs)
     if not isinstance(values, list | tuple) or len(values) != len(outputs):
         raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
     wrong = [
