@@ -16,7 +16,7 @@ from drystone.graphs import Builder, Graph, building, importing, unlike
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
 
-    from drystone.runs import Run, StepRun
+    from drystone.runs import Plan, Run, StepRun
 
 RUNNER = "drystone.execution:Driver"
 """What runs and plans a pipeline; imported on the first call of one, never before."""
@@ -28,7 +28,7 @@ class Runner(Protocol):
     def run(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Run:
         """Run a pipeline and return its record."""
 
-    def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Any:
+    def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """Say what a run would do, without doing it."""
 
     def resume(self, workspace: Any, run: str) -> Run:
@@ -285,8 +285,8 @@ class Pipeline(Declared[P, R]):
             )
         return runner().run(self, self.parameters(*args, **kwargs))
 
-    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """A `drystone.planning.Plan`: for every step whether it would run, and why. Nothing is run."""
+    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
+        """For every step whether it would run, and why. Nothing is run."""
         return runner().plan(self, self.parameters(*args, **kwargs))
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:

@@ -20,64 +20,9 @@ from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Valu
 from drystone.materializers import PickleMaterializer
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
-from drystone.runs import StepRun
+from drystone.runs import CACHED, MAYBE, RUN, Cause, Plan, StepPlan, StepRun
 from drystone.states import annotation_text
 from drystone.workspaces import View, Workspace
-
-RUN, CACHED, MAYBE = "run", "cached", "maybe"
-
-
-@attrs.frozen
-class Cause:
-    """Why a step runs.
-
-    Attributes:
-        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `unknown`.
-        text: One sentence.
-        diff: A unified diff, where code changed.
-    """
-
-    kind: str
-    text: str
-    diff: str | None = None
-
-    def lines(self) -> Iterator[str]:
-        """The cause as text, with its diff indented below."""
-        yield self.text
-        yield from (f"  {line}" for line in (self.diff or "").splitlines())
-
-
-@attrs.frozen(kw_only=True)
-class StepPlan:
-    """What would become of one step: `run`, `cached` (from which run) or `maybe` (if an input changes)."""
-
-    name: str
-    status: str
-    cached_from: str | None = None
-    causes: tuple[Cause, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What a run would do. Executed steps are all that say `run`, and none that say `cached`."""
-
-    pipeline: str
-    stack: str
-    steps: Mapping[str, StepPlan]
-
-    @property
-    def would_run(self) -> bool:
-        """Whether anything runs or may run."""
-        return any(step.status != CACHED for step in self.steps.values())
-
-    def __str__(self) -> str:
-        width = max(len(name) for name in self.steps)
-        lines = [f"{self.pipeline} on stack {self.stack}"]
-        for step in self.steps.values():
-            source = f" from {step.cached_from}" if step.cached_from else ""
-            lines.append(f"  {step.name:<{width}}  {step.status}{source}")
-            lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
-        return "\n".join(lines)
 
 
 @attrs.frozen(kw_only=True)
