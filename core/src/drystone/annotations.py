@@ -232,7 +232,7 @@ class Declared(Generic[P, R]):
         self.fn = function
         self.name = name
         self.options = options
-        self.label = f"{self.kind} {name!r}"
+        self.label: str = f"{self.kind} {name!r}"
 
     def __repr__(self) -> str:
         return f"<{self.kind.lower()} {self.name!r} of {self.fn.__module__}>"

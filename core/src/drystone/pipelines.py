@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
 
@@ -261,7 +261,7 @@ class Pipeline(Declared[P, R]):
     """A function whose body calls steps. Calling it runs them on the active stack."""
 
     kind = "Pipeline"
-    mismatch = ParameterError
+    mismatch: ClassVar[type[PipelineDefinitionError]] = ParameterError
     options: PipelineOptions
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
