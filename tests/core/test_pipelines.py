@@ -177,7 +177,7 @@ def test_a_decorated_function_is_a_step_with_its_own_signature() -> None:
     def double(number: int) -> Annotated[int, Artifact("doubled")]:
         return 2 * number
 
-    assert double.bound_arguments((4,), {}) == {"number": 4}
+    assert list(double.signature.parameters) == ["number"]
     assert [output.name for output in double.outputs] == ["doubled"]
     assert double(4) == 8
 

@@ -243,6 +243,11 @@ class Declared(Generic[P, R]):
         return resolved_annotations(self.fn)
 
     @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The parameters, of a decorated function its own."""
+        return inspect.signature(self.fn)
+
+    @functools.cached_property
     def outputs(self) -> tuple[Output, ...]:
         """What the return annotation declares."""
         return declared_outputs(self.annotations)
@@ -261,7 +266,7 @@ class Declared(Generic[P, R]):
 
     def bound_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by parameter, defaults included; every unknown, missing and surplus one is told."""
-        parameters = inspect.signature(self.fn).parameters
+        parameters = self.signature.parameters
         positional = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
         problems = [
             f"{self.label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
