@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import datetime
+import functools
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +16,10 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import TypeAliasType
 
 from drystone.annotations import (
+    abbreviated,
     accepts,
     bare,
     declared_outputs,
@@ -25,7 +28,7 @@ from drystone.annotations import (
     member_annotations,
     resolved_annotations,
 )
-from drystone.artifacts import Artifact
+from drystone.declarations import Artifact, Model
 from drystone.errors import PipelineDefinitionError
 
 if TYPE_CHECKING:
@@ -56,6 +59,10 @@ class Row(TypedDict):
 class Scores(NamedTuple):
     auc: float
     model: Annotated[str, Artifact("best_model")]
+
+
+class Priced(NamedTuple):
+    price: Decimal
 
 
 Metres = NewType("Metres", float)
@@ -255,6 +262,45 @@ def test_a_fixed_tuple_is_several_outputs_and_another_tuple_is_one() -> None:
     assert outputs(one) == [("both", tuple[int, str], "both")]
 
 
+def test_a_declaration_may_stand_inside_another_annotation() -> None:
+    inside = typing.Optional[Annotated[int, Artifact("total", tags={"team": "ops"})]]  # noqa: UP045 - as users write it
+    assert bare(typing.get_args(inside)[0]) is int
+    assert {Model("delays", tags={"a": []}).shared: 1}[Model("delays", tags={"a": []}).shared] == 1
+
+
+def test_a_name_is_text() -> None:
+    with pytest.raises(ValueError, match=r"^3 cannot be the name of an artifact\. A name is text, not blank, not '\.'"):
+        Artifact(3)  # type: ignore[arg-type]
+
+
+def test_an_alias_of_an_annotation_is_looked_through() -> None:
+    features = TypeAliasType("features", Annotated[int, "features"])
+    both = TypeAliasType("both", tuple[features, str])  # type: ignore[valid-type]
+
+    assert [each.name for each in declared_outputs({"return": features})] == ["features"]
+    assert [each.name for each in declared_outputs({"return": both})] == ["features", "output_1"]
+
+
+def test_names_inside_an_annotation_are_resolved_too() -> None:
+    def rows() -> list[Animal]: ...
+
+    rows.__annotations__ = {"return": list["Dog"]}
+    assert resolved_annotations(rows) == {"return": list[Dog]}
+
+
+def test_a_decorated_local_function_is_looked_up_where_it_is_defined() -> None:
+    local = Dog
+
+    def feed(dog: local) -> local:  # type: ignore[valid-type]
+        return local()
+
+    @functools.wraps(feed)
+    def wrapper(*args: Any) -> Any:
+        return feed(*args)
+
+    assert resolved_annotations(wrapper) == {"dog": Dog, "return": Dog}
+
+
 def test_annotations_are_found_in_the_enclosing_function() -> None:
     local = Dog
 
@@ -274,6 +320,16 @@ def test_a_name_that_exists_only_for_the_type_checker_is_an_error() -> None:
         f"Import "
         "it at run time (not under TYPE_CHECKING) or define it at module level."
     )
+
+
+def test_a_field_of_a_named_tuple_that_exists_only_for_the_type_checker_is_an_error() -> None:
+    with pytest.raises(PipelineDefinitionError, match=r"^The annotations of Priced name 'Decimal', which does not"):
+        declared_outputs({"return": Priced})
+
+
+def test_a_value_that_cannot_be_shown_is_told_by_its_class() -> None:
+    assert abbreviated("a" * 300) == f"'{'a' * 199}"
+    assert abbreviated(10**5000) == "a value of int"
 
 
 def test_an_annotation_that_cannot_be_evaluated_is_an_error() -> None:

@@ -78,6 +78,14 @@ class Colour(str, enum.Enum):  # noqa: UP042 - the older way, which users have
     RED = "red"
 
 
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"a/b"
+
+    def __repr__(self) -> str:
+        return "BytesPath()"
+
+
 class Plain(enum.Enum):
     PAIR = (1, 2)
 
@@ -103,6 +111,7 @@ class Plain(enum.Enum):
         (datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.UTC), "2026-01-02T03:00:00+00:00"),
         (datetime.time(3, 4), "03:04:00"),
         (pathlib.PurePosixPath("a/b"), "a/b"),
+        (BytesPath(), "a/b"),
         ((1, [np.int8(2)]), [1, [2]]),
         ({"a": {1: np.int8(2)}}, {"a": {"1": 2}}),
         (collections.OrderedDict(a=1), {"a": 1}),
@@ -140,7 +149,18 @@ def test_every_bad_value_is_named_and_nothing_is_logged(collector: Collector) ->
     assert collector.logged == []
 
 
+def test_what_json_cannot_hold_is_an_error_at_the_call() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(TypeError, match=r"dates and paths\. It contains itself, or is nested too deeply\. Nothing"):
+        checked_metadata({"loop": loop})
+    with pytest.raises(TypeError, match=r"rows\[0\] is an integer of more than 512 bits\."):
+        checked_metadata({"rows": [10**5000]})
+
+
 def test_names_that_become_one_are_an_error() -> None:
+    with pytest.raises(TypeError, match=r"It has several keys that read the same as text\."):
+        checked_metadata({1: "a", "1": "b"})
     with pytest.raises(TypeError, match=r"by_month has several keys that read the same as text\."):
         checked_metadata({"by_month": {1: "a", "1": "b"}})
 

@@ -404,12 +404,12 @@ class Mill:
             del sys.modules[name]
 
     def closure(self, step: object) -> Closure:
-        return Fingerprints(self.root).closure(step.definition)  # type: ignore[attr-defined]
+        return Fingerprints(self.root).closure(step)
 
     def closures(self) -> dict[str, Closure]:
         module, fingerprints = self.load(), Fingerprints(self.root)
         steps = {name: each for name, each in vars(module).items() if type(each).__name__ == "Step"}
-        return {name: fingerprints.closure(each.definition) for name, each in steps.items()}
+        return {name: fingerprints.closure(each) for name, each in steps.items()}
 
     def digests(self) -> dict[str, str]:
         closures = self.closures()
@@ -550,7 +550,7 @@ from pathlib import Path
 from drystone.fingerprints import Fingerprints
 fingerprints = Fingerprints(Path.cwd())
 steps = {name: each for name, each in vars(steps).items() if type(each).__name__ == "Step"}
-print(json.dumps({name: fingerprints.closure(each.definition).digest for name, each in steps.items()}))
+print(json.dumps({name: fingerprints.closure(each).digest for name, each in steps.items()}))
 """
 
 
@@ -954,8 +954,8 @@ def test_a_function_has_one_digest_whether_or_not_a_step_was_made_of_it_before(m
     """
     alone = mill.step(text).digest
     fingerprints, module = Fingerprints(mill.root), mill.load("extra")
-    fingerprints.closure(module.stepped.definition)
-    assert fingerprints.closure(module.probed.definition).digest == alone
+    fingerprints.closure(module.stepped)
+    assert fingerprints.closure(module.probed).digest == alone
 
 
 def test_a_string_that_equals_an_ignored_name_still_counts(mill: Mill) -> None:

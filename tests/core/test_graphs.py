@@ -17,6 +17,10 @@ class Scores(NamedTuple):
     loss: float
 
 
+class Single(NamedTuple):
+    auc: float
+
+
 @step
 def load(month: int = 1) -> list[int]:
     return [month]
@@ -112,6 +116,43 @@ def test_a_named_tuple_keeps_its_fields() -> None:
     assert graph.outputs == {"auc": OutputRef("score", "auc"), "loss": OutputRef("score", "loss")}
 
 
+def test_a_tuple_of_one_is_a_tuple() -> None:
+    @step
+    def single() -> Single:
+        return Single(0.5)
+
+    @step
+    def lone() -> tuple[Annotated[int, "count"]]:
+        return (1,)
+
+    def work() -> Any:
+        (count,) = lone()
+        return single().auc, count
+
+    assert graph_of(work).outputs == {"auc": OutputRef("single", "auc"), "count": OutputRef("lone", "count")}
+
+
+def test_two_outputs_of_one_name_are_an_error() -> None:
+    @step
+    def twins() -> tuple[Annotated[int, "a"], Annotated[int, "a"]]:
+        return 1, 2
+
+    assert problems_of(lambda: twins()) == ("Step 'twins' has two outputs of one name. Give each a name of its own.",)
+
+
+def test_a_container_is_passed_as_it_is_at_the_call() -> None:
+    def work() -> Any:
+        columns, options = ["a"], {"deep": [1]}
+        gather(columns)
+        gather(options)
+        columns.append("b")
+        options["deep"].append(2)
+        return gather(columns)
+
+    bound = [node.bindings["parts"] for node in graph_of(work).nodes.values()]
+    assert bound == [Value(["a"]), Value({"deep": [1]}), Value(["a", "b"])]
+
+
 def test_outputs_are_named_after_their_step_or_artifact() -> None:
     def work() -> Any:
         one, two = load(), load()
@@ -125,6 +166,14 @@ def test_a_body_that_returns_nothing_has_no_outputs() -> None:
         return announce(load())
 
     assert graph_of(work).outputs == {}
+
+
+def test_what_returns_none_is_no_output_of_a_pipeline_either() -> None:
+    def work() -> Any:
+        data = load()
+        return announce(data), data
+
+    assert graph_of(work).outputs == {"load": OutputRef("load", "output")}
 
 
 def test_containers_may_hold_outputs() -> None:
@@ -167,6 +216,17 @@ def test_after_and_when_are_edges() -> None:
     assert graph.nodes["total"].after == ("announce", "split")
     assert graph.downstream({"split"}) == {"split", "total"}
     assert graph.downstream({"load"}) == set(graph.nodes)
+
+
+def test_options_given_one_after_the_other_add_up() -> None:
+    def work() -> Any:
+        data = load()
+        flag = worthwhile(data)
+        gated = total.with_options(after=data, when=flag).with_options(name="sum").with_options(cache=False)
+        return gated([1.0])
+
+    node = graph_of(work).nodes["sum"]
+    assert (node.after, node.when) == (("load",), OutputRef("worthwhile", "output"))
 
 
 def test_an_inlined_pipeline_stands_under_its_name() -> None:
@@ -246,6 +306,15 @@ def test_what_was_found_before_the_body_ended_is_told_too() -> None:
     )
 
 
+def test_an_error_shows_the_line_of_the_body_it_is_about() -> None:
+    def work() -> Any:
+        return scale(load().shape)
+
+    with pytest.raises(PipelineDefinitionError) as caught:
+        graph_of(work)
+    assert "work" in [entry.name for entry in caught.traceback]
+
+
 def test_every_wrong_argument_of_a_call_is_told_at_once() -> None:
     def work() -> Any:
         return scale(factr=1, factor=2)
@@ -313,6 +382,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "<": (lambda node: node < 1, "compare", COMPARE),
     "in": (lambda node: node in [1], "compare", COMPARE),
     "[]": (lambda node: node[0], "index", "Pick the item inside a step, or annotate the step with tuple[A, B]."),
+    "f''": (lambda node: f"{node}.csv", "format", "Make the text inside a step."),
     ".": (lambda node: node.shape, "read .shape of", "Read it inside a step."),
 }
 

@@ -2,7 +2,8 @@
 
 import datetime
 import functools
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 
@@ -176,10 +177,81 @@ def test_a_decorated_function_is_a_step_with_its_own_signature() -> None:
     def double(number: int) -> Annotated[int, Artifact("doubled")]:
         return 2 * number
 
-    definition = double.definition
-    assert list(definition.signature.parameters) == ["number"]
-    assert [output.name for output in definition.outputs] == ["doubled"]
+    assert list(double.signature.parameters) == ["number"]
+    assert [output.name for output in double.outputs] == ["doubled"]
     assert double(4) == 8
+
+
+def test_a_step_is_not_made_a_step_again() -> None:
+    for decorate in (step(name="sum"), pipeline):
+        with pytest.raises(PipelineDefinitionError) as caught:
+            decorate(add)  # type: ignore[arg-type]
+        assert str(caught.value).endswith(
+            f" takes a function, not <step 'add' of {__name__}>. Its with_options(…) changes it, its .fn is the "
+            "function."
+        )
+
+
+def test_a_stored_artifact_may_be_any_parameter() -> None:
+    raw = Artifact("raw").latest
+    assert adding.parameters(raw)["start"] is raw  # type: ignore[arg-type]
+
+
+SCRIPT = """
+import dataclasses, sys
+from drystone import pipeline, step
+
+@dataclasses.dataclass
+class Config:
+    depth: int
+
+@step
+def make() -> list[Config]:
+    return [Config(2)]
+
+@pipeline
+def making():
+    return make()
+
+if __name__ == "__main__":
+    print(making().executed)
+"""
+
+
+def test_a_result_is_found_again_whether_its_script_was_run_or_imported(project: Path, python: Any) -> None:
+    (project / "script.py").write_text(SCRIPT)
+    assert python("script.py").stdout == "1\n"
+    assert python("-c", "import script; print(script.making().executed)").stdout == "0\n"
+
+
+class Single(NamedTuple):
+    total: int
+
+
+def test_a_tuple_of_one_is_kept_as_its_member(project: Path) -> None:
+    @step
+    def single() -> Single:
+        return Single(3)
+
+    @step
+    def doubled(number: int) -> tuple[int]:
+        return (2 * number,)
+
+    @pipeline
+    def counting() -> Any:
+        return (*single(), *doubled(single().total))
+
+    assert [version.load() for version in counting().outputs.values()] == [3, 6]
+
+
+def test_an_argument_too_long_to_print_is_one_like_any_other(project: Path) -> None:
+    @pipeline
+    def counting(start: int) -> Any:
+        return add(start)
+
+    assert counting(10**5000).output.load() == 10**5000 + 1
+    with pytest.raises(ParameterError, match=r"takes 'label' as str, but is given a value of int, which is int\."):
+        adding(1, label=10**5000)  # type: ignore[arg-type]
 
 
 def test_parameters_are_complete_and_checked() -> None:

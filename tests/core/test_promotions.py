@@ -170,6 +170,10 @@ def test_linked_artifacts_belong_to_the_version(models):
     assert version.artifacts == {"x": two}
     assert version.artifact("x") == two
     assert version.artifact("x", 1) == one
+    models.save_artifact(4, "x")
+    with pytest.raises(NotFoundError) as caught:
+        version.artifact("x", 3)
+    assert str(caught.value) == "m@1 has no artifact 'x@3'. Linked to it: x."
     models.link(Model("m"), models.save_artifact(3, "y"))
     assert models.resolve(Model("m").artifact("y")).load() == 3
 

@@ -20,10 +20,10 @@ from drystone.pipelines import Resources as Resources
 from drystone.pipelines import Retry as Retry
 from drystone.pipelines import pipeline as pipeline
 from drystone.pipelines import step as step
-from drystone.planning import Plan as Plan
 from drystone.plugins import load_plugins as load_plugins
 from drystone.projects import find_pipeline as find_pipeline
 from drystone.projects import project_root as project_root
+from drystone.runs import Plan as Plan
 from drystone.runs import Run as Run
 from drystone.runs import StepRun as StepRun
 from drystone.stacks import Stack as Stack

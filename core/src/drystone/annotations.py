@@ -1,19 +1,23 @@
-"""What a function's annotations promise: its outputs, and whether a value or another annotation fits."""
+"""Decorated functions and what their annotations promise: outputs, and whether a value or another annotation fits."""
 
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
 from itertools import cycle, islice
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, get_args, get_origin
 
 import attrs
 
 from drystone.declarations import Artifact
-from drystone.errors import PipelineDefinitionError
+from drystone.errors import PipelineDefinitionError, suggestion
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RETURN = "return"
 
@@ -39,12 +43,14 @@ def resolved_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     Raises:
         PipelineDefinitionError: An annotation names something that does not exist at run time.
     """
-    annotations = inspect.get_annotations(function)
-    if not any(isinstance(each, str) for each in annotations.values()):
-        return annotations
-    closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
+    inner: Any = inspect.unwrap(function)
+    closure = inspect.getclosurevars(inner).nonlocals if inner.__closure__ else {}
+    return _hints(function, dict(closure))
+
+
+def _hints(owner: Any, local: dict[str, Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function, localns=dict(closure), include_extras=True)
+        return typing.get_type_hints(owner, localns=local, include_extras=True)
     except (NameError, AttributeError, SyntaxError, TypeError) as exc:
         problem = f"cannot be evaluated ({type(exc).__name__}: {exc})."
         if isinstance(exc, NameError):
@@ -52,7 +58,7 @@ def resolved_annotations(function: Callable[..., Any]) -> dict[str, Any]:
                 f"name {exc.name!r}, which does not exist when the pipeline is built. Import it at run time (not under "
                 "TYPE_CHECKING) or define it at module level."
             )
-        raise PipelineDefinitionError(f"The annotations of {function.__qualname__} {problem}") from exc
+        raise PipelineDefinitionError(f"The annotations of {owner.__qualname__} {problem}") from exc
 
 
 def declared_outputs(annotations: Mapping[str, Any]) -> tuple[Output, ...]:
@@ -61,18 +67,24 @@ def declared_outputs(annotations: Mapping[str, Any]) -> tuple[Output, ...]:
     None without outputs for `-> None`; one for each member of a fixed-length tuple or named tuple; otherwise one.
     """
     returned = annotations.get(RETURN, Any)
-    if returned is None or returned is type(None):
+    if returned is type(None):
         return ()
+    members = declared_members(returned) or {"output": returned}
+    return tuple(_output(name, annotation) for name, annotation in members.items())
+
+
+def declared_members(returned: Any) -> dict[str, Any]:
+    """What a fixed-length tuple or a named tuple is annotated to hold, by name; nothing for any other annotation."""
+    returned = _without_alias(returned)
     if isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"):
-        hints = typing.get_type_hints(returned, include_extras=True)
-        return tuple(_output(name, hints.get(name, Any)) for name in returned._fields)
-    members = get_args(returned)
-    if get_origin(returned) is tuple and members and Ellipsis not in members:
-        return tuple(_output(f"output_{index}", each) for index, each in enumerate(members))
-    return (_output("output", returned),)
+        hints = _hints(returned, {})
+        return {name: hints.get(name, Any) for name in returned._fields}
+    members = get_args(returned) if get_origin(returned) is tuple else ()
+    return {} if Ellipsis in members else {f"output_{index}": each for index, each in enumerate(members)}
 
 
 def _output(name: str, annotation: Any) -> Output:
+    annotation = _without_alias(annotation)
     inner, *extras = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     for extra in extras:
         artifact = Artifact(extra) if isinstance(extra, str) else extra
@@ -81,15 +93,20 @@ def _output(name: str, annotation: Any) -> Output:
     return Output(name, inner, Artifact())
 
 
+def _without_alias(annotation: Any) -> Any:
+    while type(annotation).__name__ == "TypeAliasType":
+        annotation = annotation.__value__
+    return annotation
+
+
 def bare(annotation: Any) -> Any:
     """An annotation without `Annotated`, type aliases and the names of type variables."""
     while True:
+        annotation = _without_alias(annotation)
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
-        elif hasattr(annotation, "__value__") and type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
         elif isinstance(annotation, typing.TypeVar):
             annotation = annotation.__bound__ or Any
         else:
@@ -103,6 +120,14 @@ def described(annotation: Any) -> str:
         module = annotation.__module__
         return annotation.__qualname__ if module == "builtins" else f"{module}.{annotation.__qualname__}"
     return repr(annotation).replace("typing.", "")
+
+
+def abbreviated(value: Any) -> str:
+    """How a message shows a value: shortened, or by its class alone where it cannot be shown."""
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # the class's own, or of an integer with more digits than Python prints
+        return f"a value of {described(type(value))}"
 
 
 def fits(source: Any, target: Any) -> bool:
@@ -194,3 +219,67 @@ def _class(annotation: Any) -> type | None:
     if open_ended or not isinstance(origin, type):
         return None
     return dict if typing.is_typeddict(origin) else origin
+
+
+class Declared(Generic[P, R]):
+    """A decorated function with a name and options: what steps and pipelines have in common."""
+
+    kind: ClassVar[str]
+    mismatch: ClassVar[type[PipelineDefinitionError]] = PipelineDefinitionError
+
+    def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
+        functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
+        self.fn = function
+        self.name = name
+        self.options = options
+        self.label: str = f"{self.kind} {name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.lower()} {self.name!r} of {self.fn.__module__}>"
+
+    @functools.cached_property
+    def annotations(self) -> dict[str, Any]:
+        """The function's annotations, resolved on first use."""
+        return resolved_annotations(self.fn)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The parameters, of a decorated function its own."""
+        return inspect.signature(self.fn)
+
+    @functools.cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the return annotation declares."""
+        return declared_outputs(self.annotations)
+
+    @functools.cached_property
+    def returns_tuple(self) -> bool:
+        """Whether it returns its outputs in a tuple, be it of one."""
+        return bool(declared_members(self.annotations.get(RETURN)))
+
+    def returned(self, values: list[Any]) -> Any:
+        """One value for each output, as the function would return them."""
+        if not self.returns_tuple:
+            return values[0]
+        made = _without_alias(self.annotations[RETURN])
+        return made._make(values) if hasattr(made, "_make") else tuple(values)
+
+    def bound_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by parameter, defaults included; every unknown, missing and surplus one is told."""
+        parameters = self.signature.parameters
+        positional = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
+        problems = [
+            f"{self.label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
+            for name in kwargs
+            if name not in parameters
+        ]
+        if len(args) > len(positional):
+            problems.append(f"{self.label} takes {len(positional)} positional arguments, {len(args)} were given.")
+        placed = dict(zip(positional, args, strict=False))
+        problems += [f"{self.label} got {name!r} twice." for name in kwargs if name in placed]
+        defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+        given = {**defaults, **placed, **kwargs}
+        problems += [f"{self.label} needs {name!r}, which has no default." for name in parameters if name not in given]
+        if problems:
+            raise self.mismatch(*problems)
+        return {name: given[name] for name in parameters}

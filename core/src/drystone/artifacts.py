@@ -23,9 +23,6 @@ class Source(Protocol):
     def read_log(self, digest: str, store: str) -> str:
         """The text of a step's log."""
 
-    def find_artifact(self, name: str, version: int | str) -> ArtifactVersion:
-        """One version of an artifact."""
-
     def resolve(self, reference: Reference) -> ArtifactVersion:
         """The version that a lazy reference means now."""
 

@@ -92,7 +92,10 @@ def checked_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise TypeError(f"Metadata is a mapping of names to values, not {type(values).__name__}.")
     problems: list[str] = []
-    checked = {str(name): _plain(value, str(name), problems) for name, value in values.items()}
+    try:
+        checked: dict[str, Any] = _plain(values, "", problems)
+    except RecursionError:
+        problems = ["It contains itself, or is nested too deeply."]
     if problems:
         raise TypeError(
             f"Metadata takes JSON values, numpy scalars, dates and paths. {' '.join(problems)} Nothing was logged; "
@@ -101,25 +104,34 @@ def checked_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+LONGEST = 512
+"""Bits of an integer that every reader of JSON can take."""
+
+
 def _plain(value: Any, place: str, problems: list[str]) -> Any:
     if isinstance(value, enum.Enum):
         return _plain(value.value, place, problems)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | str):
-        return str(value) if isinstance(value, str) else int(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        if value.bit_length() > LONGEST:
+            problems.append(f"{place} is an integer of more than {LONGEST} bits.")
+        return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, Mapping):
         if len({str(key) for key in value}) < len(value):
-            problems.append(f"{place} has several keys that read the same as text.")
-        return {str(key): _plain(item, f"{place}.{key}", problems) for key, item in value.items()}
+            problems.append(f"{place or 'It'} has several keys that read the same as text.")
+        prefix = f"{place}." if place else ""
+        return {str(key): _plain(item, f"{prefix}{key}", problems) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{place}[{index}]", problems) for index, item in enumerate(value)]
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return os.fsdecode(value)
     if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         # item() of nanoseconds is a bare number, and of a long double what it was
         plain = str(value) if value.dtype.kind == "M" else value.item()

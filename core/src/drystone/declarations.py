@@ -32,9 +32,10 @@ def checked_name(name: str, what: str) -> str:
     Raises:
         ValueError: It is none of that, for one of the reasons that the message lists.
     """
-    if not name.strip() or name in (".", "..") or not name.isprintable() or not {"/", "\\", "@"}.isdisjoint(name):
+    is_word = isinstance(name, str) and name.strip() not in ("", ".", "..") and name.isprintable()
+    if not is_word or not {"/", "\\", "@"}.isdisjoint(name):
         raise ValueError(
-            f"{name!r} cannot be the name of {what}. A name is not blank, is not '.' or '..', and holds no '/', no "
+            f"{name!r} cannot be the name of {what}. A name is text, not blank, not '.' or '..', and holds no '/', no "
             "'\\', no '@' and no control characters."
         )
     return name
@@ -96,7 +97,7 @@ class Artifact:
 
     name: str | None = attrs.field(default=None, validator=_check_name)
     kind: str = attrs.field(default="data", kw_only=True)
-    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, hash=False)
     trusted: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_strings)
     allow_pickle: bool = attrs.field(default=False, kw_only=True)
 
@@ -124,7 +125,7 @@ class Model:
     """
 
     name: str = attrs.field(validator=_check_name)
-    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, hash=False)
     description: str = attrs.field(default="", kw_only=True)
 
     def version(self, version: int | str) -> ModelReference:

@@ -15,10 +15,9 @@ from drystone.errors import WorkspaceError
 from drystone.events import Event, RunClaimed, RunStarted
 from drystone.journals import Journal
 from drystone.pipelines import Pipeline
-from drystone.planning import Plan
 from drystone.preparation import Prepared, prepare, shown_parameter
 from drystone.projects import find_pipeline, project_root
-from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Run
+from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Plan, Run
 from drystone.signatures import host_name
 from drystone.traversal import Walk
 from drystone.values import from_json

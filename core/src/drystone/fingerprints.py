@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
+from drystone.annotations import Declared
 from drystone.closures import Node, Reach
 from drystone.digests import digest_bytes, digest_value, fields_of, frame
 from drystone.errors import EncodingError
-from drystone.graphs import StepDefinition
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -60,20 +60,20 @@ class Fingerprints:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._reach = Reach()
-        self._closures: dict[tuple[Any, ...], tuple[StepDefinition, Closure]] = {}
+        self._closures: dict[tuple[Any, ...], tuple[Declared[Any, Any], Closure]] = {}
 
-    def closure(self, definition: StepDefinition) -> Closure:
-        """The closure of a step, its `depends_on` and `ignore` included."""
-        key = (id(definition.function), id(definition.options.depends_on), id(definition.options.ignore))
+    def closure(self, definition: Declared[Any, Any], classes: Iterable[type] = ()) -> Closure:
+        """The closure of a step, its `depends_on` and `ignore` and the classes of its arguments included."""
+        key = (id(definition.fn), id(definition.options.depends_on), id(definition.options.ignore), *classes)
         if key not in self._closures:
-            self._closures[key] = definition, self._closure(definition)
+            self._closures[key] = definition, self._closure(definition, classes)
         return self._closures[key][1]
 
-    def _closure(self, definition: StepDefinition) -> Closure:
+    def _closure(self, definition: Declared[Any, Any], classes: Iterable[type]) -> Closure:
         depends_on, ignore = definition.options.depends_on, definition.options.ignore
-        roots = [self._reach.step(definition.function)]
+        roots = [self._reach.step(definition.fn)]
         place = f"{roots[0].name}.depends_on"
-        roots += [self._reach.node(each, place) for each in depends_on if not isinstance(each, str)]
+        roots += [self._reach.node(each, place) for each in (*depends_on, *classes) if not isinstance(each, str)]
         files = {pattern: list(self._files(pattern)) for pattern in depends_on if isinstance(pattern, str)}
         objects = [each for each in ignore if not isinstance(each, str)]
         names = [self._reach.node(each, f"a {type(each).__qualname__}").name for each in objects]
@@ -97,7 +97,7 @@ class Fingerprints:
             edited=edited,
         )
 
-    def _misdeclared(self, definition: StepDefinition, files: Mapping[str, list[Member]]) -> Iterator[str]:
+    def _misdeclared(self, definition: Declared[Any, Any], files: Mapping[str, list[Member]]) -> Iterator[str]:
         for pattern in (pattern for pattern, found in files.items() if not found):
             yield (
                 f"Step {definition.name!r} depends on {pattern!r}, but no file matches that below {self.root}. "

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
 
-from drystone.annotations import RETURN, Output, accepts, described, fits, member_annotations
+from drystone.annotations import Declared, abbreviated, accepts, described, fits, member_annotations
 from drystone.declarations import Model, ModelReference, Reference, Stored
-from drystone.errors import ParameterError, PipelineDefinitionError, suggestion
+from drystone.errors import PipelineDefinitionError
 
 if TYPE_CHECKING:  # records, which no declaration needs
     from drystone.artifacts import ArtifactVersion
-
-
-@attrs.frozen(kw_only=True)
-class StepDefinition:
-    """What the graph needs to know of a step.
-
-    Attributes:
-        function: The undecorated function.
-        options: A `drystone.pipelines.StepOptions`.
-    """
-
-    name: str
-    function: Callable[..., Any] = attrs.field(eq=False)
-    signature: inspect.Signature = attrs.field(repr=False, eq=False)
-    annotations: Mapping[str, Any] = attrs.field(repr=False, eq=False)
-    outputs: tuple[Output, ...] = attrs.field(repr=False, eq=False)
-    options: Any = attrs.field(repr=False, eq=False)
 
 
 @attrs.frozen
@@ -73,7 +55,7 @@ class Node:
     """One call of a step in a pipeline."""
 
     name: str
-    step: StepDefinition
+    step: Declared[Any, Any] = attrs.field(eq=False)
     bindings: Mapping[str, Binding]
     after: tuple[str, ...] = ()
     when: OutputRef | None = None
@@ -125,7 +107,8 @@ def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
 
 def unlike(name: str, annotation: Any, value: Any) -> str:
     """What is wrong with a value that its annotation does not accept."""
-    return f"takes {name!r} as {described(annotation)}, but is given {value!r}, which is {described(type(value))}."
+    given = f"{abbreviated(value)}, which is {described(type(value))}"
+    return f"takes {name!r} as {described(annotation)}, but is given {given}."
 
 
 def _refusal(attempt: str, instead: str) -> Callable[..., NoReturn]:
@@ -154,6 +137,7 @@ class NodeOutput:
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refusal(
         "compare", "Compare inside a step that returns bool, and use it with with_options(when=flag)."
     )
+    __format__ = _refusal("format", "Make the text inside a step.")
     __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -176,7 +160,7 @@ class Builder:
         self._numbers: dict[str, int] = {}
         self._annotations: dict[OutputRef, Any] = {}
 
-    def add(self, step: StepDefinition, arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
+    def add(self, step: Declared[Any, Any], arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
         """Add a call of a step; returns the handle or handles of its outputs."""
         wanted = ".".join([*self.prefixes, step.name])
         name, number = wanted, self._numbers.get(wanted, 1)
@@ -192,22 +176,22 @@ class Builder:
             name=name,
             step=step,
             bindings=bindings,
-            after=tuple(self._upstream(name, each) for each in (after if isinstance(after, list | tuple) else [after])),
+            after=tuple(
+                self._upstream(name, each) for each in (after if isinstance(after, list | tuple) else (after,))
+            ),
             when=self._condition(name, when),
         )
         handles = [NodeOutput(self, OutputRef(name, each.name), each.annotation) for each in step.outputs]
-        self._annotations |= {handle.ref: handle.annotation for handle in handles}
-        if len(handles) == 1:
-            return handles[0]
-        if not handles:
-            return NodeOutput(self, OutputRef(name, ""), None)
-        returned = step.annotations[RETURN]  # a tuple, or a named tuple to be filled with the handles
-        return returned._make(handles) if hasattr(returned, "_make") else tuple(handles)
+        made = {handle.ref: handle.annotation for handle in handles}
+        if len(made) < len(handles):
+            self.problems.append(f"Step {name!r} has two outputs of one name. Give each a name of its own.")
+        self._annotations |= made
+        return step.returned(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
 
     def binding(self, value: Any) -> Binding:
         """What a value in the body of a pipeline stands for."""
         if isinstance(value, NodeOutput):
-            if value.builder is not self:
+            if not self._owns(value):
                 raise PipelineDefinitionError(f"{value!r} belongs to another pipeline and cannot be used in this one.")
             return value.ref
         if isinstance(value, Stored):
@@ -216,10 +200,13 @@ class Builder:
             raise PipelineDefinitionError(
                 f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."
             )
-        if type(value) in (list, tuple, dict):
-            bound = tuple(self.binding(item) for item in (value.values() if type(value) is dict else value))
-            if not all(isinstance(item, Value) for item in bound):
-                return Items(type(value).__name__, bound, tuple(value) if type(value) is dict else ())
+        kind = type(value)
+        if kind in (list, tuple, dict):
+            bound = tuple(self.binding(item) for item in (value.values() if kind is dict else value))
+            plain = [item.value for item in bound if isinstance(item, Value)]
+            if len(plain) < len(bound):
+                return Items(kind.__name__, bound, tuple(value) if kind is dict else ())
+            value = dict(zip(value, plain, strict=True)) if kind is dict else kind(plain)  # the body may change its own
         return Value(value)
 
     def graph(self, parameters: Mapping[str, Any], returned: Any) -> Graph:
@@ -259,9 +246,12 @@ class Builder:
                 key = binding.keys[index] if binding.keys else index
                 yield from self._problems(f"{parameter}[{key!r}]", item, annotation)
 
+    def _owns(self, handle: object) -> TypeGuard[NodeOutput]:
+        return isinstance(handle, NodeOutput) and handle.builder is self
+
     def _upstream(self, node: str, handle: Any) -> str:
         first = handle[0] if isinstance(handle, tuple) and handle else handle
-        if not isinstance(first, NodeOutput) or first.builder is not self:
+        if not self._owns(first):
             raise PipelineDefinitionError(
                 f"Step {node!r} is to run after {handle!r}, which is not what a step of this pipeline returned."
             )
@@ -270,7 +260,7 @@ class Builder:
     def _condition(self, node: str, when: Any) -> OutputRef | None:
         if when is None:
             return None
-        if not isinstance(when, NodeOutput) or when.builder is not self or when.annotation is not bool:
+        if not self._owns(when) or when.annotation is not bool:
             raise PipelineDefinitionError(
                 f"Step {node!r} has when={when!r}; it takes the output of a step annotated `-> bool`. "
                 "For a value known when the pipeline is built, use a plain `if`."
@@ -278,20 +268,20 @@ class Builder:
         return when.ref
 
     def _returned(self, returned: Any) -> dict[str, OutputRef]:
-        if returned is None or (isinstance(returned, NodeOutput) and not returned.ref.output):
+        if returned is None:
             return {}
         handles = returned if isinstance(returned, list | tuple) else [returned]
         named = returned.items() if isinstance(returned, dict) else [(None, each) for each in handles]
         outputs: dict[str, OutputRef] = {}
         for key, handle in named:
-            if not isinstance(handle, NodeOutput) or handle.builder is not self:
+            if not self._owns(handle):
                 self.problems.append(
                     f"Pipeline {self.pipeline!r} returns {handle!r}; a pipeline returns outputs of its steps."
                 )
-                continue
-            node, output = handle.ref.node, handle.ref.output
-            names = output if output != "output" else node, f"{node}.{output}", f"{node}.{output}_{len(outputs)}"
-            outputs[next(each for each in names if each not in outputs) if key is None else str(key)] = handle.ref
+            elif handle.ref.output:  # of a step that returns None there is nothing to return
+                node, output = handle.ref.node, handle.ref.output
+                names = output if output != "output" else node, f"{node}.{output}", f"{node}.{output}_{len(outputs)}"
+                outputs[next(each for each in names if each not in outputs) if key is None else str(key)] = handle.ref
         return outputs
 
 
@@ -300,30 +290,3 @@ importing: contextvars.ContextVar[str | None] = contextvars.ContextVar("drystone
 
 building: contextvars.ContextVar[Builder | None] = contextvars.ContextVar("drystone_building", default=None)
 """The builder of the pipeline whose body runs in this context."""
-
-
-def bound_arguments(
-    label: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments of a call by parameter, defaults included.
-
-    Raises:
-        ParameterError: Lists every unknown, missing and surplus argument.
-    """
-    parameters = signature.parameters
-    positional = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
-    problems = [
-        f"{label} has no parameter {name!r}.{suggestion(name, parameters, 'Its parameters')}"
-        for name in kwargs
-        if name not in parameters
-    ]
-    if len(args) > len(positional):
-        problems.append(f"{label} takes {len(positional)} positional arguments, {len(args)} were given.")
-    placed = dict(zip(positional, args, strict=False))
-    problems += [f"{label} got {name!r} twice." for name in kwargs if name in placed]
-    defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
-    given = {**defaults, **placed, **kwargs}
-    problems += [f"{label} needs {name!r}, which has no default." for name in parameters if name not in given]
-    if problems:
-        raise ParameterError(*problems)
-    return {name: given[name] for name in parameters}

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from drystone.artifacts import ArtifactVersion, Source, source_field
+from drystone.artifacts import ArtifactVersion, Reference, Source, source_field
 from drystone.declarations import SHARED as SHARED
 from drystone.declarations import Model as Model
-from drystone.declarations import ModelReference as ModelReference
+from drystone.declarations import current_source
 from drystone.errors import NotFoundError, suggestion
 
 
@@ -48,16 +48,16 @@ class ModelVersion:
         """An artifact linked to this version: the newest of that name, or the given one.
 
         Raises:
-            NotFoundError: Nothing of that name is linked.
+            NotFoundError: Nothing of that name, or not that version of it, is linked.
         """
         known = {**self.inputs, **self.artifacts}
         if name not in known:
             hint = suggestion(name, known, "Linked to it")
             raise NotFoundError(f"{self} has no artifact named {name!r}.{hint}")
         newest = known[name]
-        if version is None or version == newest.version or self._source is None:
+        if version in (None, newest.version):
             return newest
-        return self._source.find_artifact(name, version)
+        return (self._source or current_source()).resolve(Reference(name, version, (self.model, self.number)))
 
     def __str__(self) -> str:
         return f"{self.model}@{self.number}"

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
 
-from drystone.annotations import accepts, declared_outputs, resolved_annotations
-from drystone.declarations import Model, ModelReference, imported
+from drystone.annotations import Declared, P, R, accepts
+from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
-from drystone.graphs import Builder, Graph, StepDefinition, bound_arguments, building, importing, unlike
+from drystone.graphs import Builder, Graph, building, importing, unlike
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
 
-    from drystone.runs import Run, StepRun
-
-P = ParamSpec("P")
-R = TypeVar("R")
+    from drystone.runs import Plan, Run, StepRun
 
 RUNNER = "drystone.execution:Driver"
 """What runs and plans a pipeline; imported on the first call of one, never before."""
@@ -32,7 +28,7 @@ class Runner(Protocol):
     def run(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Run:
         """Run a pipeline and return its record."""
 
-    def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Any:
+    def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """Say what a run would do, without doing it."""
 
     def resume(self, workspace: Any, run: str) -> Run:
@@ -112,22 +108,6 @@ class StepOptions:
     on_failure: StepHook | None = None
 
 
-class Declared(Generic[P, R]):
-    """A decorated function with a name and options: what steps and pipelines have in common."""
-
-    kind: ClassVar[str]
-
-    def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
-        functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
-        self.fn = function
-        self.name = name
-        self.options = options
-        self.label = f"{self.kind} {name!r}"
-
-    def __repr__(self) -> str:
-        return f"<{self.kind.lower()} {self.name!r} of {self.fn.__module__}>"
-
-
 class Step(Declared[P, R]):
     """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
 
@@ -141,10 +121,11 @@ class Step(Declared[P, R]):
         builder = building.get()
         if builder is None:
             return self.fn(*args, **kwargs)
-        arguments = bound_arguments(self.label, self.definition.signature, args, kwargs)
-        return cast(R, builder.add(self.definition, arguments, after=self.after, when=self.when))
+        return cast(R, builder.add(self, self.bound_arguments(args, kwargs), after=self.after, when=self.when))
 
-    def with_options(self, *, name: str | None = None, after: Any = (), when: Any = None, **options: Any) -> Step[P, R]:
+    def with_options(
+        self, *, name: str | None = None, after: Any = None, when: Any = None, **options: Any
+    ) -> Step[P, R]:
         """The same step under another name or with other options.
 
         Args:
@@ -154,21 +135,9 @@ class Step(Declared[P, R]):
             **options: As for `step`.
         """
         changed = Step(self.fn, name or self.name, _evolved(self.options, options, self.label))
-        changed.after, changed.when = after, when
+        changed.after = self.after if after is None else after
+        changed.when = self.when if when is None else when
         return changed
-
-    @functools.cached_property
-    def definition(self) -> StepDefinition:
-        """What the graph knows of this step; its annotations are resolved on first use."""
-        annotations = resolved_annotations(self.fn)
-        return StepDefinition(
-            name=self.name,
-            function=self.fn,
-            signature=inspect.signature(self.fn),
-            annotations=annotations,
-            outputs=declared_outputs(annotations),
-            options=self.options,
-        )
 
     def __get__(self, instance: object, owner: type | None = None) -> Step[P, R]:
         if instance is None:
@@ -198,6 +167,11 @@ def _declared(cls: type[Any], function: Callable[..., Any] | None, name: str | N
 
 def _check_function(function: Callable[..., Any], kind: str) -> None:
     name = getattr(function, "__qualname__", repr(function))
+    if isinstance(function, Declared):
+        raise PipelineDefinitionError(
+            f"@{kind.lower()} takes a function, not {function!r}. Its with_options(…) changes it, its .fn is the "
+            "function."
+        )
     if not inspect.isfunction(inspect.unwrap(function)):
         raise PipelineDefinitionError(f"@{kind.lower()} takes a function, not {name}.")
     if inspect.iscoroutinefunction(function):
@@ -287,6 +261,7 @@ class Pipeline(Declared[P, R]):
     """A function whose body calls steps. Calling it runs them on the active stack."""
 
     kind = "Pipeline"
+    mismatch: ClassVar[type[PipelineDefinitionError]] = ParameterError
     options: PipelineOptions
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
@@ -310,8 +285,8 @@ class Pipeline(Declared[P, R]):
             )
         return runner().run(self, self.parameters(*args, **kwargs))
 
-    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """A `drystone.planning.Plan`: for every step whether it would run, and why. Nothing is run."""
+    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
+        """For every step whether it would run, and why. Nothing is run."""
         return runner().plan(self, self.parameters(*args, **kwargs))
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
@@ -325,7 +300,9 @@ class Pipeline(Declared[P, R]):
         try:
             returned = self.fn(**parameters)  # type: ignore[call-arg]
         except PipelineDefinitionError as exc:  # ended the body, so what was found before is told with it
-            raise PipelineDefinitionError(*builder.problems, *exc.problems) from exc.__cause__
+            if not builder.problems:
+                raise
+            raise PipelineDefinitionError(*builder.problems, *exc.problems) from exc
         finally:
             building.reset(token)
         return builder.graph(parameters, returned)
@@ -351,11 +328,14 @@ class Pipeline(Declared[P, R]):
         Raises:
             ParameterError: Lists every unknown, missing and wrong one.
         """
-        arguments = bound_arguments(self.label, inspect.signature(self.fn), args, kwargs)
-        expected = {name: each for name, each in resolved_annotations(self.fn).items() if name in arguments}
-        wrong = {name: each for name, each in expected.items() if not accepts(arguments[name], each)}
-        if wrong:
-            raise ParameterError(*(f"{self.label} {unlike(name, wrong[name], arguments[name])}" for name in wrong))
+        arguments = self.bound_arguments(args, kwargs)
+        problems = [
+            f"{self.label} {unlike(name, self.annotations[name], value)}"
+            for name, value in arguments.items()
+            if not isinstance(value, Stored) and not accepts(value, self.annotations.get(name, Any))
+        ]
+        if problems:
+            raise ParameterError(*problems)
         return arguments
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import described
+from drystone.annotations import abbreviated, bare, described
 from drystone.artifacts import ArtifactVersion, Manifest, Reference
 from drystone.blobs import BlobReader, BlobWriter, blob_key
 from drystone.components import ArtifactStore
@@ -20,63 +20,9 @@ from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Valu
 from drystone.materializers import PickleMaterializer
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
-from drystone.runs import StepRun
+from drystone.runs import CACHED, MAYBE, RUN, Cause, Plan, StepPlan, StepRun
+from drystone.states import annotation_text
 from drystone.workspaces import View, Workspace
-
-RUN, CACHED, MAYBE = "run", "cached", "maybe"
-
-
-@attrs.frozen
-class Cause:
-    """Why a step runs.
-
-    Attributes:
-        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `unknown`.
-        text: One sentence.
-        diff: A unified diff, where code changed.
-    """
-
-    kind: str
-    text: str
-    diff: str | None = None
-
-    def lines(self) -> Iterator[str]:
-        """The cause as text, with its diff indented below."""
-        yield self.text
-        yield from (f"  {line}" for line in (self.diff or "").splitlines())
-
-
-@attrs.frozen(kw_only=True)
-class StepPlan:
-    """What would become of one step: `run`, `cached` (from which run) or `maybe` (if an input changes)."""
-
-    name: str
-    status: str
-    cached_from: str | None = None
-    causes: tuple[Cause, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What a run would do. Executed steps are all that say `run`, and none that say `cached`."""
-
-    pipeline: str
-    stack: str
-    steps: Mapping[str, StepPlan]
-
-    @property
-    def would_run(self) -> bool:
-        """Whether anything runs or may run."""
-        return any(step.status != CACHED for step in self.steps.values())
-
-    def __str__(self) -> str:
-        width = max(len(name) for name in self.steps)
-        lines = [f"{self.pipeline} on stack {self.stack}"]
-        for step in self.steps.values():
-            source = f" from {step.cached_from}" if step.cached_from else ""
-            lines.append(f"  {step.name:<{width}}  {step.status}{source}")
-            lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
-        return "\n".join(lines)
 
 
 @attrs.frozen(kw_only=True)
@@ -121,7 +67,6 @@ class Planner:
         self.fingerprints = fingerprints
         self.found = found
         self.forced = graph.downstream(set(options.rerun))
-        self._closures: dict[tuple[Any, ...], Closure] = {}
         self._readable: set[str] = set()
 
     def plan(self, stack: str) -> Plan:
@@ -155,13 +100,9 @@ class Planner:
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
-        classes = {each: None for value in node.bindings.values() for each in classes_of(getattr(value, "value", None))}
-        key = (id(node.step), *classes)
-        if key not in self._closures:
-            step = node.step
-            options = attrs.evolve(step.options, depends_on=(*step.options.depends_on, *classes)) if classes else None
-            self._closures[key] = self.fingerprints.closure(attrs.evolve(step, options=options) if options else step)
-        return self._closures[key]
+        values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
+        classes = dict.fromkeys(each for value in values for each in classes_of(value))
+        return self.fingerprints.closure(node.step, classes)
 
     def decide(self, node: Node, digests: Mapping[OutputRef, str]) -> Decision:
         """Whether a stored result fits a node whose inputs are all known.
@@ -179,7 +120,7 @@ class Planner:
             if not isinstance(binding, Value):
                 inputs[name] = self._digest(binding, digests)
                 continue
-            shown[name] = f"{binding.value!r:.200}"
+            shown[name] = abbreviated(binding.value)
             try:
                 values[name] = digest_value(binding.value)
             except EncodingError as exc:
@@ -212,7 +153,7 @@ class Planner:
 
     def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:
         expected = self.workspace.materializers.expected
-        outputs = [(described(each.annotation), expected(each.annotation)) for each in node.step.outputs]
+        outputs = [(annotation_text(bare(each.annotation)), expected(each.annotation)) for each in node.step.outputs]
         options = node.step.options
         return step_key(closure, values, inputs, outputs, options.cache_salt, options.ignore_inputs)
 

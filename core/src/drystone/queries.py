@@ -75,8 +75,6 @@ class Queries:
         with self.reading() as records:
             return records.found_version(name, version)
 
-    find_artifact = artifact
-
     def artifacts(
         self,
         *,
@@ -107,7 +105,8 @@ class Queries:
                 of = model if number is None else f"{model}@{number}"
                 known = dict.fromkeys(name for role, name, _ in view.linked(model, number) if role != "run")
                 linked = ", ".join(known) or "nothing"
-                raise NotFoundError(f"{of} has no artifact {reference.name!r}. Linked to it: {linked}.")
+                wanted = reference.name if reference.version == LATEST else f"{reference.name}@{reference.version}"
+                raise NotFoundError(f"{of} has no artifact {wanted!r}. Linked to it: {linked}.")
             return records.found_version(reference.name, version)
 
     def lineage(self, version: ArtifactVersion, depth: int = 8) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Runs and step runs: frozen records of what happened."""
+"""Runs and plans: frozen records of what happened and of what would."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +13,8 @@ from drystone.models import ModelVersion
 
 PENDING, RUNNING, SUCCEEDED, FAILED = "pending", "running", "succeeded", "failed"
 CACHED, SKIPPED, CANCELLED, CRASHED = "cached", "skipped", "cancelled", "crashed"
+
+RUN, MAYBE = "run", "maybe"
 
 COMPLETE = (SUCCEEDED, CACHED)
 """Statuses of a step whose outputs can be used."""
@@ -111,3 +113,56 @@ class Run:
         if len(self.outputs) != 1:
             raise LookupError(f"Run {self.name} has {len(self.outputs)} outputs: {', '.join(self.outputs) or 'none'}.")
         return next(iter(self.outputs.values()))
+
+
+@attrs.frozen
+class Cause:
+    """Why a step runs.
+
+    Attributes:
+        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `unknown`.
+        text: One sentence.
+        diff: A unified diff, where code changed.
+    """
+
+    kind: str
+    text: str
+    diff: str | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The cause as text, with its diff indented below."""
+        yield self.text
+        yield from (f"  {line}" for line in (self.diff or "").splitlines())
+
+
+@attrs.frozen(kw_only=True)
+class StepPlan:
+    """What would become of one step: `run`, `cached` (from which run) or `maybe` (if an input changes)."""
+
+    name: str
+    status: str
+    cached_from: str | None = None
+    causes: tuple[Cause, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What a run would do. Executed steps are all that say `run`, and none that say `cached`."""
+
+    pipeline: str
+    stack: str
+    steps: Mapping[str, StepPlan]
+
+    @property
+    def would_run(self) -> bool:
+        """Whether anything runs or may run."""
+        return any(step.status != CACHED for step in self.steps.values())
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.steps)
+        lines = [f"{self.pipeline} on stack {self.stack}"]
+        for step in self.steps.values():
+            source = f" from {step.cached_from}" if step.cached_from else ""
+            lines.append(f"  {step.name:<{width}}  {step.status}{source}")
+            lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
+        return "\n".join(lines)

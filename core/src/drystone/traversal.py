@@ -192,7 +192,7 @@ class Walk:
 
     def _task(self, attempt: Attempt) -> StepTask:
         node = attempt.node
-        function = node.step.function
+        function = node.step.fn
         return StepTask(
             id=attempt.task_id,
             run=self.run,

@@ -140,8 +140,9 @@ def _field_names(cls: Any) -> list[str] | None:
 
 def _state(value: Any, kind: type, fields: list[str]) -> dict[str, Any]:
     """The fields of a data class, if they are all there is to it."""
-    besides = [name for name in getattr(value, "__dict__", {}) if name not in fields and not _is_cache(kind, name)]
-    other = [f"it holds {name!r} besides" for name in besides]
+    besides = [name for name in getattr(value, "__dict__", {}) if name not in fields]
+    cached = [name for name in besides if isinstance(getattr(kind, name, None), functools.cached_property)]
+    other = [f"it holds {name!r} besides" for name in besides if name not in cached]
     other += [f"{name!r} is not set" for name in fields if not hasattr(value, name)]
     state = {name: getattr(value, name, None) for name in fields}
     try:
@@ -151,10 +152,6 @@ def _state(value: Any, kind: type, fields: list[str]) -> dict[str, Any]:
     if other:
         raise EncodingError(f"A {type_name(kind)} has no exact JSON form, since it is not just its fields: {other[0]}.")
     return state
-
-
-def _is_cache(kind: type, name: str) -> bool:
-    return isinstance(getattr(kind, name, None), functools.cached_property)
 
 
 def _made(cls: Any, state: Mapping[str, Any]) -> Any:

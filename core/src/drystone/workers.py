@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import accepts, described
+from drystone.annotations import Declared, accepts, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import store_bytes
 from drystone.captures import captured
@@ -26,13 +26,13 @@ from drystone.components import ArtifactStore
 from drystone.contexts import StepContext, active, checked_metadata
 from drystone.errors import OutputError, PlanError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, Pair
-from drystone.graphs import StepDefinition, importing
+from drystone.graphs import importing
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text, unstructure
 from drystone.values import from_json
 
-here: dict[str, StepDefinition] = {}
+here: dict[str, Declared[Any, Any]] = {}
 """Steps of runs that this very process drives, by task id: what was planned is what runs, importable or not."""
 
 
@@ -242,12 +242,12 @@ def _perform(task: StepTask, effects: StepEffects) -> None:
 
     def call() -> Any:
         active.set(context)
-        return definition.function(**arguments)
+        return definition.fn(**arguments)
 
     effects.save_outputs(_outputs(definition, contextvars.copy_context().run(call)))
 
 
-def _imported(task: StepTask) -> StepDefinition:
+def _imported(task: StepTask) -> Declared[Any, Any]:
     module, _, name = task.code.partition(":")
     if "<" in name:
         raise PlanError(
@@ -256,13 +256,13 @@ def _imported(task: StepTask) -> StepDefinition:
         )
     token = importing.set(task.code)
     try:
-        definition: StepDefinition = attrgetter(name)(import_module(module)).definition
+        definition: Declared[Any, Any] = attrgetter(name)(import_module(module))
     finally:
         importing.reset(token)
     return definition
 
 
-def _outputs(definition: StepDefinition, returned: Any) -> list[Any]:
+def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
     """The values of a step's outputs, each of the type that was promised.
 
     Raises:
@@ -274,7 +274,7 @@ def _outputs(definition: StepDefinition, returned: Any) -> list[Any]:
             f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
             "returns, or return nothing."
         )
-    values = [returned] * len(outputs) if len(outputs) < 2 else returned
+    values = returned if definition.returns_tuple else [returned] * len(outputs)
     if not isinstance(values, list | tuple) or len(values) != len(outputs):
         raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
     wrong = [
