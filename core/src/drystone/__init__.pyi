@@ -3,7 +3,6 @@ from drystone.blobs import BlobReader as BlobReader
 from drystone.blobs import BlobWriter as BlobWriter
 from drystone.components import ArtifactStore as ArtifactStore
 from drystone.components import ContainerRegistry as ContainerRegistry
-from drystone.components import FsspecArtifactStore as FsspecArtifactStore
 from drystone.components import Orchestrator as Orchestrator
 from drystone.components import Place as Place
 from drystone.components import RunContext as RunContext
@@ -13,6 +12,7 @@ from drystone.contexts import get_context as get_context
 from drystone.contexts import log_metadata as log_metadata
 from drystone.declarations import Artifact as Artifact
 from drystone.declarations import Model as Model
+from drystone.filesystems import FsspecArtifactStore as FsspecArtifactStore
 from drystone.hookspecs import hookimpl as hookimpl
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion

@@ -18,7 +18,9 @@ def author_name() -> str:
 @functools.cache
 def _user() -> str:
     try:
-        asked = subprocess.run(["git", "config", "user.email"], capture_output=True, text=True, timeout=10, check=False)
+        asked = subprocess.run(
+            ["git", "config", "user.email"], capture_output=True, errors="replace", timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return _system_user()
     return asked.stdout.strip() or _system_user()
