@@ -58,6 +58,13 @@ def test_cells_are_for_people(value, text):
     assert tables.shown(value) == text
 
 
+def test_titles_and_cells_are_no_markup(capsys, monkeypatch):
+    monkeypatch.setattr(tables, "on_terminal", lambda: True)
+    tables.listing(["[/b]"], [("[/a]", str)], as_json=False)
+    tables.fields({"[/c]": "[/d]"})
+    assert capsys.readouterr().out.split() == ["[/a]", "[/b]", "[/c]", "[/d]"]
+
+
 def test_sizes_and_durations_are_for_people():
     assert [tables.size(number) for number in (12, 1536, 3 << 20)] == ["12 B", "1.5 KiB", "3.0 MiB"]
     assert [tables.seconds(number) for number in (0.25, 125, 7260)] == ["0.2 s", "2 min 5 s", "2 h 1 min"]

@@ -53,11 +53,11 @@ class Lines:
 
 def outcome(step_run: Any) -> str:
     """How a step ended: `succeeded in 1.2 s`, `cached from training-1`."""
-    took = tables.duration(step_run)
     if step_run.cached_from:
         return f"cached from {step_run.cached_from}"
     if step_run.status == "skipped":
         return f"skipped: {step_run.error}"
+    took = tables.duration(step_run)
     return f"{step_run.status} in {took}" if took else str(step_run.status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,14 +38,25 @@ STYLES = {
     "blocked": "dim",
 }
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print an array of records.")
+STDOUT = "drystone_cli.stdout"
+"""Where a command that was called with `--json` finds the stream for its records."""
 
 
-def limit_option(default: int = 50) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """How many records a listing shows."""
-    return click.option(
-        "--limit", type=click.IntRange(min=1), default=default, show_default=True, help="Show at most this many."
-    )
+def _set_aside(ctx: click.Context, param: click.Parameter, as_json: bool) -> bool:
+    """Let whatever else is printed, such as by modules of the project, go to stderr."""
+    if as_json:
+        ctx.meta[STDOUT] = sys.stdout
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    return as_json
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_set_aside, help="Print an array of records, and nothing else."
+)
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most this many."
+)
 
 
 def on_terminal() -> bool:
@@ -66,7 +78,7 @@ def listing(
     """
     shown = records[:limit]
     if as_json:
-        print(to_json(shown))
+        print_json(shown)
         return
     if shown:
         table([title for title, _ in columns], [[value(record) for _, value in columns] for record in shown])
@@ -76,9 +88,18 @@ def listing(
         print(f"There are more: --limit {2 * len(shown)} shows further ones.", file=sys.stderr)
 
 
+def print_json(records: Iterable[Any]) -> None:
+    """Print an array of records."""
+    context = click.get_current_context(silent=True)
+    print(to_json(records), file=context.meta.get(STDOUT) if context else None)
+
+
 def answer(record: Any, text: str, *, as_json: bool) -> None:
     """Print a record as JSON, or else what a sentence says of it."""
-    print(to_json([record]) if as_json else text)
+    if as_json:
+        print_json([record])
+    else:
+        print(text)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -170,7 +191,7 @@ def _rich_table(titles: Sequence[str], rows: list[list[str]]) -> None:
 
     grid = Table(box=None, header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
     for title in titles:
-        grid.add_column(title, overflow="fold")
+        grid.add_column(styled(title, ""), overflow="fold")  # as text: a string may hold markup
     for row in rows:
         grid.add_row(*(styled(cell) for cell in row))
     _console().print(grid)
