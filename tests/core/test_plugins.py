@@ -67,7 +67,7 @@ def test_its_components_are_found_by_kind_and_name(install, discover):
     plugins = discover()
     cls = plugins.component("orchestrator", "threads")
     assert cls.__name__ == "ThreadsOrchestrator"
-    assert plugins.components()["orchestrator", "threads"] == (cls, "acme-threads")
+    assert plugins.unique("drystone_components")["orchestrator", "threads"] == (cls, plugins.all[0])
     assert plugins.problems() == []
 
 
@@ -162,7 +162,7 @@ def test_an_offer_that_raises_breaks_its_plugin_alone(install, discover):
     install("threads", ORCHESTRATOR.format(name="Threads"))
     plugins = discover()
     assert [plugin.state for plugin in plugins.all] == [ACTIVE, ACTIVE]
-    assert ("orchestrator", "threads") in plugins.components()
+    assert plugins.component("orchestrator", "threads")
     assert [plugin.state for plugin in plugins.all] == [BROKEN, ACTIVE]
     assert "no_such_library" in plugins.all[0].error
 
@@ -193,7 +193,7 @@ def test_two_distributions_that_offer_one_name_are_an_error_naming_both(install,
         "DRYSTONE_PLUGINS_DISABLE=threads."
     )
     with pytest.raises(DuplicateComponentError) as caught:
-        plugins.components()
+        plugins.component("orchestrator", "threads")
     assert str(caught.value) == message
     assert plugins.problems() == [message]
     assert discover("other").component("orchestrator", "threads")

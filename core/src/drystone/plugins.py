@@ -168,23 +168,17 @@ class Plugins:
                 )
         return found
 
-    def components(self) -> dict[tuple[str, str], tuple[type[StackComponent], str]]:
-        """Component classes and their distributions, by kind and name.
-
-        Raises:
-            DuplicateComponentError: Two distributions claim one name.
-        """
-        return {key: (cls, plugin.distribution) for key, (cls, plugin) in self.unique("drystone_components").items()}
-
     def component(self, kind: str, name: str) -> type[StackComponent]:
         """The component class of a kind and name.
 
         Raises:
             ComponentNotFoundError: Nothing installed offers it; names what is, and plugins that are broken or blocked.
+            DuplicateComponentError: Two distributions claim one name.
         """
-        components = self.components()
+        components = self.unique("drystone_components")
         if (kind, name) in components:
-            return components[kind, name][0]
+            cls: type[StackComponent] = components[kind, name][0]
+            return cls
         names = [known for of, known in components if of == kind]
         if not names:
             hint = suggestion(kind, {of for of, _ in components}, "Installed kinds")

@@ -62,7 +62,7 @@ def test_titles_and_cells_are_no_markup(capsys, monkeypatch):
     monkeypatch.setattr(tables, "on_terminal", lambda: True)
     tables.listing(["[/b]"], [("[/a]", str)], as_json=False)
     tables.fields({"[/c]": "[/d]"})
-    assert capsys.readouterr().out.split() == ["[/a]", "[/b]", "[/c]", "[/d]"]
+    assert capsys.readouterr().out.split() == ["[/a]", "[/b]", "[/c]:", "[/d]"]
 
 
 def test_sizes_and_durations_are_for_people():

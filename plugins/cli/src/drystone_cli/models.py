@@ -104,11 +104,11 @@ def promote(model: str, version: str, stage: str, reason: str | None, expect: st
     """Give a STAGE, such as production, to a VERSION: a number, a name, a stage or `latest`."""
     workspace = records.workspace()
     options: dict[str, Any] = {} if expect is None else {"expect": _expected(expect)}
-    before = _holder(workspace, model, stage)
+    with workspace.reading() as found:
+        before = found.index.stages(model).get(stage)
     after = workspace.promote(model, _selector(version), stage, reason=reason, **options)
-    moved = before is not None and before.number != after.number
-    text = f"Version {after.number} of {model} holds {stage!r} now.{f' It was {before.number}.' if moved else ''}"
-    tables.answer(after, text, as_json=as_json)
+    was = f" It was {before}." if before not in (None, after.number) else ""
+    tables.answer(after, f"Version {after.number} of {model} holds {stage!r} now.{was}", as_json=as_json)
 
 
 @models.command()
@@ -138,7 +138,8 @@ def history(model: str, stage: str | None, limit: int, as_json: bool) -> None:
 def _check_known(workspace: Any, model: str) -> None:
     from drystone.errors import NotFoundError, suggestion
 
-    names = [each.name for each in workspace.models(limit=None)]
+    with workspace.reading() as found:
+        names = found.index.names("model")
     if model not in names:
         raise NotFoundError(f"There is no model {model!r}.{suggestion(model, names, 'Models')}")
 
@@ -153,16 +154,6 @@ def _expected(text: str) -> int | None:
     if not text.isdecimal():
         raise click.UsageError(f"--expect takes the number of a version or `none`, not {text!r}.")
     return int(text)
-
-
-def _holder(workspace: Any, model: str, stage: str) -> Any:
-    """The version that holds a stage, or None."""
-    from drystone.errors import NotFoundError
-
-    try:
-        return workspace.model_version(model, stage)
-    except NotFoundError:
-        return None
 
 
 def runs_text(version: Any) -> str:

@@ -68,11 +68,13 @@ def value_of(text: str, annotation: Any) -> Any:
     if get_origin(annotation) in (typing.Union, types.UnionType):
         return _one_of(text, get_args(annotation))
     if get_origin(annotation) is typing.Literal:
-        return _literal(text, get_args(annotation))
+        choices = get_args(annotation)
+        return _chosen(text, {str(choice): choice for choice in choices}, map(repr, choices))
     if annotation is Any or annotation is object:
         return _anything(text)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return _member(text, annotation)
+        values = {str(member.value): member for member in annotation}
+        return _chosen(text, values | dict(annotation.__members__), annotation.__members__)
     return _read(text, annotation) if annotation in READERS else _structured(text, annotation)
 
 
@@ -89,18 +91,10 @@ def _one_of(text: str, choices: tuple[Any, ...]) -> Any:
     raise ValueError(" ".join(problems))
 
 
-def _literal(text: str, choices: tuple[Any, ...]) -> Any:
-    for choice in choices:
-        if str(choice) == text:
-            return choice
-    raise ValueError(f"it takes one of {', '.join(map(repr, choices))}.")
-
-
-def _member(text: str, kind: type[enum.Enum]) -> enum.Enum:
-    for member in kind:
-        if text in (member.name, str(member.value)):
-            return member
-    raise ValueError(f"it takes one of {', '.join(member.name for member in kind)}.")
+def _chosen(text: str, choices: Mapping[str, Any], shown: Iterable[str]) -> Any:
+    if text not in choices:
+        raise ValueError(f"it takes one of {', '.join(shown)}.")
+    return choices[text]
 
 
 def _anything(text: str) -> Any:

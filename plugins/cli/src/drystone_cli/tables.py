@@ -104,20 +104,13 @@ def answer(record: Any, text: str, *, as_json: bool) -> None:
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table."""
-    texts = [[shown(cell) for cell in row] for row in rows]
-    if on_terminal():
-        _rich_table(titles, texts)
-    else:
-        _plain_table([list(titles), *texts])
+    _print_rows([[shown(cell) for cell in row] for row in rows], titles)
 
 
 def fields(values: Mapping[str, Any]) -> None:
     """Print names with their values, those without a value left out."""
-    texts = [[name, shown(value)] for name, value in values.items() if shown(value)]
-    if on_terminal():
-        _rich_fields(texts)
-    else:
-        _plain_table([[f"{name}:", text] for name, text in texts])
+    texts = {f"{name}:": shown(value) for name, value in values.items()}
+    _print_rows([[name, text] for name, text in texts.items() if text])
 
 
 def heading(text: str) -> None:
@@ -186,23 +179,18 @@ def _console() -> Any:
     return Console(highlight=False)
 
 
-def _rich_table(titles: Sequence[str], rows: list[list[str]]) -> None:
+def _print_rows(rows: list[list[str]], titles: Sequence[str] = ()) -> None:
+    """Print rows below each other, below their titles if they have any."""
+    if not on_terminal():
+        _plain_table([list(titles), *rows] if titles else rows)
+        return
     from rich.table import Table
 
-    grid = Table(box=None, header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in titles:
+    grid = Table(box=None, show_header=bool(titles), header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in titles or ("", ""):
         grid.add_column(styled(title, ""), overflow="fold")  # as text: a string may hold markup
     for row in rows:
-        grid.add_row(*(styled(cell) for cell in row))
-    _console().print(grid)
-
-
-def _rich_fields(rows: list[list[str]]) -> None:
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for name, text in rows:
-        grid.add_row(styled(name, "dim"), styled(text))
+        grid.add_row(*map(styled, row))
     _console().print(grid)
 
 
