@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 TAG = "$"
-"""The key of what JSON has no word for, such as dates; the value stands beside it."""
+"""The key of what JSON has no word for, such as dates; what it consists of stands beside it, under `v`."""
 
 Column = tuple[str, Callable[[Any], Any]]
 """A title, and what to take from a record."""
@@ -122,8 +122,8 @@ def heading(text: str) -> None:
         print(text)
 
 
-def shown(value: Any) -> str:
-    """A value as a cell shows it."""
+def shown(value: Any, *, inside: bool = False) -> str:
+    """A value as a cell shows it; a container inside another one has brackets."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -134,11 +134,27 @@ def shown(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, Mapping):
         if TAG in value:
-            return shown(value.get("v"))
-        return ", ".join(str(key) if item is True else f"{key}={shown(item)}" for key, item in value.items())
+            return _tagged(value[TAG], value["v"], inside)
+        text = ", ".join(
+            str(key) if item is True else f"{key}={shown(item, inside=True)}" for key, item in value.items()
+        )
+        return f"{{{text}}}" if inside else text
     if isinstance(value, list | tuple):
-        return ", ".join(shown(item) for item in value)
+        text = ", ".join(shown(item, inside=True) for item in value)
+        return f"[{text}]" if inside else text
     return str(value)
+
+
+def _tagged(tag: str, parts: Any, inside: bool) -> str:
+    """What JSON has no word for, as people write it."""
+    if tag == "dict":
+        return shown({shown(key): item for key, item in parts}, inside=inside)
+    if tag in ("datetime:date", "datetime:timedelta"):
+        return str(getattr(datetime, tag.partition(":")[2])(*parts))
+    is_container = tag in ("tuple", "set", "frozenset") or not isinstance(parts, list)
+    if not is_container and (len(parts) == 1 or tag.startswith("datetime:")):
+        return shown(parts[0])
+    return shown(parts, inside=inside)
 
 
 def duration(record: Any) -> str:
