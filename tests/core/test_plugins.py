@@ -7,6 +7,7 @@ from importlib.metadata import distributions
 
 import pytest
 
+from drystone import hookimpl
 from drystone.errors import ComponentNotFoundError, DuplicateComponentError
 from drystone.plugins import ACTIVE, BLOCKED, BROKEN, Plugins, load_plugins
 from drystone_local import LocalArtifactStore, LocalOrchestrator
@@ -237,6 +238,27 @@ def test_an_event_reaches_every_plugin_and_what_they_raise_comes_back_as_text(in
         "The hook drystone_run_started of the plugin 'one' of acme-one 1.2 raised ValueError: no network"
     ]
     assert sorted(capsys.readouterr().out.splitlines()) == ["three heard", "two heard training-1"]
+
+
+def test_an_observer_is_called_inside_its_block_alone(install, discover):
+    class Observer:
+        def __init__(self):
+            self.heard = []
+
+        @hookimpl
+        def drystone_run_started(self, run):
+            self.heard.append(run)
+
+    plugins, observer = discover(), Observer()
+    for run in ("training-1", "training-2"):
+        with plugins.observed(observer, "watching"):
+            assert plugins.listens("drystone_run_started")
+            assert [plugin.label for plugin in plugins.all] == ["'watching' of this process"]
+            assert plugins.emit("drystone_run_started", run=run) == []
+        plugins.emit("drystone_run_started", run="unheard")
+    assert observer.heard == ["training-1", "training-2"]
+    assert not plugins.listens("drystone_run_started")
+    assert plugins.all == []
 
 
 def test_an_event_that_ends_the_program_is_reported_as_any_other_error(install, discover):

@@ -8,7 +8,8 @@ import inspect
 import logging
 import os
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -193,18 +194,18 @@ class Plugins:
         """Materializer classes, each with its distribution."""
         return [(cls, plugin.distribution) for cls, plugin in self.offered("drystone_materializers")]
 
-    def register(self, observer: object, name: str) -> None:
-        """Add an object with hook implementations to this process, such as a display of what a run does."""
+    @contextmanager
+    def observed(self, observer: object, name: str) -> Iterator[None]:
+        """Call an object's hook implementations inside the block, such as those of a display of what a run does."""
         module = f"{type(observer).__module__}:{type(observer).__qualname__}"
         plugin = Plugin(name=name, distribution="this process", version="", module=module)
         self._hook(observer, plugin)
         self._plugins[plugin.label] = plugin
-
-    def unregister(self, name: str) -> None:
-        """Take back what `register` added."""
-        label = next(label for label, plugin in self._plugins.items() if plugin.name == name)
-        del self._plugins[label]
-        self._manager.unregister(name=label)
+        try:
+            yield
+        finally:
+            del self._plugins[plugin.label]
+            self._manager.unregister(observer)
 
     def listens(self, *events: str) -> bool:
         """Whether any plugin implements one of these events, so that their records are worth making."""
