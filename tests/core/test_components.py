@@ -1,10 +1,14 @@
 """The store on any filesystem that fsspec knows keeps what an artifact store promises."""
 
+import copy
+import pickle
+
 import attrs
 import pytest
 
 from drystone import FsspecArtifactStore, Orchestrator, Secret
 from drystone.errors import ArtifactStoreError, StackError
+from drystone.values import to_json
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -51,7 +55,7 @@ def test_listing_visits_nothing_beside_the_folder_of_the_prefix(store):
 def test_listing_a_folder_finds_it_alone(tmp_path, monkeypatch):
     store = FsspecArtifactStore(url="memory://listing")
     store.write("blobs/ab/cd", b"x")
-    filesystem, root = store.filesystem()
+    filesystem, root = store.filesystem
     visited, find = [], type(filesystem).find
     monkeypatch.setattr(
         type(filesystem), "find", lambda self, path, **options: visited.append(path) or find(self, path, **options)
@@ -62,18 +66,25 @@ def test_listing_a_folder_finds_it_alone(tmp_path, monkeypatch):
 
 def test_an_upload_that_fails_leaves_nothing(store, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"hello")
-    filesystem, _ = store.filesystem()
+    filesystem, root = store.filesystem
     monkeypatch.setattr(type(filesystem), "mv", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store.upload(tmp_path / "file", "blobs/ab/cd")
-    filesystem, root = store.filesystem()
     assert filesystem.find(root) == []
+
+
+def test_a_store_keeps_its_filesystem_which_is_no_part_of_it(store):
+    fresh = FsspecArtifactStore(url=store.url)
+    assert store.filesystem is store.filesystem
+    assert store == fresh
+    assert to_json(store) == to_json(fresh)
+    assert pickle.loads(pickle.dumps(store)) == copy.deepcopy(store) == fresh
 
 
 def test_a_secret_among_the_options_is_resolved_for_the_filesystem_alone(monkeypatch):
     monkeypatch.setenv("STORE_KEY", "plain")
     store = FsspecArtifactStore(url="memory://x", options={"key": Secret("env:STORE_KEY")})
-    assert store.filesystem()[0].storage_options["key"] == "plain"
+    assert store.filesystem[0].storage_options["key"] == "plain"
     assert "plain" not in repr(store)
 
 
@@ -97,12 +108,15 @@ def test_a_setting_that_a_component_has_not_is_an_error_that_names_those_it_has(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((), "missing a required argument: 'url'"), (("memory://x",), "too many positional arguments")],
+    ("values", "settings", "message"),
+    [
+        ((), {"options": {}}, "missing a required argument: 'url'"),
+        (("memory://x",), {}, "too many positional arguments"),
+    ],
 )
-def test_settings_that_do_not_fit_are_an_error_that_names_them(arguments, message):
+def test_settings_that_do_not_fit_are_an_error_that_names_them(values, settings, message):
     with pytest.raises(StackError) as caught:
-        FsspecArtifactStore(*arguments)
+        FsspecArtifactStore(*values, **settings)
     assert str(caught.value) == f"FsspecArtifactStore(…): {message}. Its settings: url, options."
 
 

@@ -7,6 +7,7 @@ from drystone.components import Orchestrator as Orchestrator
 from drystone.components import Place as Place
 from drystone.components import RunContext as RunContext
 from drystone.components import Secret as Secret
+from drystone.components import Stack as Stack
 from drystone.components import StackComponent as StackComponent
 from drystone.contexts import get_context as get_context
 from drystone.contexts import log_metadata as log_metadata
@@ -26,7 +27,6 @@ from drystone.projects import find_pipeline as find_pipeline
 from drystone.projects import project_root as project_root
 from drystone.runs import Run as Run
 from drystone.runs import StepRun as StepRun
-from drystone.stacks import Stack as Stack
 from drystone.stacks import find_stacks as find_stacks
 from drystone.workspaces import Workspace as Workspace
 from drystone.workspaces import load_artifact as load_artifact

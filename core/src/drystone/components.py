@@ -97,7 +97,8 @@ class StackComponent:
         """
         signature = inspect.signature(cls.__init__)
         try:
-            signature.bind(None, *values, **settings)
+            if values or settings:  # with neither, pickle and copy make an object that they fill themselves
+                signature.bind(None, *values, **settings)
         except TypeError as exc:
             _, *known = signature.parameters
             unknown = [

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ class FsspecArtifactStore(ArtifactStore):
         """The URL."""
         return self.url
 
+    @cached_property
     def filesystem(self) -> tuple[Any, str]:
-        """The fsspec filesystem and the root inside it."""
+        """The fsspec filesystem, with the connections it keeps, and the root inside it."""
         import fsspec  # noqa: PLC0415 - costs 0.15 s, and the local stack needs none of it
 
         given = {name: each.resolve() if isinstance(each, Secret) else each for name, each in self.options.items()}
@@ -51,7 +53,7 @@ class FsspecArtifactStore(ArtifactStore):
         """The filesystem and a key's path in it; refuses a key that could leave the store."""
         if "\\" in key or "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
             raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")
-        filesystem, root = self.filesystem()
+        filesystem, root = self.filesystem
         return filesystem, f"{root}/{key}"
 
     def upload(self, local_path: Path, key: str) -> None:
@@ -81,7 +83,7 @@ class FsspecArtifactStore(ArtifactStore):
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys below a prefix, with sizes in bytes."""
-        filesystem, root = self.filesystem()
+        filesystem, root = self.filesystem
         folder = prefix.rpartition("/")[0]
         start = self._file(folder)[1] if folder else root
         for path, details in filesystem.find(start, detail=True).items():

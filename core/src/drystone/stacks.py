@@ -13,13 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from drystone.components import Stack as Stack
+from drystone.components import Stack
 from drystone.digests import digest_bytes
 from drystone.errors import StackError, StackNotFoundError, WorkspaceError, suggestion
 from drystone.plugins import Plugins, load_plugins
-from drystone.projects import located, make_directory, missing_module
-from drystone.projects import project_root as project_root
-from drystone.projects import workspace_directory as workspace_directory
+from drystone.projects import located, make_directory, missing_module, project_root, workspace_directory
 
 CHOICE = "active-stack"
 """The file in the workspace's directory that keeps what `drystone stacks use` chose."""
