@@ -124,9 +124,7 @@ def _print_plan(text: str) -> None:
     if not tables.on_terminal():
         print(text)
         return
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = tables.console()
     for line in text.splitlines():
         console.print(tables.styled(line, _plan_style(line)), soft_wrap=True)
 

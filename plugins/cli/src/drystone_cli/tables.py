@@ -117,7 +117,7 @@ def heading(text: str) -> None:
     """Print a line above a table, with an empty one before it."""
     print()
     if on_terminal():
-        _console().print(styled(text, "bold"))
+        console().print(styled(text, "bold"))
     else:
         print(text)
 
@@ -189,7 +189,8 @@ def styled(text: str, style: str | None = None) -> Text:
     return Text(text, style=STYLES.get(text, "") if style is None else style)
 
 
-def _console() -> Any:
+def console() -> Any:
+    """A rich console that leaves numbers and quotes as they are."""
     from rich.console import Console
 
     return Console(highlight=False)
@@ -207,7 +208,7 @@ def _print_rows(rows: list[list[str]], titles: Sequence[str] = ()) -> None:
         grid.add_column(styled(title, ""), overflow="fold")  # as text: a string may hold markup
     for row in rows:
         grid.add_row(*map(styled, row))
-    _console().print(grid)
+    console().print(grid)
 
 
 def _plain_table(rows: list[list[str]]) -> None:
