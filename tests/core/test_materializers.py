@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from drystone.artifacts import Artifact
 from drystone.blobs import BlobReader, BlobWriter
-from drystone.components import ArtifactStore, FsspecArtifactStore
+from drystone.components import ArtifactStore
 from drystone.errors import BlobLostError, DuplicateComponentError, MaterializerError
+from drystone.filesystems import FsspecArtifactStore
 from drystone.materializers import (
     BytesMaterializer,
     JSONMaterializer,
@@ -307,8 +308,8 @@ def test_artifact_of_a_plugin_that_is_gone_names_what_to_install(store: Artifact
     with pytest.raises(MaterializerError) as caught:
         strict.load(manifest, store)
     assert str(caught.value) == (
-        "This artifact was written by the materializer 'opaque' of some-plugin, which is not installed. Install it: "
-        "pip install some-plugin."
+        "This artifact was written by the materializer 'opaque' of some-plugin, which is not in use here. Install "
+        "it: pip install some-plugin. If it is installed, `drystone plugins list` says whether it is blocked or broken."
     )
 
 

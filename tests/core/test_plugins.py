@@ -3,11 +3,11 @@
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import distributions
 
 import pytest
 
-from drystone import Stack
+from drystone import hookimpl
 from drystone.errors import ComponentNotFoundError, DuplicateComponentError
 from drystone.plugins import ACTIVE, BLOCKED, BROKEN, Plugins, load_plugins
 from drystone_local import LocalArtifactStore, LocalOrchestrator
@@ -68,8 +68,7 @@ def test_its_components_are_found_by_kind_and_name(install, discover):
     plugins = discover()
     cls = plugins.component("orchestrator", "threads")
     assert cls.__name__ == "ThreadsOrchestrator"
-    assert plugins.components()["orchestrator", "threads"] == (cls, "acme-threads")
-    assert plugins.provider(cls) == "acme-threads"
+    assert plugins.unique("drystone_components")["orchestrator", "threads"] == (cls, plugins.all[0])
     assert plugins.problems() == []
 
 
@@ -164,7 +163,7 @@ def test_an_offer_that_raises_breaks_its_plugin_alone(install, discover):
     install("threads", ORCHESTRATOR.format(name="Threads"))
     plugins = discover()
     assert [plugin.state for plugin in plugins.all] == [ACTIVE, ACTIVE]
-    assert ("orchestrator", "threads") in plugins.components()
+    assert plugins.component("orchestrator", "threads")
     assert [plugin.state for plugin in plugins.all] == [BROKEN, ACTIVE]
     assert "no_such_library" in plugins.all[0].error
 
@@ -195,7 +194,7 @@ def test_two_distributions_that_offer_one_name_are_an_error_naming_both(install,
         "DRYSTONE_PLUGINS_DISABLE=threads."
     )
     with pytest.raises(DuplicateComponentError) as caught:
-        plugins.components()
+        plugins.component("orchestrator", "threads")
     assert str(caught.value) == message
     assert plugins.problems() == [message]
     assert discover("other").component("orchestrator", "threads")
@@ -241,19 +240,78 @@ def test_an_event_reaches_every_plugin_and_what_they_raise_comes_back_as_text(in
     assert sorted(capsys.readouterr().out.splitlines()) == ["three heard", "two heard training-1"]
 
 
-def test_the_provider_of_a_class_is_the_distribution_that_installed_it(install, discover):
-    class Own:
-        pass
+def test_an_observer_is_called_inside_its_block_alone(install, discover):
+    class Observer:
+        def __init__(self):
+            self.heard = []
 
-    Own.__module__ = "no_such_module"
-    plugins = load_plugins()
-    assert plugins.provider(LocalOrchestrator) == "drystone-local"
-    assert plugins.provider(Stack) == "drystone-core"
-    assert plugins.provider(EntryPoint) == ""
-    assert plugins.provider(type(pytest.mark)) == "pytest"
-    assert plugins.provider(Own) == ""
-    install("threads", ORCHESTRATOR.format(name="Threads"))
-    assert discover().provider(sys.modules["acme_threads"].ThreadsOrchestrator) == "acme-threads"
+        @hookimpl
+        def drystone_run_started(self, run):
+            self.heard.append(run)
+
+    plugins, observer = discover(), Observer()
+    for run in ("training-1", "training-2"):
+        with plugins.observed(observer, "watching"):
+            assert plugins.listens("drystone_run_started")
+            assert [plugin.label for plugin in plugins.all] == ["'watching' of this process"]
+            assert plugins.emit("drystone_run_started", run=run) == []
+        plugins.emit("drystone_run_started", run="unheard")
+    assert observer.heard == ["training-1", "training-2"]
+    assert not plugins.listens("drystone_run_started")
+    assert plugins.all == []
+
+
+def test_an_event_that_ends_the_program_is_reported_as_any_other_error(install, discover):
+    install("exits", "from drystone import hookimpl\n@hookimpl\ndef drystone_run_started(run): raise SystemExit(3)\n")
+    assert discover().emit("drystone_run_started", run="training-1") == [
+        "The hook drystone_run_started of the plugin 'exits' of acme-exits 1.2 raised SystemExit: 3"
+    ]
+
+
+MATERIALIZER = """
+    from drystone import Materializer, hookimpl
+
+    class Own(Materializer):
+        name = "{name}"
+        def save(self, value, writer, artifact): pass
+        def load(self, reader): pass
+
+    @hookimpl
+    def drystone_materializers():
+        return [Own]
+"""
+
+
+def test_materializers_of_one_name_are_a_problem_even_if_one_is_built_in(install, discover):
+    install("one", MATERIALIZER.format(name="frames"))
+    install("two", MATERIALIZER.format(name="frames"))
+    install("core", MATERIALIZER.format(name="text"))
+    assert discover("one").problems() == [
+        "Both drystone-core and acme-core offer a materializer named 'text'. Uninstall one of them, or block it: "
+        "DRYSTONE_PLUGINS_DISABLE=core."
+    ]
+    assert discover("core").problems() == [
+        "Both acme-one and acme-two offer a materializer named 'frames'. Uninstall one of them, or block it: "
+        "DRYSTONE_PLUGINS_DISABLE=two."
+    ]
+
+
+def test_components_and_stacks_of_one_name_are_both_told(install, discover):
+    stacks = """
+    from drystone import FsspecArtifactStore, Stack
+    from drystone_local import LocalOrchestrator
+
+    @hookimpl
+    def drystone_stacks():
+        return [Stack("team", orchestrator=LocalOrchestrator(), artifact_store=FsspecArtifactStore(url="{name}://"))]
+"""
+    for name in ("one", "two"):
+        install(name, ORCHESTRATOR.format(name="Threads") + stacks.format(name=name))
+    found = [problem.partition(". ")[0] for problem in discover().problems()]
+    assert found == [
+        "Both acme-one and acme-two offer an orchestrator named 'threads'",
+        "Both acme-one and acme-two offer a stack named 'team'",
+    ]
 
 
 def test_the_installed_plugins_are_loaded_once():
@@ -261,19 +319,19 @@ def test_the_installed_plugins_are_loaded_once():
     assert plugins is load_plugins()
     assert plugins.component("orchestrator", "local") is LocalOrchestrator
     assert plugins.component("artifact_store", "local") is LocalArtifactStore
-    assert [stack.name for stack in plugins.stacks()] == ["default"]
+    assert [stack.name for stack, _ in plugins.offered("drystone_stacks")] == ["default"]
 
 
 def test_the_environment_blocks_plugins(monkeypatch):
     monkeypatch.setenv("DRYSTONE_PLUGINS_DISABLE", " local, ")
     plugins = load_plugins.__wrapped__()
     assert {plugin.name: plugin.state for plugin in plugins.all}["local"] == BLOCKED
-    assert plugins.stacks() == []
+    assert plugins.offered("drystone_stacks") == []
 
 
 def test_discovery_imports_no_library_of_a_plugin():
     probe = (
-        "import sys; from drystone import load_plugins; load_plugins().components(); load_plugins().stacks(); "
+        "import sys; from drystone import load_plugins; load_plugins().problems(); "
         "print(sorted({'numpy','pandas','polars','pyarrow','sklearn','skops','matplotlib','fsspec','click'}"
         " & set(sys.modules)))"
     )

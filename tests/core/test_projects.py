@@ -191,6 +191,20 @@ def test_a_misspelt_file_suggests_its_neighbours(project):
     )
 
 
+def test_a_misspelt_file_suggests_its_neighbours_in_the_working_directory(project, monkeypatch):
+    write(project, "scripts_n/train.py")
+    monkeypatch.chdir(project / "scripts_n")
+    with pytest.raises(TargetError, match=rf"Did you mean 'train\.py'\? Files in {project}/scripts_n: train\.py\."):
+        find_pipeline("trian.py:training", project)
+
+
+def test_a_pipeline_in_a_class_is_found(project):
+    write(project, "grouped_o.py", PIPELINES + "\nclass Group:\n    inner = training\n")
+    assert find_pipeline("grouped_o:Group.inner", project) is find_pipeline("grouped_o:training", project)
+    with pytest.raises(TargetError, match=r"grouped_o has no pipeline 'Group\.other'"):
+        find_pipeline("grouped_o:Group.other", project)
+
+
 def test_a_misspelt_module_suggests_those_of_the_project(project):
     write(project, "flights_i/__init__.py", "")
     write(project, "flights_i/pipelines.py")

@@ -2,9 +2,7 @@
 
 import datetime
 import json
-from pathlib import Path
 
-import attrs
 import pytest
 
 from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
@@ -37,14 +35,6 @@ def test_a_record_survives_without_its_source():
 def test_unions_of_plain_values_survive(version, model):
     reference = Reference("n", version, model)
     assert structure(json.loads(to_text(unstructure(reference))), Reference) == reference
-
-
-def test_paths_are_text():
-    @attrs.frozen
-    class Place:
-        root: Path
-
-    assert unstructure(Place(Path("/a"))) == {"root": "/a"}
 
 
 def test_texts_of_moments_sort_as_moments():

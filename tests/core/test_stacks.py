@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
-from drystone import ContainerRegistry, FsspecArtifactStore, Place, Secret, Stack, find_stacks
-from drystone.errors import DuplicateComponentError, PluginLoadError, StackError, StackNotFoundError
+from drystone import ContainerRegistry, FsspecArtifactStore, Place, Secret, Stack, StackComponent, find_stacks
+from drystone.errors import DuplicateComponentError, PluginLoadError, StackError, StackNotFoundError, WorkspaceError
 from drystone.plugins import Plugin, Plugins
 from drystone_local import LocalArtifactStore, LocalOrchestrator
 
@@ -129,6 +129,17 @@ def test_a_component_of_another_kind_is_refused():
     )
 
 
+def test_a_component_whose_class_has_no_kind_is_refused():
+    class Tracker(StackComponent):
+        pass
+
+    with pytest.raises(StackError) as caught:
+        stack(tracker=Tracker())
+    assert str(caught.value) == (
+        "Stack 'dev': tracker is Tracker(), whose class says no kind. Write kind = \"tracker\" in it."
+    )
+
+
 @pytest.mark.parametrize("name", ["", "-dev", "a b", "a/b", "../a", "a\n", None, 3])
 def test_a_name_that_is_no_name_is_refused(name):
     with pytest.raises(StackError, match="A stack's name starts with a letter or digit"):
@@ -239,6 +250,23 @@ def test_a_plugin_that_is_not_installed_is_named_with_what_installs_it(project):
         find_stacks(project)
 
 
+def test_a_module_that_an_installed_plugin_does_not_have_is_no_reason_to_install_it(project):
+    define(project, "from drystone_local.stores import Store")
+    with pytest.raises(StackError, match=r"No module named 'drystone_local\.stores'\. Correct it; until then"):
+        find_stacks(project)
+
+
+def test_a_misspelt_setting_is_an_error_that_names_the_settings(project):
+    define(project, "dev = Stack('dev', orchestrator=LocalOrchestrator(isolatoin='inline'))")
+    with pytest.raises(StackError) as caught:
+        find_stacks(project)
+    assert str(caught.value) == (
+        f"The stacks of this project cannot be loaded: {project}/stacks.py, line 7: StackError: LocalOrchestrator has "
+        "no setting 'isolatoin'. Did you mean 'isolation'? Its settings: isolation. Correct it; until then this "
+        "project has no stacks."
+    )
+
+
 def test_a_file_that_exits_is_an_error(project):
     define(project, "raise SystemExit(3)")
     with pytest.raises(StackError, match=r"SystemExit: 3\."):
@@ -294,7 +322,7 @@ def test_a_component_class_of_the_file_itself_works(project):
 
 
 def test_two_plugins_that_offer_one_stack_are_an_error_naming_both(project):
-    class Offering:
+    class Offering(Plugins):
         def offered(self, hook):
             first, second = (
                 Plugin(name=name, distribution=f"acme-{name}", version="1", module=name) for name in ("one", "two")
@@ -302,7 +330,7 @@ def test_two_plugins_that_offer_one_stack_are_an_error_naming_both(project):
             return [(stack("team"), first), (stack("team"), second)]
 
     with pytest.raises(DuplicateComponentError) as caught:
-        find_stacks(project, Offering())
+        find_stacks(project, Offering([]))
     assert str(caught.value) == (
         "Both acme-one and acme-two offer a stack named 'team'. Uninstall one of them, or block it: "
         "DRYSTONE_PLUGINS_DISABLE=two."
@@ -334,6 +362,21 @@ def test_a_choice_is_kept_in_the_workspace_out_of_sight_of_git(project, monkeypa
     assert find_stacks(project).active().name == "default"
     find_stacks(project).use("dev")
     assert (project / "elsewhere/active-stack").read_text() == "dev\n"
+
+
+def test_a_choice_that_cannot_be_kept_is_an_error_that_says_what_to_do_instead(project, monkeypatch):
+    define(project, "dev = stack('dev')")
+    (project / ".drystone").touch()
+    with pytest.raises(WorkspaceError) as caught:
+        find_stacks(project).use("dev")
+    assert str(caught.value) == (
+        f"The workspace {project}/.drystone cannot be made: [Errno 17] File exists: '{project}/.drystone'. Choose "
+        "another directory (DRYSTONE_WORKSPACE)."
+    )
+    (project / "other/active-stack/in-the-way").mkdir(parents=True)
+    monkeypatch.setenv("DRYSTONE_WORKSPACE", "other")
+    with pytest.raises(WorkspaceError, match=r"cannot be kept in .*/other: .*\. DRYSTONE_STACK=dev chooses it"):
+        find_stacks(project).use("dev")
 
 
 def test_using_an_unknown_stack_changes_nothing(project):

@@ -218,7 +218,8 @@ def test_an_artifact_whose_materializer_is_not_installed(
     without = python("-c", load, DRYSTONE_PLUGINS_DISABLE="data")
     assert without.stderr.splitlines()[-1] == (
         "drystone.errors.MaterializerError: This artifact was written by the materializer 'numpy.array' of "
-        "drystone-data, which is not installed. Install it: pip install drystone-data."
+        "drystone-data, which is not in use here. Install it: pip install drystone-data. If it is installed, `drystone "
+        "plugins list` says whether it is blocked or broken."
     )
     assert command("artifacts", "get", "array", DRYSTONE_PLUGINS_DISABLE="data").code == 0, "copying needs no reader"
     assert python("-c", load).stdout == "3\n"

@@ -423,7 +423,7 @@ def test_a_project_that_cannot_be_written_to(
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         f"Error: The workspace {project}/.drystone cannot be made: [Errno 13] Permission denied: "
-        f"'{project}/.drystone'. Choose another directory.\n"
+        f"'{project}/.drystone'. Choose another directory (DRYSTONE_WORKSPACE).\n"
     )
     assert worked.returncode == 0
 

@@ -3,16 +3,17 @@ from drystone.blobs import BlobReader as BlobReader
 from drystone.blobs import BlobWriter as BlobWriter
 from drystone.components import ArtifactStore as ArtifactStore
 from drystone.components import ContainerRegistry as ContainerRegistry
-from drystone.components import FsspecArtifactStore as FsspecArtifactStore
 from drystone.components import Orchestrator as Orchestrator
 from drystone.components import Place as Place
 from drystone.components import RunContext as RunContext
 from drystone.components import Secret as Secret
+from drystone.components import Stack as Stack
 from drystone.components import StackComponent as StackComponent
 from drystone.contexts import get_context as get_context
 from drystone.contexts import log_metadata as log_metadata
 from drystone.declarations import Artifact as Artifact
 from drystone.declarations import Model as Model
+from drystone.filesystems import FsspecArtifactStore as FsspecArtifactStore
 from drystone.hookspecs import hookimpl as hookimpl
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion
@@ -26,7 +27,6 @@ from drystone.projects import project_root as project_root
 from drystone.runs import Plan as Plan
 from drystone.runs import Run as Run
 from drystone.runs import StepRun as StepRun
-from drystone.stacks import Stack as Stack
 from drystone.stacks import find_stacks as find_stacks
 from drystone.workspaces import Workspace as Workspace
 from drystone.workspaces import load_artifact as load_artifact

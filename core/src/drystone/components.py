@@ -6,22 +6,21 @@ is its `kind`.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 
 from drystone.digests import type_name
-from drystone.errors import ArtifactStoreError, StackError, listed, suggestion
+from drystone.errors import StackError, listed, suggestion
 
 
 @attrs.frozen
@@ -90,13 +89,34 @@ class StackComponent:
             kind = "".join(part.title() for part in cls.kind.split("_"))
             cls.name = (cls.__name__.removesuffix(kind) or cls.__name__).lower()
 
+    def __new__(cls, *values: Any, **settings: Any) -> Self:
+        """Refuse settings that the class does not have.
+
+        Raises:
+            StackError: Names each of them, and those it has.
+        """
+        signature = inspect.signature(cls.__init__)
+        try:
+            if values or settings:  # with neither, pickle and copy make an object that they fill themselves
+                signature.bind(None, *values, **settings)
+        except TypeError as exc:
+            _, *known = signature.parameters
+            unknown = [
+                f"{cls.__name__} has no setting {name!r}.{suggestion(name, known, 'Its settings')}"
+                for name in settings
+                if name not in known
+            ]
+            other = f"{cls.__name__}(…): {exc}. Its settings: {', '.join(known) or 'none'}."
+            raise StackError(listed(unknown or [other])) from None
+        return super().__new__(cls)
+
     def at(self, place: Place) -> StackComponent:
         """This component with whatever depends on the place filled in; called when its stack is used."""
         return self
 
 
 PARALLEL, TIMEOUT, RESOURCES, CANCEL, ISOLATION = "parallel", "timeout", "resources", "cancel", "isolation"
-CAPABILITIES = (PARALLEL, TIMEOUT, RESOURCES, CANCEL, ISOLATION)
+"""What an orchestrator may say that it is capable of."""
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +127,7 @@ class Orchestrator(StackComponent, ABC):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What it can do, of `CAPABILITIES`. A pipeline that needs more is refused before it starts."""
+        """What it can do, of the five above. A pipeline that needs more is refused before it starts."""
         return frozenset({PARALLEL})
 
     @abstractmethod
@@ -198,94 +218,6 @@ class ArtifactStore(StackComponent, ABC):
 
 
 @attrs.frozen(kw_only=True)
-class FsspecArtifactStore(ArtifactStore):
-    """Keeps blobs on any filesystem that fsspec knows, under a URL such as `memory://artifacts` or `gs://team/blobs`.
-
-    Attributes:
-        url: Where the blobs are.
-        options: Passed to the filesystem.
-    """
-
-    url: str
-    options: dict[str, Any] = attrs.field(factory=dict, repr=False)
-
-    @property
-    def identity(self) -> str:
-        """The URL."""
-        return self.url
-
-    def filesystem(self) -> tuple[Any, str]:
-        """The fsspec filesystem and the root inside it."""
-        import fsspec  # noqa: PLC0415 - costs 0.15 s, and the local stack needs none of it
-
-        options = {"use_listings_cache": False, "skip_instance_cache": True, **self.options}
-        try:
-            filesystem, root = fsspec.core.url_to_fs(self.url, **options)
-        except (ImportError, ValueError) as exc:
-            raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
-        return filesystem, str(root).rstrip("/")
-
-    def _file(self, key: str) -> tuple[Any, str]:
-        """The filesystem and a key's path in it; refuses a key that could leave the store."""
-        if "\\" in key or "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
-            raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")
-        filesystem, root = self.filesystem()
-        return filesystem, f"{root}/{key}"
-
-    def upload(self, local_path: Path, key: str) -> None:
-        """Store a file, under a name of its own first where the filesystem does not replace whole files."""
-        filesystem, path = self._file(key)
-        staged = f"{path.removesuffix(key)}spool/{os.urandom(8).hex()}"
-        for each in (staged, path):
-            filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
-        filesystem.put_file(str(local_path), staged)
-        filesystem.mv(staged, path)
-
-    def download(self, key: str, local_path: Path) -> None:
-        """Copy what is stored to a local file."""
-        filesystem, path = self._file(key)
-        with filesystem.open(path, "rb") as source, local_path.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-
-    def read_range(self, key: str, start: int, length: int | None) -> bytes:
-        """Bytes from `start` on."""
-        filesystem, path = self._file(key)
-        return bytes(filesystem.cat_file(path, start=start, end=None if length is None else start + length))
-
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Keys below a prefix, with sizes in bytes."""
-        filesystem, root = self.filesystem()
-        for path, details in filesystem.find(root, detail=True).items():
-            key = str(path)[len(root) :].lstrip("/")
-            if key.startswith(prefix):
-                yield key, int(details["size"])
-
-    def delete(self, key: str) -> None:
-        """Remove what is stored under this key."""
-        filesystem, path = self._file(key)
-        if filesystem.exists(path):
-            filesystem.rm_file(path)
-
-    def create(self, key: str, data: bytes) -> None:
-        """Store bytes under a key that must be free."""
-        filesystem, path = self._file(key)
-        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if "file" not in filesystem.protocol:
-            filesystem.pipe_file(path, data, mode="create")
-            return
-        with open(path, "xb") as file:  # fsspec checks, then writes; the kernel does both at once
-            file.write(data)
-
-    def size(self, key: str) -> int | None:
-        """The size of what is stored under a key."""
-        filesystem, path = self._file(key)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            found = filesystem.info(path)
-            return int(found["size"]) if found["type"] == "file" else None
-        return None
-
-
-@attrs.frozen(kw_only=True)
 class ContainerRegistry(StackComponent, ABC):
     """Holds container images; orchestrators that run containers push to it and pull from it."""
 
@@ -372,6 +304,8 @@ def _problems(name: object, components: Mapping[str, object]) -> Iterator[str]:
             yield f"{kind} is the class {component.__name__}. Write {component.__name__}(…)."
         elif not isinstance(component, StackComponent):
             yield f"{kind} is {component!r}, which is no stack component."
+        elif not component.kind:
+            yield f'{kind} is {component!r}, whose class says no kind. Write kind = "{kind}" in it.'
         elif component.kind != kind:
             yield f"{kind} is {component!r}, but its kind is {component.kind!r}. Write {component.kind}=…"
 

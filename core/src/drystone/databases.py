@@ -15,6 +15,7 @@ from pathlib import Path
 from drystone.errors import WorkspaceError
 from drystone.index import Index
 from drystone.ledgers import SQLiteLedger
+from drystone.projects import make_directory
 
 FILE = "workspace.db"
 PATIENCE = 60
@@ -152,13 +153,7 @@ def made_directory(location: str | Path) -> Path:
             "comes with a plugin; without one, give a directory on this machine."
         )
     directory = Path(location).expanduser().resolve()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        ignore = directory / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
-    except OSError as exc:
-        raise WorkspaceError(f"The workspace {directory} cannot be made: {exc}. Choose another directory.") from exc
+    make_directory(directory)
     check_local(directory)
     return directory
 

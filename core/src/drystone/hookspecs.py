@@ -28,10 +28,10 @@ HOOKS = OFFERS + EVENTS
 
 @hookspec
 def drystone_components() -> Sequence[type[StackComponent]]:  # type: ignore[empty-body]
-    """Offer component classes, so that the command line finds them by name and `plugins list` shows them.
+    """Offer component classes, so that they are found by kind and name.
 
-    Called at most once per process, when components are first looked up by name; in the driver and the command line,
-    never in a worker. Import the classes inside the function if that costs time.
+    Called at most once per process, when components are first looked up or plugins are examined; in the driver and the
+    command line, never in a worker. Import the classes inside the function if that costs time.
 
     Returns:
         Classes that can be instantiated. Their `kind` and `name` are what they are found by; two distributions that
@@ -62,8 +62,8 @@ def drystone_components() -> Sequence[type[StackComponent]]:  # type: ignore[emp
 def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[empty-body]
     """Offer materializers, which say how values of further types are written and read.
 
-    Called at most once per process, when the first value is stored or loaded; in the driver and in workers. Name types
-    as strings where importing their library costs time.
+    Called at most once per process, when the first value is stored or loaded or plugins are examined; in the driver,
+    in the command line and in workers. Name types as strings where importing their library costs time.
 
     Returns:
         Classes. Their `types` come before what core would do with such values; two that share a `name` are an error.
@@ -94,8 +94,8 @@ def drystone_materializers() -> Sequence[type[Materializer]]:  # type: ignore[em
 def drystone_stacks() -> Sequence[Stack]:  # type: ignore[empty-body]
     """Offer whole stacks, so that a team shares them as a package.
 
-    Called at most once per process, when stacks are first looked up; in the driver and the command line, never in a
-    worker. A stack of the same name in the project's own `stacks.py` goes before them.
+    Called at most once per process, when stacks are first looked up or plugins are examined; in the driver and the
+    command line, never in a worker. A stack of the same name in the project's own `stacks.py` goes before them.
 
     Returns:
         `Stack` objects. Paths in them are relative to the project that uses them.

@@ -259,7 +259,8 @@ class Materializers:
         if materializer is None:
             raise MaterializerError(
                 f"This artifact was written by the materializer {manifest.materializer!r} of {manifest.provider}, "
-                f"which is not installed. Install it: pip install {manifest.provider}."
+                f"which is not in use here. Install it: pip install {manifest.provider}. If it is installed, "
+                "`drystone plugins list` says whether it is blocked or broken."
             )
         if materializer.name == PickleMaterializer.name and not (self.allow_pickle or manifest.allow_pickle):
             raise MaterializerError(

@@ -8,7 +8,8 @@ import inspect
 import logging
 import os
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -16,7 +17,7 @@ import attrs
 import pluggy
 
 from drystone import hookspecs
-from drystone.components import FsspecArtifactStore, Stack, StackComponent
+from drystone.components import Stack, StackComponent
 from drystone.errors import (
     ComponentNotFoundError,
     DrystoneError,
@@ -25,8 +26,8 @@ from drystone.errors import (
     listed,
     suggestion,
 )
-from drystone.materializers import CORE, Materializer
-from drystone.origins import origin_of
+from drystone.filesystems import FsspecArtifactStore
+from drystone.materializers import BUILT_IN, CORE, Materializer
 
 ACTIVE, BROKEN, BLOCKED = "active", "broken", "blocked"
 
@@ -100,8 +101,8 @@ class Plugins:
         try:
             if twin is not None:
                 raise PluginLoadError(
-                    f"{twin.distribution} has a plugin of the name {entry.name!r} as well, and that one was loaded. "
-                    "Uninstall one of the two."
+                    f"{twin.distribution} has a plugin of the name {entry.name!r} as well, and that one was found "
+                    "first. Uninstall one of the two."
                 )
             self._hook(entry.load(), plugin)
         except (Exception, SystemExit) as exc:  # one broken plugin must not take the others down
@@ -149,25 +150,36 @@ class Plugins:
             self._offers[hook] = offers
         return self._offers[hook]
 
-    def components(self) -> dict[tuple[str, str], tuple[type[StackComponent], str]]:
-        """Component classes and their distributions, by kind and name.
+    def unique(self, hook: str) -> dict[tuple[str, str], tuple[Any, Plugin]]:
+        """What core and the plugins offer, by kind and name.
 
         Raises:
-            DuplicateComponentError: Two distributions claim one name.
+            DuplicateComponentError: Two different offers claim one name.
         """
         own = Plugin(name=CORE, distribution=CORE, version="", module=hookspecs.PROJECT)
-        offers = unique([(FsspecArtifactStore, own), *self.offered("drystone_components")])
-        return {key: (cls, plugin.distribution) for key, (cls, plugin) in offers.items()}
+        found: dict[tuple[str, str], tuple[Any, Plugin]] = {}
+        for offer, plugin in [*((each, own) for each in OWN.get(hook, ())), *self.offered(hook)]:
+            kind = offer.kind if hook == "drystone_components" else hook.removeprefix("drystone_").removesuffix("s")
+            other, owner = found.setdefault((kind, offer.name), (offer, plugin))
+            if other is not offer:
+                raise DuplicateComponentError(
+                    f"Both {owner.distribution} and {plugin.distribution} offer {'an' if kind[0] in 'aeiou' else 'a'} "
+                    f"{kind.replace('_', ' ')} named {offer.name!r}. Uninstall one of them, or block it: "
+                    f"{DISABLE}={plugin.name}."
+                )
+        return found
 
     def component(self, kind: str, name: str) -> type[StackComponent]:
         """The component class of a kind and name.
 
         Raises:
             ComponentNotFoundError: Nothing installed offers it; names what is, and plugins that are broken or blocked.
+            DuplicateComponentError: Two distributions claim one name.
         """
-        components = self.components()
+        components = self.unique("drystone_components")
         if (kind, name) in components:
-            return components[kind, name][0]
+            cls: type[StackComponent] = components[kind, name][0]
+            return cls
         names = [known for of, known in components if of == kind]
         if not names:
             hint = suggestion(kind, {of for of, _ in components}, "Installed kinds")
@@ -182,22 +194,18 @@ class Plugins:
         """Materializer classes, each with its distribution."""
         return [(cls, plugin.distribution) for cls, plugin in self.offered("drystone_materializers")]
 
-    def stacks(self) -> list[Stack]:
-        """The stacks that plugins bring."""
-        return [stack for stack, _ in self.offered("drystone_stacks")]
-
-    def register(self, observer: object, name: str) -> None:
-        """Add an object with hook implementations to this process, such as a display of what a run does."""
+    @contextmanager
+    def observed(self, observer: object, name: str) -> Iterator[None]:
+        """Call an object's hook implementations inside the block, such as those of a display of what a run does."""
         module = f"{type(observer).__module__}:{type(observer).__qualname__}"
         plugin = Plugin(name=name, distribution="this process", version="", module=module)
         self._hook(observer, plugin)
         self._plugins[plugin.label] = plugin
-
-    def unregister(self, name: str) -> None:
-        """Take back what `register` added."""
-        label = next(label for label, plugin in self._plugins.items() if plugin.name == name)
-        del self._plugins[label]
-        self._manager.unregister(name=label)
+        try:
+            yield
+        finally:
+            del self._plugins[plugin.label]
+            self._manager.unregister(observer)
 
     def listens(self, *events: str) -> bool:
         """Whether any plugin implements one of these events, so that their records are worth making."""
@@ -209,35 +217,24 @@ class Plugins:
         for each in getattr(self._manager.hook, event).get_hookimpls():
             try:
                 each.function(*(records[name] for name in each.argnames))
-            except Exception as exc:  # an observer never disturbs what it observes
+            except (Exception, SystemExit) as exc:  # an observer never disturbs what it observes
                 problems.append(f"The hook {event} of the plugin {each.plugin_name} raised {type(exc).__name__}: {exc}")
         return problems
 
-    def provider(self, cls: type) -> str:
-        """The distribution a class was installed with; empty if it was not installed."""
-        package = cls.__module__.partition(".")[0]
-        installed = origin_of(cls.__module__).package
-        if installed is not None:
-            return installed[0]
-        own = (each.distribution for each in self.all if each.module.replace(":", ".").partition(".")[0] == package)
-        return CORE if package == hookspecs.PROJECT else next(own, "")
-
     def problems(self) -> list[str]:
         """Everything that is wrong, one sentence or more each; asks for every offer to find out."""
+        duplicates = []
         for hook in hookspecs.OFFERS:
-            self.offered(hook)
+            try:
+                self.unique(hook)
+            except DuplicateComponentError as exc:
+                duplicates.append(str(exc))
         names = {plugin.name for plugin in self.all}
-        found = [
+        unknown = [
             f"{DISABLE} names {name!r}, but no such plugin is installed.{suggestion(name, names, 'Installed')}"
             for name in sorted(self._disabled - names)
         ]
-        found += [plugin.absence for plugin in self.all if plugin.state == BROKEN]
-        try:
-            self.components()
-            unique(self.offered("drystone_stacks"))
-        except DuplicateComponentError as exc:
-            found.append(str(exc))
-        return found
+        return unknown + [plugin.absence for plugin in self.all if plugin.state == BROKEN] + duplicates
 
     def absent(self) -> str:
         """A sentence for each plugin that is broken or blocked: what is missing may be missing because of it."""
@@ -255,24 +252,8 @@ def load_plugins() -> Plugins:
     return found
 
 
-def unique(offers: Iterable[tuple[Any, Plugin]]) -> dict[tuple[str, str], tuple[Any, Plugin]]:
-    """Offered components or stacks by kind and name.
-
-    Raises:
-        DuplicateComponentError: Two different ones claim one name.
-    """
-    found: dict[tuple[str, str], tuple[Any, Plugin]] = {}
-    for offer, plugin in offers:
-        kind = "stack" if isinstance(offer, Stack) else offer.kind
-        other, owner = found.setdefault((kind, offer.name), (offer, plugin))
-        if other is not offer:
-            raise DuplicateComponentError(
-                f"Both {owner.distribution} and {plugin.distribution} offer {'an' if kind[0] in 'aeiou' else 'a'} "
-                f"{kind.replace('_', ' ')} named {offer.name!r}. Uninstall one of them, or block it: "
-                f"{DISABLE}={plugin.name}."
-            )
-    return found
-
+OWN: dict[str, tuple[type, ...]] = {"drystone_components": (FsspecArtifactStore,), "drystone_materializers": BUILT_IN}
+"""What core offers itself."""
 
 _WANTED: dict[str, tuple[type, str, str]] = {
     "drystone_components": (StackComponent, "kind", "component classes: not abstract, and of a kind"),

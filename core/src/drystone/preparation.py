@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import ArtifactVersion, Reference
-from drystone.components import RESOURCES, TIMEOUT, Place
+from drystone.components import RESOURCES, TIMEOUT, Place, Stack
 from drystone.declarations import checked_name
 from drystone.digests import SCRIPT_NAME
 from drystone.errors import EncodingError, PlanError, suggestion
@@ -23,7 +23,7 @@ from drystone.pipelines import Pipeline, StepOptions
 from drystone.planning import Planner, refused_pickles
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root
-from drystone.stacks import Stack, find_stacks
+from drystone.stacks import find_stacks
 from drystone.values import to_json
 from drystone.workspaces import Workspace
 

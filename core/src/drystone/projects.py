@@ -51,6 +51,23 @@ def workspace_directory(root: Path) -> Path:
     return Path(text).expanduser().resolve()
 
 
+def make_directory(directory: Path) -> None:
+    """Make the directory of a workspace, if there is none; Git leaves it alone.
+
+    Raises:
+        WorkspaceError: It cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        ignore = directory / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as exc:
+        raise WorkspaceError(
+            f"The workspace {directory} cannot be made: {exc}. Choose another directory ({HOME})."
+        ) from exc
+
+
 def canonical_name(path: Path, root: Path) -> str:
     """The module name of a file: dotted from the outermost package it is in, else from the project's root."""
     path, root = path.resolve(), root.resolve()
@@ -89,7 +106,9 @@ def find_pipeline(target: str, root: Path) -> Pipeline[Any, Any]:
         module = _loaded(place, root)
     finally:
         importing.reset(token)
-    found = getattr(module, name, None)
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
     if isinstance(found, Pipeline):
         return found
     what = "a step" if isinstance(found, Step) else f"of type {type(found).__name__}"
@@ -117,13 +136,13 @@ def _loaded(place: str, root: Path) -> ModuleType:
 
 
 def _existing(place: str, root: Path) -> Path:
-    for base in (Path.cwd(), root):
-        path = base / Path(place).expanduser()
+    paths = [base / Path(place).expanduser() for base in (Path.cwd(), root)]
+    for path in paths:
         if path.is_file():
             return path
-    folder = path.parent
+    folder = next((path.parent for path in paths if path.parent.is_dir()), paths[-1].parent)
     known = [each.name for each in folder.glob("*.py")]
-    hint = suggestion(path.name, known, f"Files in {folder}") if known else f" It is looked for in {folder}."
+    hint = suggestion(Path(place).name, known, f"Files in {folder}") if known else f" It is looked for in {folder}."
     raise TargetError(f"There is no file {place!r}.{hint}")
 
 

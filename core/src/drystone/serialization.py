@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -56,5 +55,3 @@ def _structure_attrs(cls: type) -> Callable[[Any, Any], Any]:
 configure_union_passthrough(str | int | float | bool | None, converter)
 converter.register_unstructure_hook(datetime.datetime, to_time)
 converter.register_structure_hook(datetime.datetime, lambda text, _: datetime.datetime.fromisoformat(text))
-converter.register_unstructure_hook_func(lambda cls: isinstance(cls, type) and issubclass(cls, Path), str)
-converter.register_structure_hook(Path, lambda text, _: Path(text))

@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import socket
 import subprocess
+from contextlib import suppress
 
 
 def author_name() -> str:
@@ -17,14 +18,11 @@ def author_name() -> str:
 
 @functools.cache
 def _user() -> str:
-    try:
-        asked = subprocess.run(["git", "config", "user.email"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return _system_user()
-    return asked.stdout.strip() or _system_user()
-
-
-def _system_user() -> str:
+    command = ["git", "config", "user.email"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(command, capture_output=True, errors="replace", timeout=10, check=False)
+        if address := asked.stdout.strip():
+            return address
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container that runs as a user nobody told it of

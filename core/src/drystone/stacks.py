@@ -13,13 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from drystone.components import Stack as Stack
+from drystone.components import Stack
 from drystone.digests import digest_bytes
-from drystone.errors import StackError, StackNotFoundError, suggestion
-from drystone.plugins import Plugins, load_plugins, unique
-from drystone.projects import located, missing_module
-from drystone.projects import project_root as project_root
-from drystone.projects import workspace_directory as workspace_directory
+from drystone.errors import StackError, StackNotFoundError, WorkspaceError, suggestion
+from drystone.plugins import Plugins, load_plugins
+from drystone.projects import located, make_directory, missing_module, project_root, workspace_directory
 
 CHOICE = "active-stack"
 """The file in the workspace's directory that keeps what `drystone stacks use` chose."""
@@ -45,7 +43,7 @@ class Stacks:
             raise StackError(
                 f"{self._origin}: default is {self._default!r}. It must be one of the stacks: default = dev."
             )
-        offered = unique(plugins.offered("drystone_stacks")).values()
+        offered = plugins.unique("drystone_stacks").values()
         self._stacks: dict[str, tuple[Stack, str]] = {
             stack.name: (stack, plugin.distribution) for stack, plugin in offered
         }
@@ -70,7 +68,8 @@ class Stacks:
 
     def source(self, name: str) -> str:
         """Where a stack is defined: the path of a file, or a distribution."""
-        return self._stacks[self.get(name).name][1]
+        self.get(name)
+        return self._stacks[name][1]
 
     def active(self, explicit: str | Stack | None = None) -> Stack:
         """The stack to use.
@@ -99,15 +98,20 @@ class Stacks:
 
         Raises:
             StackNotFoundError: There is none of that name. The choice stays as it was.
+            WorkspaceError: The choice cannot be kept.
         """
         stack = self.get(name)
         directory = workspace_directory(self._root)
-        if not directory.exists():
-            directory.mkdir(parents=True)
-            (directory / ".gitignore").write_text("*\n")
+        make_directory(directory)
         staged = directory / f"{CHOICE}.{os.getpid()}"
-        staged.write_text(f"{stack.name}\n")
-        staged.replace(directory / CHOICE)
+        try:
+            staged.write_text(f"{name}\n")
+            staged.replace(directory / CHOICE)
+        except OSError as exc:
+            raise WorkspaceError(
+                f"The choice of the stack {name!r} cannot be kept in {directory}: {exc}. {ENVIRONMENT}={name} chooses "
+                "it as well."
+            ) from exc
         return stack
 
 
@@ -156,8 +160,9 @@ def _module(root: Path) -> ModuleType | None:
                 f"installed nor in {root}."
             ) from exc
         remedy = "Correct it; until then this project has no stacks."
-        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").startswith("drystone_"):
-            remedy = f"Install the plugin: pip install {str(exc.name).partition('.')[0].replace('_', '-')}."
+        package = exc.name or "" if isinstance(exc, ModuleNotFoundError) else ""
+        if package.startswith("drystone_") and "." not in package:  # else it is installed, and has no such module
+            remedy = f"Install the plugin: pip install {package.replace('_', '-')}."
         place = located(exc, file if name is None else None)
         raise StackError(f"The stacks of this project cannot be loaded: {place}. {remedy}") from exc
     finally:

@@ -23,8 +23,9 @@ import pytest
 
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import blob_key
-from drystone.components import ArtifactStore, FsspecArtifactStore
+from drystone.components import ArtifactStore
 from drystone.errors import BlobLostError
+from drystone.filesystems import FsspecArtifactStore
 from drystone.materializers import BUILT_IN, Materializer, Materializers
 from drystone.serialization import structure, unstructure
 

@@ -36,9 +36,10 @@ from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
+from drystone.projects import project_root, workspace_directory
 from drystone.queries import Queries, name_of
 from drystone.runs import Run, StepRun
-from drystone.stacks import find_stacks, project_root, workspace_directory
+from drystone.stacks import find_stacks
 
 View = Index
 """What `decide` is given: the workspace as it is, while nobody else commits."""

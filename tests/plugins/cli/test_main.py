@@ -63,6 +63,15 @@ def test_an_unknown_command_names_the_nearest(capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", [[], ["runs"]])
+def test_a_group_without_a_command_shows_its_help_and_nothing_else(group, capsys):
+    main(group)
+    out, err = capsys.readouterr()
+    assert (out or err).startswith(" ".join(["Usage: drystone", *group, "[OPTIONS] COMMAND"]))
+    assert "Error" not in out + err
+    assert "See `" not in out + err
+
+
 def test_wrong_usage_is_one_paragraph_and_exit_code_2(capsys):
     assert main(["run"]) == 2
     assert capsys.readouterr().err == "Error: Missing argument 'TARGET'. See `drystone run --help`.\n"
@@ -71,11 +80,16 @@ def test_wrong_usage_is_one_paragraph_and_exit_code_2(capsys):
 @pytest.fixture
 def distribution(tmp_path, monkeypatch):
     """A distribution on the path that brings a command `board`."""
-    (tmp_path / "boards.py").write_text("import click\n\n@click.command()\ndef board():\n    print('a board')\n")
+    (tmp_path / "boards.py").write_text(
+        "import click\n\n@click.command()\ndef board():\n    print('a board')\n    return 3\n"
+    )
     info = tmp_path / "boards-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: boards\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[drystone.commands]\nboard = boards:board\nbroken = boards:absent\n")
+    (info / "entry_points.txt").write_text(
+        "[drystone.commands]\nboard = boards:board\nbroken = boards:absent\nexits = exits\n"
+    )
+    (tmp_path / "exits.py").write_text("raise SystemExit('no licence')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     sys.modules.pop("boards", None)
@@ -87,7 +101,7 @@ def test_help_lists_commands_of_plugins_without_importing_them(distribution, cap
     assert "boards" not in sys.modules
 
 
-def test_a_command_of_a_plugin_runs(distribution, capsys):
+def test_a_command_of_a_plugin_runs_and_what_it_returns_is_no_exit_code(distribution, capsys):
     assert main(["board"]) == 0
     assert capsys.readouterr().out == "a board\n"
 
@@ -97,6 +111,11 @@ def test_a_broken_command_of_a_plugin_is_explained(distribution, capsys):
     assert capsys.readouterr().err.startswith(
         "Error: The command 'broken' of boards cannot be loaded: AttributeError: "
     )
+
+
+def test_a_command_that_exits_while_it_is_imported_is_explained(distribution, capsys):
+    assert main(["exits"]) == 1
+    assert "The command 'exits' of boards cannot be loaded: SystemExit: no licence" in capsys.readouterr().err
 
 
 def test_the_shell_gets_a_completion_script():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from drystone_cli import completion
 
 TARGET = "flows:training"
 
@@ -86,6 +90,24 @@ def test_an_artifact_is_copied_and_nothing_is_overwritten(trained, project):
     assert (project / "numbers-1").is_dir()
 
 
+def test_a_directory_is_copied_with_its_empty_ones(drystone, project, workspace):
+    (project / "tree/empty/deep").mkdir(parents=True)
+    (project / "tree/file").touch()
+    workspace.save_artifact(project / "tree", "tree")
+    assert drystone("artifacts", "get", "tree", "copy").code == 0
+    assert (project / "copy/tree/empty/deep").is_dir()
+    assert (project / "copy/tree/file").is_file()
+
+
+def test_a_target_that_cannot_be_written_to_is_one_paragraph(trained, project):
+    (project / "file").touch()
+    found = trained("artifacts", "get", "numbers", "file/below")
+    assert (found.code, found.out) == (1, "")
+    assert found.err == (
+        "Error: Copying to file/below failed: [Errno 20] Not a directory: 'file/below'. Another TARGET may do.\n"
+    )
+
+
 def test_a_version_that_is_no_number_is_refused(trained):
     found = trained("artifacts", "show", "score@best")
     assert found.code == 2
@@ -100,6 +122,20 @@ def test_models_and_their_versions_are_side_by_side(trained):
     assert lines[0].split() == ["VERSION", "NAME", "STATUS", "STAGES", "CREATED", "RUNS", "rate"]
     assert [line.split()[-1] for line in lines[1:]] == ["0.75", "0.5"]
     assert [each["number"] for each in trained("models", "versions", "scores", "--json").records] == [2, 1]
+
+
+def test_of_many_runs_of_a_version_one_is_named_and_the_others_are_counted(trained, flows):
+    text = flows.read_text()
+    flows.write_text(f"{text}\n@pipeline(model=m.version(1))\ndef using(by: int):\n    return load(by)\n")
+    program = "import flows\nfor by in range(3): flows.using(by=by)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    lines = trained("models", "versions", "scores").out.splitlines()
+    assert "training-1 and 3 more" in lines[2]
+    assert "training-2  " in lines[1]
+    assert "runs:     training-1 and 3 more" in trained("models", "show", "scores@1").out
+    assert trained("models", "show", "scores@1", "--json").records[0]["runs"] == [
+        *("training-1", "using-1", "using-2", "using-3"),
+    ]
 
 
 def test_promotion_moves_a_stage_and_rollback_moves_it_back(trained):
@@ -205,10 +241,38 @@ def test_verify_names_a_lost_blob_and_exits_with_1(trained, project):
     assert any(digest[:12] in finding["message"] or digest in finding["subject"] for finding in found.records)
 
 
-def test_a_reader_that_stops_reading_is_no_error(trained):
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("command", [["runs", "list", "--json"], ["plan", TARGET]])
+def test_a_reader_that_stops_reading_is_no_error(trained, command, buffered):
     script = Path(sys.executable).with_name("drystone")
-    found = subprocess.run(f"{script} runs list --json | true", shell=True, capture_output=True, text=True, check=False)
-    assert found.stderr == ""
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    found = subprocess.run([script, *command], stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_output_that_cannot_be_written_is_one_paragraph(trained):
+    script = Path(sys.executable).with_name("drystone")
+    with open("/dev/full", "w") as full:
+        found = subprocess.run([script, "runs", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode != 0
+    assert found.stderr.startswith("Error: [Errno 28] No space left on device.\n")
+    assert "Traceback" not in found.stderr
+
+
+def test_names_are_completed(trained):
+    context = click.Context(click.Command("promote"))
+    context.params["model"] = "scores"
+    trained("models", "promote", "scores", "1", "canary")
+    assert completion.run_names(context, None, "train") == ["training-1", "training-2"]
+    assert completion.artifact_names(context, None, "") == ["numbers", "score"]
+    assert completion.model_names(context, None, "s") == ["scores"]
+    assert completion.stage_names(context, None, "") == ["canary", "production", "staging"]
+    context.params.clear()
+    assert completion.stage_names(context, None, "") == ["production", "staging"]
 
 
 def test_a_filter_that_nothing_fits_is_not_an_empty_workspace(drystone):

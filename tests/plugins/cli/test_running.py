@@ -36,6 +36,26 @@ def test_run_with_json_prints_one_record_and_nothing_else(drystone):
     assert "loading 3" in found.err
 
 
+def test_json_stays_whole_whatever_the_project_prints(drystone, flows, project):
+    flows.write_text(flows.read_text() + "\nprint('imported flows')\n")
+    (project / "stacks.py").write_text("print('imported stacks')\n")
+    planned = drystone("plan", TARGET, "--json")
+    assert [step["name"] for step in planned.records] == ["load", "fit"]
+    assert "imported flows" in planned.err
+    assert "imported stacks" in planned.err
+    assert [record["name"] for record in drystone("run", TARGET, "--json").records] == ["training-1"]
+
+
+def test_a_plan_is_printed_where_its_arrows_cannot_be(drystone):
+    drystone("run", TARGET)
+    script = str(Path(sys.executable).with_name("drystone"))
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [script, "plan", TARGET, "-p", "rate=2"]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (found.returncode, found.stderr) == (2, "")
+    assert "parameter rate 0.5 \\u2192 2.0" in found.stdout
+
+
 def test_a_file_is_a_target_as_well(drystone):
     assert drystone("run", "flows.py:training").code == 0
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
+from pathlib import Path
 
 import pytest
 
 from drystone import ArtifactVersion
 from drystone.errors import suggestion
+from drystone.values import to_json as to_json_value
 from drystone_cli import tables
 from drystone_cli.records import plain, to_json
 
@@ -52,10 +55,40 @@ def test_more_than_the_limit_is_mentioned_and_not_shown(capsys):
         ({"team": "ops", "new": True}, "team=ops, new"),
         (["a", 1], "a, 1"),
         (0.123456789, "0.123457"),
+        ({"a": [1, 2], "b": {"c": [3]}}, "a=[1, 2], b={c=[3]}"),
     ],
 )
 def test_cells_are_for_people(value, text):
     assert tables.shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime.date(2026, 1, 31), "2026-01-31"),
+        (datetime.datetime(2026, 1, 31, 12), "2026-01-31T12:00:00"),
+        (datetime.time(12, 30), "12:30:00"),
+        (datetime.timedelta(hours=30), "1 day, 6:00:00"),
+        (decimal.Decimal("1.5"), "1.5"),
+        (Path("a/b"), "a/b"),
+        (float("inf"), "inf"),
+        ((1, 2), "[1, 2]"),
+        ((1,), "[1]"),
+        (1 + 2j, "[1, 2]"),
+        ({3}, "[3]"),
+        ({1: 2.0}, "{1=2}"),
+        ({"a": (1, [2])}, "{a=[1, [2]]}"),
+    ],
+)
+def test_parameters_are_shown_as_people_write_them(value, text):
+    assert tables.shown({"p": to_json_value(value)}) == f"p={text}"
+
+
+def test_titles_and_cells_are_no_markup(capsys, monkeypatch):
+    monkeypatch.setattr(tables, "on_terminal", lambda: True)
+    tables.listing(["[/b]"], [("[/a]", str)], as_json=False)
+    tables.fields({"[/c]": "[/d]"})
+    assert capsys.readouterr().out.split() == ["[/a]", "[/b]", "[/c]:", "[/d]"]
 
 
 def test_sizes_and_durations_are_for_people():

@@ -15,7 +15,6 @@ def test_its_components_are_found_by_name():
     plugins = load_plugins()
     assert plugins.component("orchestrator", "local") is LocalOrchestrator
     assert plugins.component("artifact_store", "local") is LocalArtifactStore
-    assert plugins.provider(LocalArtifactStore) == "drystone-local"
 
 
 def test_its_stack_is_the_default(tmp_path, monkeypatch):

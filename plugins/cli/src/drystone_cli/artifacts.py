@@ -30,7 +30,7 @@ def artifacts() -> None:
 @click.option("--tag", help="Only those with this tag: NAME, or NAME=VALUE.")
 @click.option("--kind", help="Only those of this kind, such as data or model.")
 @click.option("--run", help="Only those that this run made.", shell_complete=completion.run_names)
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def list_(limit: int, as_json: bool, **filters: Any) -> None:
     """List artifact versions, the newest first."""
@@ -45,7 +45,7 @@ def show(reference: str, as_json: bool) -> None:
     """Show one artifact version, the latest unless a number is given."""
     version = found(reference)
     if as_json:
-        tables.listing([version], COLUMNS, as_json=True)
+        tables.print_json([version])
         return
     tables.fields(
         {
@@ -84,10 +84,16 @@ def get(reference: str, target: Path | None, force: bool, as_json: bool) -> None
     if taken and not force:
         raise click.UsageError(f"{', '.join(taken)} would be overwritten. Give another directory, or --force.")
     reader = BlobReader(records.workspace().store_for(version.manifest.store), version.manifest)
-    for blob, path in zip(version.manifest.blobs, paths, strict=True):
-        reader.copy(blob.path, path)
+    try:
+        for blob, path in zip(version.manifest.blobs, paths, strict=True):
+            if blob.path.endswith("/"):  # how an empty directory is stored
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                reader.copy(blob.path, path)
+    except OSError as exc:
+        raise click.ClickException(f"Copying to {directory} failed: {exc}. Another TARGET may do.") from exc
     if as_json:
-        tables.listing([{"artifact": str(version), "files": [str(path) for path in paths]}], [], as_json=True)
+        tables.print_json([{"artifact": str(version), "files": [str(path) for path in paths]}])
         return
     for path in paths:
         print(path)

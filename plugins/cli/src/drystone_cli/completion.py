@@ -21,6 +21,14 @@ def _completer(names: Callable[[click.Context], Iterable[str]]) -> Completer:
     return complete
 
 
+def _names(kind: str) -> Completer:
+    def names(ctx: click.Context) -> Iterable[str]:
+        with records.workspace().reading() as found:
+            return found.index.names(kind)
+
+    return _completer(names)
+
+
 def _stacks(ctx: click.Context) -> list[str]:
     from drystone import find_stacks
 
@@ -28,15 +36,12 @@ def _stacks(ctx: click.Context) -> list[str]:
 
 
 def _stages(ctx: click.Context) -> list[str]:
-    model = ctx.params.get("model")
-    stages: Iterable[str] = next(
-        (each.stages for each in records.workspace().models(limit=None) if each.name == model), {}
-    )
-    return ["production", "staging", *stages]
+    with records.workspace().reading() as found:
+        return ["production", "staging", *found.index.stages(ctx.params.get("model", ""))]
 
 
-run_names = _completer(lambda ctx: [run.name for run in records.workspace().runs(limit=200)])
-artifact_names = _completer(lambda ctx: [version.name for version in records.workspace().artifacts(limit=500)])
-model_names = _completer(lambda ctx: [model.name for model in records.workspace().models(limit=None)])
+run_names = _names("run")
+artifact_names = _names("artifact")
+model_names = _names("model")
 stack_names = _completer(_stacks)
 stage_names = _completer(_stages)

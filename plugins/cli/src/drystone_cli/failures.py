@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -22,17 +22,15 @@ from drystone.errors import (
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
+NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""How click says, from 8.2 on, that a group was called alone; its message is the help."""
+
 WRONG_USAGE = (ParameterError, TargetError, StackNotFoundError, NotFoundError)
 """Errors that say that the command line names something which does not exist or does not fit."""
 
 
 def report(exc: BaseException, *, debug: bool) -> int:
     """Print an error to stderr; returns the exit code."""
-    if isinstance(exc, click.exceptions.Exit):
-        return exc.exit_code
-    if isinstance(exc, BrokenPipeError):  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     for line in _lines(exc, debug):
         print(line, file=sys.stderr)
     return _code(exc)
@@ -43,11 +41,15 @@ def _lines(exc: BaseException, debug: bool) -> Iterator[str]:
         yield "Interrupted."
     elif debug:
         yield "".join(traceback.format_exception(exc)).rstrip()
+    elif isinstance(exc, NO_ARGUMENTS):
+        yield exc.format_message()
     elif isinstance(exc, click.ClickException):
         yield f"Error: {_usage(exc)}"
     elif isinstance(exc, DrystoneError):
         yield from _own(exc)
         yield f"Error: {exc}"
+    elif isinstance(exc, OSError) and _users(exc.__traceback__) is None:
+        yield f"Error: {exc}."
     else:
         yield from _shown(exc)
 

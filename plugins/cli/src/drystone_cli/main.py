@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -35,6 +37,19 @@ def _plugin_commands() -> dict[str, Any]:
 
 class Commands(click.Group):
     """Knows every command by name and one line, and imports the one that is asked for."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run a command; returns the exit code, which is not what the command's function returns."""
+        code = 0
+        try:
+            try:
+                super().invoke(ctx)
+            except click.exceptions.Exit as exc:
+                code = exc.exit_code
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return code
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Our commands in the order of the table, then those of plugins."""
@@ -77,7 +92,7 @@ def _origin(entry: Any) -> str:
 def _loaded(entry: Any) -> click.Command:
     try:
         command = entry.load()
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         from drystone.errors import PluginLoadError
 
         raise PluginLoadError(
@@ -103,11 +118,11 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    debug = DEBUG in given
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the arrows of a plan
     try:
-        code = cli.main([each for each in given if each != DEBUG], prog_name="drystone", standalone_mode=False)
+        return int(cli.main([each for each in given if each != DEBUG], prog_name="drystone", standalone_mode=False))
     except (Exception, KeyboardInterrupt) as exc:
         from drystone_cli.failures import report
 
-        return report(exc, debug=debug)
-    return code if isinstance(code, int) else 0
+        return report(exc, debug=DEBUG in given)

@@ -28,7 +28,7 @@ VERSION_COLUMNS: list[tables.Column] = [
     ("STATUS", lambda version: version.status),
     ("STAGES", lambda version: [*version.stages, *(["archived"] if version.archived else [])]),
     ("CREATED", lambda version: version.created_at),
-    ("RUNS", lambda version: version.runs[0] if len(version.runs) == 1 else list(version.runs)),
+    ("RUNS", lambda version: runs_text(version)),
 ]
 
 MOVE_COLUMNS: list[tables.Column] = [
@@ -50,7 +50,7 @@ def models() -> None:
 
 
 @models.command("list")
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def list_(limit: int, as_json: bool) -> None:
     """List models with the versions that hold their stages."""
@@ -66,10 +66,10 @@ def show(reference: str, as_json: bool) -> None:
     model, _, selector = reference.partition("@")
     version = records.workspace().model_version(model, _selector(selector or "latest"))
     if as_json:
-        tables.listing([version], [], as_json=True)
+        tables.print_json([version])
         return
-    tables.fields({"model": model} | {title.lower(): value(version) for title, value in VERSION_COLUMNS})
-    tables.fields({"tags": version.tags})
+    columns = [*VERSION_COLUMNS, ("TAGS", lambda version: version.tags)]
+    tables.fields({"model": model} | {title.lower(): value(version) for title, value in columns})
     if version.metadata:
         tables.heading("Metadata")
         tables.fields(version.metadata)
@@ -82,7 +82,7 @@ def show(reference: str, as_json: bool) -> None:
 
 @models.command()
 @model_argument
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def versions(model: str, limit: int, as_json: bool) -> None:
     """List the versions of a model, their metadata side by side."""
@@ -104,11 +104,11 @@ def promote(model: str, version: str, stage: str, reason: str | None, expect: st
     """Give a STAGE, such as production, to a VERSION: a number, a name, a stage or `latest`."""
     workspace = records.workspace()
     options: dict[str, Any] = {} if expect is None else {"expect": _expected(expect)}
-    before = _holder(workspace, model, stage)
+    with workspace.reading() as found:
+        before = found.index.stages(model).get(stage)
     after = workspace.promote(model, _selector(version), stage, reason=reason, **options)
-    moved = before is not None and before.number != after.number
-    text = f"Version {after.number} of {model} holds {stage!r} now.{f' It was {before.number}.' if moved else ''}"
-    tables.answer(after, text, as_json=as_json)
+    was = f" It was {before}." if before not in (None, after.number) else ""
+    tables.answer(after, f"Version {after.number} of {model} holds {stage!r} now.{was}", as_json=as_json)
 
 
 @models.command()
@@ -125,7 +125,7 @@ def rollback(model: str, stage: str, reason: str | None, as_json: bool) -> None:
 @models.command()
 @model_argument
 @click.argument("stage", required=False, shell_complete=completion.stage_names)
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def history(model: str, stage: str | None, limit: int, as_json: bool) -> None:
     """Show who held which stage, since when, by whom and why; the newest first."""
@@ -138,7 +138,8 @@ def history(model: str, stage: str | None, limit: int, as_json: bool) -> None:
 def _check_known(workspace: Any, model: str) -> None:
     from drystone.errors import NotFoundError, suggestion
 
-    names = [each.name for each in workspace.models(limit=None)]
+    with workspace.reading() as found:
+        names = found.index.names("model")
     if model not in names:
         raise NotFoundError(f"There is no model {model!r}.{suggestion(model, names, 'Models')}")
 
@@ -155,14 +156,10 @@ def _expected(text: str) -> int | None:
     return int(text)
 
 
-def _holder(workspace: Any, model: str, stage: str) -> Any:
-    """The version that holds a stage, or None."""
-    from drystone.errors import NotFoundError
-
-    try:
-        return workspace.model_version(model, stage)
-    except NotFoundError:
-        return None
+def runs_text(version: Any) -> str:
+    """The run that made a version or first used it, and how many came after: `training-3 and 2 more`."""
+    more = len(version.runs) - 1
+    return f"{version.runs[0]} and {more} more" if more > 0 else "".join(version.runs)
 
 
 def _measures(found: Sequence[Any]) -> list[tables.Column]:

@@ -10,7 +10,7 @@ import pathlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import click
 
@@ -50,7 +50,7 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     """What each parameter is; where nothing is said, what its default is."""
     try:
         hints = typing.get_type_hints(function)
-    except NameError:  # the pipeline reports it better
+    except Exception:  # whatever is wrong with an annotation, the pipeline reports it better
         hints = {}
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -65,18 +65,17 @@ def value_of(text: str, annotation: Any) -> Any:
     Raises:
         ValueError: It is none.
     """
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
     if get_origin(annotation) in (typing.Union, types.UnionType):
         return _one_of(text, get_args(annotation))
     if get_origin(annotation) is typing.Literal:
-        return _literal(text, get_args(annotation))
+        choices = get_args(annotation)
+        return _chosen(text, {str(choice): choice for choice in choices}, map(repr, choices))
     if annotation is Any or annotation is object:
         return _anything(text)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return _member(text, annotation)
-    reader = READERS.get(annotation)
-    return _structured(text, annotation) if reader is None else reader(text)
+        values = {str(member.value): member for member in annotation}
+        return _chosen(text, values | dict(annotation.__members__), annotation.__members__)
+    return _read(text, annotation) if annotation in READERS else _structured(text, annotation)
 
 
 def _one_of(text: str, choices: tuple[Any, ...]) -> Any:
@@ -92,18 +91,10 @@ def _one_of(text: str, choices: tuple[Any, ...]) -> Any:
     raise ValueError(" ".join(problems))
 
 
-def _literal(text: str, choices: tuple[Any, ...]) -> Any:
-    for choice in choices:
-        if str(choice) == text:
-            return choice
-    raise ValueError(f"it takes one of {', '.join(map(repr, choices))}.")
-
-
-def _member(text: str, kind: type[enum.Enum]) -> enum.Enum:
-    for member in kind:
-        if text in (member.name, str(member.value)):
-            return member
-    raise ValueError(f"it takes one of {', '.join(member.name for member in kind)}.")
+def _chosen(text: str, choices: Mapping[str, Any], shown: Iterable[str]) -> Any:
+    if text not in choices:
+        raise ValueError(f"it takes one of {', '.join(shown)}.")
+    return choices[text]
 
 
 def _anything(text: str) -> Any:
@@ -113,32 +104,26 @@ def _anything(text: str) -> Any:
         return text
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() not in WORDS:
-        raise ValueError(f"it takes true or false, not {text!r}.")
-    return WORDS[text.lower()]
-
-
-def _reader(kind: Callable[[str], Any], label: str) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            raise ValueError(f"it takes {label}, not {text!r}.") from None
-
-    return read
-
-
-READERS: Mapping[Any, Callable[[str], Any]] = {
-    str: str,
-    bool: _boolean,
-    int: _reader(int, "a whole number"),
-    float: _reader(float, "a number"),
-    datetime.date: _reader(datetime.date.fromisoformat, "a date like 2026-01-31"),
-    datetime.datetime: _reader(datetime.datetime.fromisoformat, "a date and time like 2026-01-31T12:00"),
-    datetime.time: _reader(datetime.time.fromisoformat, "a time like 12:30"),
-    pathlib.Path: pathlib.Path,
+READERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
+    str: (str, "a text"),
+    bool: (lambda text: WORDS[text.lower()], "true or false"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    datetime.date: (datetime.date.fromisoformat, "a date like 2026-01-31"),
+    datetime.datetime: (datetime.datetime.fromisoformat, "a date and time like 2026-01-31T12:00"),
+    datetime.time: (datetime.time.fromisoformat, "a time like 12:30"),
+    pathlib.Path: (pathlib.Path, "a path"),
 }
+"""What reads a text as a value of a type, and what to call such a text."""
+
+
+def _read(text: str, kind: type) -> Any:
+    read, label = READERS[kind]
+    try:
+        return read(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"it takes {label}, not {text!r}.") from None
+
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -158,12 +143,15 @@ def _structured(text: str, annotation: Any) -> Any:
 
 
 def _shaped(data: Any, annotation: Any) -> Any:
-    """JSON data as a value of a type: lists become the container that is asked for, texts dates."""
+    """JSON data as a value of a type: lists become the container that is asked for, texts dates, integers floats."""
     outer, arguments = get_origin(annotation) or annotation, get_args(annotation)
     if isinstance(data, str) and outer in READERS:
-        return READERS[outer](data)
+        return _read(data, outer)
+    if type(data) is int and outer is float:
+        return float(data)
     if isinstance(data, dict) and outer is dict:
-        return {key: _shaped(item, arguments[1]) if arguments else item for key, item in data.items()}
+        of_key, of_item = arguments or (str, Any)
+        return {value_of(key, of_key): _shaped(item, of_item) for key, item in data.items()}
     if isinstance(data, list) and outer in CONTAINERS[:-1]:
         kinds = _kinds(arguments, len(data))
         return outer([_shaped(item, kind) for item, kind in zip(data, kinds, strict=True)])
@@ -172,6 +160,6 @@ def _shaped(data: Any, annotation: Any) -> Any:
 
 def _kinds(arguments: tuple[Any, ...], count: int) -> list[Any]:
     """The type of each item of a container."""
-    if len(arguments) == count and Ellipsis not in arguments and count > 1:
+    if len(arguments) == count and Ellipsis not in arguments:
         return list(arguments)
     return [arguments[0] if arguments else Any] * count

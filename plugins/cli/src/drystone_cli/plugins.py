@@ -22,7 +22,7 @@ def plugins() -> None:
 
 
 @plugins.command("list")
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def list_(limit: int, as_json: bool) -> None:
     """List the installed plugins."""
@@ -41,7 +41,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     found = load_plugins()
     problems = found.problems()
     if as_json:
-        tables.listing([{"problem": problem} for problem in problems], [], as_json=True)
+        tables.print_json([{"problem": problem} for problem in problems])
     else:
         for problem in problems:
             print(problem)

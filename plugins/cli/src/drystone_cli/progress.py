@@ -13,7 +13,6 @@ from typing import Any
 import drystone
 from drystone_cli import tables
 
-NAME = "drystone-cli-progress"
 MARKS = {
     "succeeded": ("✓", "green"),
     "cached": ("✓", "cyan"),
@@ -28,13 +27,9 @@ SHOWN = 12
 @contextlib.contextmanager
 def progress() -> Iterator[None]:
     """Show the runs of this process on stderr as they go."""
-    plugins = drystone.load_plugins()
-    with _terminal() if sys.stderr.isatty() else contextlib.nullcontext(Lines()) as display:
-        plugins.register(display, NAME)
-        try:
-            yield
-        finally:
-            plugins.unregister(NAME)
+    shown = _terminal() if sys.stderr.isatty() else contextlib.nullcontext(Lines())
+    with shown as display, drystone.load_plugins().observed(display, "drystone-cli-progress"):
+        yield
 
 
 class Lines:
@@ -53,11 +48,11 @@ class Lines:
 
 def outcome(step_run: Any) -> str:
     """How a step ended: `succeeded in 1.2 s`, `cached from training-1`."""
-    took = tables.duration(step_run)
     if step_run.cached_from:
         return f"cached from {step_run.cached_from}"
     if step_run.status == "skipped":
         return f"skipped: {step_run.error}"
+    took = tables.duration(step_run)
     return f"{step_run.status} in {took}" if took else str(step_run.status)
 
 

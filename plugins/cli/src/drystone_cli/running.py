@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +68,7 @@ def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     _warn()
     found = pipeline.plan(**arguments)
     if as_json:
-        print(records.to_json(found.steps.values()))
+        tables.print_json(found.steps.values())
     else:
         _print_plan(str(found))
     ctx.exit(WOULD_RUN if found.would_run else 0)
@@ -81,16 +80,15 @@ def _finish(execute: Callable[[], Any], as_json: bool) -> None:
     from drystone_cli.progress import progress
 
     _warn()
-    aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     try:
-        with aside, progress():
+        with progress():
             record = execute()
     except RunFailedError as exc:
         if as_json:
-            print(records.to_json([exc.run]))
+            tables.print_json([exc.run])
         raise
     if as_json:
-        print(records.to_json([record]))
+        tables.print_json([record])
     else:
         _summary(record)
 
@@ -126,9 +124,7 @@ def _print_plan(text: str) -> None:
     if not tables.on_terminal():
         print(text)
         return
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = tables.console()
     for line in text.splitlines():
         console.print(tables.styled(line, _plan_style(line)), soft_wrap=True)
 

@@ -40,7 +40,7 @@ def runs() -> None:
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
 @click.option("--tag", help="Only runs with this tag: NAME, or NAME=VALUE.")
 @click.option("--model", help="Only runs that belong to this model.", shell_complete=completion.model_names)
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def list_(limit: int, as_json: bool, **filters: Any) -> None:
     """List runs, the newest first."""
@@ -57,7 +57,7 @@ def show(name: str, logs: bool, as_json: bool) -> None:
     """Show one run with its steps."""
     run = records.workspace().run(name)
     if as_json:
-        tables.listing([run], COLUMNS, as_json=True)
+        tables.print_json([run])
         return
     describe(run)
     for step in run.steps.values() if logs else ():

@@ -16,7 +16,7 @@ def stacks() -> None:
 
 
 @stacks.command("list")
-@tables.limit_option()
+@tables.limit_option
 @tables.json_option
 def list_(limit: int, as_json: bool) -> None:
     """List the stacks of this project and of the installed plugins."""
@@ -45,7 +45,7 @@ def show(name: str | None, as_json: bool) -> None:
     active = found.active().name
     record = _record(found, name or active, active)
     if as_json:
-        tables.listing([record], [], as_json=True)
+        tables.print_json([record])
         return
     tables.fields({"stack": record["name"], "active": record["active"], "defined in": record["source"]})
     for kind, component in record["components"].items():

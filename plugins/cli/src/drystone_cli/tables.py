@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 TAG = "$"
-"""The key of what JSON has no word for, such as dates; the value stands beside it."""
+"""The key of what JSON has no word for, such as dates; what it consists of stands beside it, under `v`."""
 
 Column = tuple[str, Callable[[Any], Any]]
 """A title, and what to take from a record."""
@@ -37,14 +38,25 @@ STYLES = {
     "blocked": "dim",
 }
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print an array of records.")
+STDOUT = "drystone_cli.stdout"
+"""Where a command that was called with `--json` finds the stream for its records."""
 
 
-def limit_option(default: int = 50) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """How many records a listing shows."""
-    return click.option(
-        "--limit", type=click.IntRange(min=1), default=default, show_default=True, help="Show at most this many."
-    )
+def _set_aside(ctx: click.Context, param: click.Parameter, as_json: bool) -> bool:
+    """Let whatever else is printed, such as by modules of the project, go to stderr."""
+    if as_json:
+        ctx.meta[STDOUT] = sys.stdout
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    return as_json
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_set_aside, help="Print an array of records, and nothing else."
+)
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most this many."
+)
 
 
 def on_terminal() -> bool:
@@ -66,7 +78,7 @@ def listing(
     """
     shown = records[:limit]
     if as_json:
-        print(to_json(shown))
+        print_json(shown)
         return
     if shown:
         table([title for title, _ in columns], [[value(record) for _, value in columns] for record in shown])
@@ -76,40 +88,42 @@ def listing(
         print(f"There are more: --limit {2 * len(shown)} shows further ones.", file=sys.stderr)
 
 
+def print_json(records: Iterable[Any]) -> None:
+    """Print an array of records."""
+    context = click.get_current_context(silent=True)
+    print(to_json(records), file=context.meta.get(STDOUT) if context else None)
+
+
 def answer(record: Any, text: str, *, as_json: bool) -> None:
     """Print a record as JSON, or else what a sentence says of it."""
-    print(to_json([record]) if as_json else text)
+    if as_json:
+        print_json([record])
+    else:
+        print(text)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table."""
-    texts = [[shown(cell) for cell in row] for row in rows]
-    if on_terminal():
-        _rich_table(titles, texts)
-    else:
-        _plain_table([list(titles), *texts])
+    _print_rows([[shown(cell) for cell in row] for row in rows], titles)
 
 
 def fields(values: Mapping[str, Any]) -> None:
     """Print names with their values, those without a value left out."""
-    texts = [[name, shown(value)] for name, value in values.items() if shown(value)]
-    if on_terminal():
-        _rich_fields(texts)
-    else:
-        _plain_table([[f"{name}:", text] for name, text in texts])
+    texts = {f"{name}:": shown(value) for name, value in values.items()}
+    _print_rows([[name, text] for name, text in texts.items() if text])
 
 
 def heading(text: str) -> None:
     """Print a line above a table, with an empty one before it."""
     print()
     if on_terminal():
-        _console().print(styled(text, "bold"))
+        console().print(styled(text, "bold"))
     else:
         print(text)
 
 
-def shown(value: Any) -> str:
-    """A value as a cell shows it."""
+def shown(value: Any, *, inside: bool = False) -> str:
+    """A value as a cell shows it; a container inside another one has brackets."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -120,11 +134,27 @@ def shown(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, Mapping):
         if TAG in value:
-            return shown(value.get("v"))
-        return ", ".join(str(key) if item is True else f"{key}={shown(item)}" for key, item in value.items())
+            return _tagged(value[TAG], value["v"], inside)
+        text = ", ".join(
+            str(key) if item is True else f"{key}={shown(item, inside=True)}" for key, item in value.items()
+        )
+        return f"{{{text}}}" if inside else text
     if isinstance(value, list | tuple):
-        return ", ".join(shown(item) for item in value)
+        text = ", ".join(shown(item, inside=True) for item in value)
+        return f"[{text}]" if inside else text
     return str(value)
+
+
+def _tagged(tag: str, parts: Any, inside: bool) -> str:
+    """What JSON has no word for, as people write it."""
+    if tag == "dict":
+        return shown({shown(key): item for key, item in parts}, inside=inside)
+    if tag in ("datetime:date", "datetime:timedelta"):
+        return str(getattr(datetime, tag.partition(":")[2])(*parts))
+    is_container = tag in ("tuple", "set", "frozenset") or not isinstance(parts, list)
+    if not is_container and (len(parts) == 1 or tag.startswith("datetime:")):
+        return shown(parts[0])
+    return shown(parts, inside=inside)
 
 
 def duration(record: Any) -> str:
@@ -159,30 +189,26 @@ def styled(text: str, style: str | None = None) -> Text:
     return Text(text, style=STYLES.get(text, "") if style is None else style)
 
 
-def _console() -> Any:
+def console() -> Any:
+    """A rich console that leaves numbers and quotes as they are."""
     from rich.console import Console
 
     return Console(highlight=False)
 
 
-def _rich_table(titles: Sequence[str], rows: list[list[str]]) -> None:
+def _print_rows(rows: list[list[str]], titles: Sequence[str] = ()) -> None:
+    """Print rows below each other, below their titles if they have any."""
+    if not on_terminal():
+        _plain_table([list(titles), *rows] if titles else rows)
+        return
     from rich.table import Table
 
-    grid = Table(box=None, header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in titles:
-        grid.add_column(title, overflow="fold")
+    grid = Table(box=None, show_header=bool(titles), header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in titles or ("", ""):
+        grid.add_column(styled(title, ""), overflow="fold")  # as text: a string may hold markup
     for row in rows:
-        grid.add_row(*(styled(cell) for cell in row))
-    _console().print(grid)
-
-
-def _rich_fields(rows: list[list[str]]) -> None:
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for name, text in rows:
-        grid.add_row(styled(name, "dim"), styled(text))
-    _console().print(grid)
+        grid.add_row(*map(styled, row))
+    console().print(grid)
 
 
 def _plain_table(rows: list[list[str]]) -> None:

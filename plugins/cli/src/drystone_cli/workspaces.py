@@ -25,7 +25,7 @@ def info(as_json: bool) -> None:
     """Show where the workspace is and what it holds."""
     found = records.workspace().info()
     if as_json:
-        tables.listing([found], [], as_json=True)
+        tables.print_json([found])
     else:
         tables.fields({name.replace("_", " "): value for name, value in found.items()})
 
