@@ -205,8 +205,8 @@ class Reach:
             return  # running it will say so
         label = ".".join((name, *attributes))
         while attributes and find_spec(f"{name}.{attributes[0]}") is not None:
-            file = self.sources.open(module_file(name))
-            if origin_of(name).project and file is not None and file.binds(attributes[0]):  # to another thing, maybe
+            file = self.sources.open(module_file(name)) if origin_of(name).project else None
+            if file is not None and file.binds(attributes[0]):  # to something else than its submodule, maybe
                 node.edges.append((label, self._late(name, attributes[0])))
             name, attributes = f"{name}.{attributes[0]}", attributes[1:]
         if origin_of(name).project:

@@ -314,7 +314,6 @@ class Sources:
         return found or Described(form(code), None, loads(code), edited)
 
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _NOTHING = form(compile("", "", "exec"))
 _source_file = functools.lru_cache(maxsize=1024)(SourceFile)
 
@@ -329,10 +328,14 @@ def _statement(node: ast.stmt, code: CodeType, text: str) -> Statement:
     described, binds = Described(form(code), text, loads(code)), set(_stored(code, "STORE_NAME"))
     touches = {chain.name for chain in described.chains if chain.scope == "global"}
     touches.update(name for inner in _nested(code) for name in _stored(inner, "STORE_GLOBAL"))
-    is_class = isinstance(node, ast.ClassDef)
-    is_plain = isinstance(node, _DEFINITIONS) and not node.decorator_list
-    is_derived = isinstance(node, ast.ClassDef) and bool(node.bases or node.keywords)  # others may be told of it
-    return Statement(described, binds, is_plain or is_class, not is_plain or is_derived, touches)
+    match node:
+        case ast.FunctionDef(decorator_list=[]) | ast.AsyncFunctionDef(decorator_list=[]):
+            defines, acts = True, False
+        case ast.ClassDef():  # its bases are told of it
+            defines, acts = True, bool(node.decorator_list or node.bases or node.keywords)
+        case _:
+            defines, acts = False, True
+    return Statement(described, binds, defines, acts, touches)
 
 
 def _stored(code: CodeType, opname: str) -> Iterator[str]:
