@@ -124,10 +124,6 @@ class LocalArtifactStore(ArtifactStore):
         except (IsADirectoryError, NotADirectoryError):
             raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key) from None
 
-    def exists(self, key: str) -> bool:
-        """Whether something is stored under this key."""
-        return os.path.isfile(self._file(key))
-
     def size(self, key: str) -> int | None:
         """The size of what is stored under a key."""
         try:
