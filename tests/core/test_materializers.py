@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import attrs
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -366,3 +367,46 @@ def test_missing_blob_is_named_with_the_way_out(store: ArtifactStore, strict: Ma
         strict.load(manifest, store)
     assert f"The blob {digest[:12]}… (text.txt, 1 bytes) is missing in the artifact store" in str(caught.value)
     assert "Run the pipeline again" in str(caught.value)
+
+
+def test_a_directory_holds_what_its_links_lead_to(tmp_path: Path, store: ArtifactStore, strict: Materializers) -> None:
+    for name in ("out/deep/file", "folder/own"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "folder/linked").symlink_to(tmp_path / "out")
+    manifest, noted = strict.save(tmp_path / "folder", Artifact(), store)
+    assert noted == {"files": 2}
+    assert (strict.load(manifest, store) / "linked/deep/file").read_text() == "out/deep/file"
+
+
+def test_what_in_a_directory_cannot_be_kept_is_named(
+    tmp_path: Path, store: ArtifactStore, strict: Materializers
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "broken").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(MaterializerError, match="broken' is neither a file nor a directory"):
+        strict.save(folder, Artifact(), store)
+    (folder / "broken").unlink()
+    (folder / "up").symlink_to(folder)
+    with pytest.raises(MaterializerError, match="up' is a link to a directory above it"):
+        strict.save(folder, Artifact(), store)
+
+
+def test_a_path_is_loaded_where_the_directory_for_temporary_files_is_a_link(
+    tmp_path: Path, store: ArtifactStore, strict: Materializers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))
+    (tmp_path / "file").write_text("x")
+    manifest, _ = strict.save(tmp_path / "file", Artifact(), store)
+    assert strict.load(manifest, store).read_text() == "x"
+
+
+def test_an_open_file_of_a_blob_takes_an_empty_array_of_many_dimensions(store: ArtifactStore) -> None:
+    writer = BlobWriter(store)
+    with writer.open("x") as file:
+        assert file.write(numpy.zeros((0, 3))) == 0
+        assert file.write(numpy.zeros((2, 3))) == 48
+    assert writer.blobs[0].size == 48

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -17,7 +18,7 @@ from blake3 import blake3
 from drystone.artifacts import Blob, Manifest
 from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError
+from drystone.errors import ArtifactStoreError, BlobLostError
 
 CHECKED = 64 << 20
 """Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""
@@ -36,24 +37,28 @@ def store_bytes(store: ArtifactStore, data: bytes) -> str:
     """Store bytes under their digest, once; returns the digest."""
     digest = digest_bytes(data)
     key = blob_key(digest)
-    if store.size(key) != len(data) or (len(data) <= COMPARED and store.read_range(key, 0, None) != data):
-        store.write(key, data)
+    with suppress(FileNotFoundError):  # somebody may set it aside between the two
+        if store.size(key) == len(data) and (len(data) > COMPARED or store.read_range(key, 0, None) == data):
+            return digest
+    store.write(key, data)
     return digest
 
 
 def set_aside(store: ArtifactStore, digest: str) -> None:
     """Take damaged bytes away, so that neither a plan nor a writer takes them for the blob.
 
-    On this machine they are kept in the spool. Elsewhere they are read once more before they go: the way here may have
-    damaged them.
+    They are read once more before they go: the way here may have damaged them, or somebody has stored the blob anew.
+    On this machine they are kept in the spool.
     """
     key = blob_key(digest)
     local = store.local_path(key)
     with suppress(OSError):
-        if local is not None:
+        if local is None:
+            if digest_bytes(store.read_range(key, 0, None)) != digest:
+                store.delete(key)
+        elif file_digest(local) != digest:
+            store.spool.mkdir(parents=True, exist_ok=True)
             local.replace(store.spool / f"{digest}.damaged")
-        elif digest_bytes(store.read_range(key, 0, None)) != digest:
-            store.delete(key)
 
 
 def file_digest(path: Path) -> str:
@@ -74,7 +79,10 @@ class HashingFile(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Write and hash all of the data."""
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:  # which cannot be cast if it has dimensions
+            return 0
+        view = view.cast("B")
         self.hasher.update(view)
         return self._file.write(view)
 
@@ -131,6 +139,12 @@ class BlobWriter:
         spooled.touch(0o600, exist_ok=False)  # the spool may be open to all users of the machine
         try:
             yield spooled
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ArtifactStoreError(
+                f"There is no room for {spooled.parent}: {exc}. Free some, or keep artifacts on a larger disk."
+            ) from exc
         finally:
             spooled.unlink(missing_ok=True)
 

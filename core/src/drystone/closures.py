@@ -6,24 +6,32 @@ those are followed; files only give functions a form that is free of layout.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib.util
 import re
 import reprlib
 import sys
 import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from drystone.digests import encode, frame, module_name, type_name
+from drystone.digests import SCRIPT_NAME, encode, frame, module_name, type_name
 from drystone.origins import find_spec, home, is_compiled, is_namespace, module_file, origin_of
 from drystone.pipelines import Pipeline, Step
 from drystone.sources import Chain, Described, Sources, loads
-from drystone.states import annotation_text, annotations_of, class_state, encoding, global_place, pieces
+from drystone.states import (
+    annotation_text,
+    annotations_of,
+    class_state,
+    encoding,
+    global_place,
+    inside_annotation,
+    pieces,
+)
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 400
@@ -173,7 +181,7 @@ class Reach:
                 self._follow(node, chain, filled[chain.name], f"{node.name}.{chain.name}")
             elif chain.scope == "import" and origin.project:
                 self._imported(node, chain, names.get("__package__") or module.rpartition(".")[0])
-            elif chain.scope == "global" and origin.project and chain.name in names and not _is_dunder(chain.name):
+            elif chain.scope == "global" and origin.project and chain.name in names and chain.name not in _NOTED:
                 self._follow(node, chain, names[chain.name], f"{module_name(module)}.{chain.name}")
         for name, annotation in annotations.items():
             node.edges += [(f"{name}:", self.node(cls)) for cls in _classes(annotation, names)]
@@ -197,6 +205,9 @@ class Reach:
             return  # running it will say so
         label = ".".join((name, *attributes))
         while attributes and find_spec(f"{name}.{attributes[0]}") is not None:
+            file = self.sources.open(module_file(name)) if origin_of(name).project else None
+            if file is not None and file.binds(attributes[0]):  # to something else than its submodule, maybe
+                node.edges.append((label, self._late(name, attributes[0])))
             name, attributes = f"{name}.{attributes[0]}", attributes[1:]
         if origin_of(name).project:
             node.edges.append((label, self._late(name, attributes[0] if attributes else None)))
@@ -239,7 +250,7 @@ class Reach:
         node.content = b"module"
         for name, value in sorted(vars(module).items()):
             inside = not isinstance(value, types.ModuleType) or value.__name__.startswith(f"{module.__name__}.")
-            if inside and not _is_dunder(name):
+            if inside and name not in _NOTED:
                 self._link(node, name, value, f"{node.name}.{name}")
 
     def _fill_class(self, node: Node) -> None:
@@ -251,11 +262,16 @@ class Reach:
         self._link_all(node, {"metaclass": type(cls), **attributes})
 
     def _fill_value(self, node: Node) -> None:
+        named = collections.Counter[str]()
+
         def refer(value: Any) -> str | None:
             found = self.code(value, bare=node.bare)
-            if found is not None:
-                node.edges.append(("", found))
-            return found.name if found is not None else None
+            if found is None:
+                return None
+            named[found.name] += 1  # several lambdas, say, share one name
+            reference = f"{found.name}#{named[found.name]}"
+            node.edges.append((reference, found))
+            return reference
 
         try:
             node.content = encode(node.value, encoding(refer))
@@ -272,21 +288,31 @@ class Reach:
             node.source = _SHOWN.repr(node.value)[:500]
 
 
+_NOTED = {
+    *("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__cached__", "__path__"),
+    *("__builtins__", "__annotations__", "__annotate__", "__warningregistry__", SCRIPT_NAME),
+}
+"""What Python, or Drystone, notes of every module."""
+
+
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _classes(annotation: Any, names: dict[str, Any]) -> Iterator[type]:
+def _classes(annotation: Any, names: dict[str, Any], above: tuple[int, ...] = ()) -> Iterator[type]:
     """The project's classes in an annotation: their methods may be called on what is passed."""
+    if id(annotation) in above:
+        return
+    above = (*above, id(annotation))
     if isinstance(annotation, str):
         for path in re.findall(r"[A-Za-z_][\w.]*", annotation):
             name, *attributes = path.split(".")
             value = names.get(name)
             for attribute in attributes:
                 value = vars(value).get(attribute) if isinstance(value, types.ModuleType) else None
-            yield from () if isinstance(value, str) else _classes(value, names)
-    for inner in typing.get_args(annotation):
-        yield from _classes(inner, names)
+            yield from () if isinstance(value, str) else _classes(value, names, above)
+    for inner in inside_annotation(annotation):
+        yield from _classes(inner, names, above)
     if isinstance(annotation, type) and origin_of(home(annotation)).project:
         yield annotation
 

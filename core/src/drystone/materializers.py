@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -131,21 +131,16 @@ class PathMaterializer(Materializer):
     def save(self, value: Path, writer: BlobWriter, artifact: Artifact) -> None:
         """Copy the file or the files; an empty directory becomes an empty file whose name ends in a slash."""
         path = Path(os.path.abspath(value))
-        if not (path.is_file() or path.is_dir()):
-            raise MaterializerError(
-                f"{str(value)!r} is neither a file nor a directory. A step that returns a Path must leave it in place; "
-                "to return the text of a path, return str(path)."
-            )
-        for found in (path, *path.rglob("*")):
+        for found in _leaves(path):
             inside = found.relative_to(path.parent).as_posix()
             if found.is_file():
                 writer.add(inside, found)
-            elif not any(found.iterdir()):
+            else:
                 writer.write(f"{inside}/", b"")
 
     def load(self, reader: BlobReader) -> Path:
         """A copy in a directory of its own, which the caller may change."""
-        target = Path(tempfile.mkdtemp(prefix="drystone-path-"))
+        target = Path(tempfile.mkdtemp(prefix="drystone-path-")).resolve()
         for blob in reader.manifest.blobs:
             inside = target / blob.path
             if target not in inside.resolve().parents:
@@ -158,7 +153,26 @@ class PathMaterializer(Materializer):
 
     def metadata(self, value: Path) -> Mapping[str, Any]:
         """The number of files in a directory."""
-        return {"files": sum(1 for found in value.rglob("*") if found.is_file())} if value.is_dir() else {}
+        return {"files": sum(found.is_file() for found in _leaves(value))} if value.is_dir() else {}
+
+
+def _leaves(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The file, or the files and empty directories below a directory, links followed."""
+    real = path.resolve()
+    if path.is_file():
+        yield path
+    elif path.is_dir() and real not in above:
+        inside = sorted(path.iterdir())
+        if not inside:
+            yield path
+        for each in inside:
+            yield from _leaves(each, (*above, real))
+    else:
+        what = "a link to a directory above it" if real in above else "neither a file nor a directory"
+        raise MaterializerError(
+            f"{str(path)!r} is {what}. A step that returns a Path must leave it in place; to return the text of "
+            "a path, return str(path)."
+        )
 
 
 class PickleMaterializer(Materializer):

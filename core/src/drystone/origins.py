@@ -89,8 +89,14 @@ def find_spec(name: str) -> ModuleSpec | None:
         if above is None or above.submodule_search_locations is None:
             return None
         path = list(above.submodule_search_locations)
-    specs = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
-    return next((spec for spec in specs if spec is not None), None)
+    try:
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        return next((spec for spec in specs if spec is not None), None)
+    except KeyError:  # of a namespace package Python asks the package above, which is not loaded
+        spec = ModuleSpec(name, None, is_package=True)
+        places = [Path(place, name.rpartition(".")[2]) for place in path or ()]
+        spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
+        return spec
 
 
 @functools.cache

@@ -76,9 +76,9 @@ def loads(code: CodeType) -> tuple[Chain, ...]:
 
 
 def _loaded(code: CodeType, free: set[str], imported: dict[str, list[Chain]]) -> Iterator[Chain]:
-    operations = _operations(code)
+    operations, own = _operations(code), _imports(_operations(code))
     free = free.intersection(code.co_freevars)
-    imported = {name: found for name, found in imported.items() if name in code.co_freevars} | _imports(operations)
+    imported = {name: found for name, found in imported.items() if name in code.co_freevars} | own
     cells = {*code.co_cellvars, *code.co_freevars}  # passed on to nested code by LOAD_FAST since Python 3.13
     attributes: tuple[str, ...] = ()
     for each in reversed(operations):
@@ -96,10 +96,13 @@ def _loaded(code: CodeType, free: set[str], imported: dict[str, list[Chain]]) ->
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _loaded(const, free, imported)
+    used = {each.argval for inner in _nested(code) for each in _operations(inner) if _LOADS.match(each.opname)}
+    for name, bases in own.items():  # what is not used is imported for what importing it does
+        yield from bases if name.partition(".")[0] not in used else ()
 
 
 def _imports(operations: list[dis.Instruction]) -> dict[str, list[Chain]]:
-    """The variables that import statements bind, and to what."""
+    """The variables that import statements bind, and to what; of `import a.b`, also `a.b` by this name."""
     bound: dict[str, list[Chain]] = {}
     module, names, current = "", None, None
     for index, each in enumerate(operations):
@@ -114,6 +117,8 @@ def _imports(operations: list[dis.Instruction]) -> dict[str, list[Chain]]:
             current = Chain("import", module, (each.argval,) if names else ())
         elif current is not None and each.opname.startswith("STORE_"):
             bound.setdefault(each.argval, []).append(current)
+            if names is None and current.name != module:
+                bound.setdefault(module, []).append(Chain("import", module))
             current = None
     return bound
 
@@ -150,6 +155,25 @@ class Described:
     text: str | None = None
     chains: tuple[Chain, ...] = ()
     edited: bool = False
+
+
+@attrs.frozen
+class Statement:
+    """One of a module's own statements.
+
+    Attributes:
+        described: What it is made of.
+        binds: The names it binds.
+        defines: Whether that is all it is for: it is a class, or a function without decorators.
+        acts: Whether running it may change what names hold that it does not bind.
+        touches: The names of the module that it, or a function in it, reads or sets.
+    """
+
+    described: Described
+    binds: set[str]
+    defines: bool
+    acts: bool
+    touches: set[str]
 
 
 class SourceFile:
@@ -196,11 +220,17 @@ class SourceFile:
         Of the names of other modules that they read, the chains say where these come from.
         """
         imports = _imports(_operations(self._module))
-        wanted = [part for binds, part in self._parts if name in (binds or {chain.name for chain in part.chains})]
+        is_defined = all(each.defines for each in self._statements if name in each.binds)
+        wanted = [
+            each.described
+            for each, reached in zip(self._statements, self._reached, strict=True)
+            # What makes something of a function or class, and names it, does not change it.
+            if name in each.binds or (name in reached and not (each.binds and is_defined))
+        ]
         if not wanted and name in imports:
             return Described("import", "", tuple(imports[name]))
-        parts = wanted or [part for _, part in self._parts]
-        bound = {each for binds, _ in self._parts for each in binds} - {name}
+        parts = wanted or [each.described for each in self._statements]
+        bound = self._touched.keys() - {name}
         chains = [*imports.get(name or "", ()), *imports.get("*", ())]
         for chain in [chain for part in parts for chain in part.chains]:
             bases = imports.get(chain.name, []) if chain.scope == "global" else []
@@ -209,18 +239,45 @@ class SourceFile:
         form, text = "\n".join(part.form for part in parts), "\n\n".join(part.text or "" for part in parts)
         return Described(form, text, tuple(dict.fromkeys(chains)))
 
+    def binds(self, name: str) -> bool:
+        """Whether the module gives a name a value of its own."""
+        return name in self._touched or name in _imports(_operations(self._module))
+
     @functools.cached_property
-    def _parts(self) -> list[tuple[set[str], Described]]:
-        """The statements of the module that do more than import, each with the names it binds."""
+    def _touched(self) -> dict[str, set[str]]:
+        """What the statements that bind a name touch, by that name."""
+        touched: dict[str, set[str]] = {}
+        for each in self._statements:
+            for name in each.binds:
+                touched.setdefault(name, set()).update(each.touches)
+        return touched
+
+    @functools.cached_property
+    def _reached(self) -> list[set[str]]:
+        """What the statements touch, also by calling what they touch; of those that only define something nothing."""
+        found = []
+        for each in self._statements:
+            reached: set[str] = set()
+            pending = [each.touches] if each.acts else []
+            while pending:
+                new = pending.pop() - reached
+                reached |= new
+                pending += [self._touched[name] for name in new & self._touched.keys()]
+            found.append(reached)
+        return found
+
+    @functools.cached_property
+    def _statements(self) -> list[Statement]:
+        """The statements of the module that do more than import."""
         flags = self._module.co_flags & annotations.compiler_flag  # of the import at the top
-        parts = []
-        for node in _compiled(self._content, "", ast.PyCF_ONLY_AST).body:
+        tree = _compiled(self._content, "", ast.PyCF_ONLY_AST)
+        statements = []
+        for node in (node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)):
             text = "\n".join(self._lines[node.lineno - 1 : node.end_lineno])
             code = _compiled(_spread(ast.Module([node], [])), "", flags)
-            if form(code) != _NOTHING and not isinstance(node, ast.Import | ast.ImportFrom):
-                binds = {each.argval for each in _operations(code) if each.opname == "STORE_NAME"}
-                parts.append((binds, Described(form(code), text, loads(code))))
-        return parts
+            if form(code) != _NOTHING:
+                statements.append(_statement(node, code, text))
+        return statements
 
     def _text(self, code: CodeType) -> str:
         last = max(end or 0 for each in _nested(code) for _, end, _, _ in each.co_positions())
@@ -265,6 +322,24 @@ def _compiled(source: ast.Module | bytes, path: str, flags: int = 0) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return compile(source, path, "exec", flags, dont_inherit=True)
+
+
+def _statement(node: ast.stmt, code: CodeType, text: str) -> Statement:
+    described, binds = Described(form(code), text, loads(code)), set(_stored(code, "STORE_NAME"))
+    touches = {chain.name for chain in described.chains if chain.scope == "global"}
+    touches.update(name for inner in _nested(code) for name in _stored(inner, "STORE_GLOBAL"))
+    match node:
+        case ast.FunctionDef(decorator_list=[]) | ast.AsyncFunctionDef(decorator_list=[]):
+            defines, acts = True, False
+        case ast.ClassDef():  # its bases are told of it
+            defines, acts = True, bool(node.decorator_list or node.bases or node.keywords)
+        case _:
+            defines, acts = False, True
+    return Statement(described, binds, defines, acts, touches)
+
+
+def _stored(code: CodeType, opname: str) -> Iterator[str]:
+    return (each.argval for each in _operations(code) if each.opname == opname)
 
 
 def _spread(tree: ast.Module) -> ast.Module:

@@ -7,6 +7,7 @@ the code is described elsewhere, and only once.
 from __future__ import annotations
 
 import collections
+import contextlib
 import copyreg
 import datetime
 import enum
@@ -55,8 +56,11 @@ def pieces(value: Any) -> dict[str, Any]:
         return {"dispatched": value.__wrapped__, "registry": dict(value.registry)}
     if isinstance(value, functools._lru_cache_wrapper):
         return {"cached": value.__wrapped__, "cache": value.cache_parameters()}
-    held = {name: getattr(value, name, None) for name in _HELD} if isinstance(value, _WRAPPERS) else {}
-    return {name: piece for name, piece in held.items() if piece is not None}
+    if not isinstance(value, _WRAPPERS):
+        return {}
+    held = {name: getattr(value, name, None) for name in _HELD}
+    more = {} if type(value) in _WRAPPERS else _lasting(vars(value), type(value))
+    return {"of": type(value), **{name: piece for name, piece in (more | held).items() if piece is not None}}
 
 
 def encoding(refer: Callable[[Any], str | None]) -> Callable[[Any], bytes | None]:
@@ -99,7 +103,7 @@ def _parts(value: Any) -> tuple[Any, ...] | None:
     if isinstance(value, types.BuiltinFunctionType):
         return "bound", value.__name__, value.__self__
     if isinstance(value, _ANNOTATIONS) or kind.__module__ == "typing":
-        return "annotation", annotation_text(value), [each for each in typing.get_args(value) if isinstance(each, type)]
+        return "annotation", annotation_text(value), inside_annotation(value)
     if isinstance(value, enum.Enum):
         return "member", kind, value.name or value.value
     if isinstance(value, pathlib.PurePath | datetime.tzinfo):
@@ -135,11 +139,11 @@ def _reduced(value: Any, kind: type) -> tuple[Any, ...]:
 
 
 def _lasting(state: Any, kind: type) -> Any:
-    """Attributes without those that only cache what a property computed, which may happen or not."""
+    """Attributes without a docstring, and those that only cache what a property computed, which may happen or not."""
     if not isinstance(state, dict):
         return state
     cached = {name for base in kind.__mro__ for name, each in vars(base).items() if isinstance(each, cached_property)}
-    return {name: each for name, each in state.items() if name not in cached}
+    return {name: each for name, each in state.items() if name not in cached and name != "__doc__"}
 
 
 def global_place(value: Any) -> tuple[str, str] | None:
@@ -170,10 +174,19 @@ def annotation_text(annotation: object) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(annotation)).replace("__main__.", f"{module_name('__main__')}.")
 
 
+def inside_annotation(annotation: object) -> list[Any]:
+    """What an annotation is made of: its arguments, and what an alias or a variable stands for."""
+    inside = list(typing.get_args(annotation))
+    for name in ("__supertype__", "__bound__", "__constraints__", "__value__", "__forward_arg__"):
+        with contextlib.suppress(AttributeError, NameError):  # it may name what is there for type-checkers only
+            inside.append(getattr(annotation, name))
+    return inside
+
+
 _ACCIDENTAL = {
     *("__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__signature__"),
     *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__parameters__", "__slots__"),
-    *("__abstractmethods__", "_abc_impl", "__slotnames__", "__match_args__", "__dataclass_fields__"),
+    *("__abstractmethods__", "_abc_impl", "__slotnames__", "__dataclass_fields__"),
     *("__attrs_attrs__", "__attrs_props__", "__attrs_own_setattr__"),
 }
 """Attributes of a class that say nothing of what it does, or say again what its fields and annotations do."""
@@ -181,15 +194,15 @@ _ACCIDENTAL = {
 _MAKERS = {"attr", "collections", "dataclasses", "enum", "reprlib", "typing"}
 _GENERATED = ("<string>", "<attrs generated")
 _Pair = collections.namedtuple("_Pair", ["first"])
-_MACHINERY = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, type(_Pair.first))
+_MACHINERY = (types.MemberDescriptorType, types.GetSetDescriptorType, type(_Pair.first))
 
 
 def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
     """What a class is, once decorators and metaclasses are done with it, and what it holds.
 
     Returns:
-        Its annotations and the names of generated methods, as bytes; then its attributes, the members of an enum in
-        their order, and the fields of a dataclass or attrs class, which say what is in the generated methods.
+        Its annotations and the names of slots and generated methods, as bytes; then its attributes, the members of an
+        enum in their order, and the fields of a dataclass or attrs class, which say what is in the generated methods.
     """
     names = vars(cls)
     members = names.get("_member_map_", {})
@@ -204,7 +217,8 @@ def class_state(cls: type) -> tuple[bytes, dict[str, Any]]:
     written |= {f"member {order} {name}": member._value_ for order, (name, member) in enumerate(members.items())}
     written |= {f"field {order} {name}": field for order, (name, field) in enumerate(fields.items())}
     texts = {name: annotation_text(each) for name, each in annotations_of(cls).items()}
-    return encode((texts, generated)), written
+    slots = sorted(name for name, value in names.items() if isinstance(value, _MACHINERY))
+    return encode((texts, generated, slots)), written
 
 
 def _is_generated(name: str, value: Any) -> bool:

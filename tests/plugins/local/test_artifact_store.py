@@ -1,10 +1,12 @@
 """The local artifact store keeps whole files under keys that cannot leave it."""
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,6 +129,47 @@ def test_a_damaged_blob_is_set_aside_and_made_anew(store):
         materializers.load(manifest, store)
     assert materializers.save("late", Artifact(), store)[0] == manifest
     assert materializers.load(manifest, store) == "late"
+
+
+def test_a_damaged_blob_is_set_aside_where_there_is_no_spool_yet(store):
+    manifest, _ = Materializers(allow_pickle=False).save("late", Artifact(), store)
+    key = blob_key(manifest.blobs[0].digest)
+    store.local_path(key).write_bytes(b"LATE")
+    shutil.rmtree(store.spool)
+    with pytest.raises(BlobLostError, match="is damaged"):
+        Materializers(allow_pickle=False).load(manifest, store)
+    assert not store.exists(key)
+
+
+def test_a_blob_that_was_stored_anew_meanwhile_is_not_set_aside(store):
+    digest = blobs.store_bytes(store, b"good")
+    blobs.set_aside(store, digest)
+    assert store.exists(blob_key(digest))
+
+
+def test_a_blob_that_is_set_aside_while_it_is_compared_is_stored(store, monkeypatch):
+    digest = blobs.store_bytes(store, b"good")
+    monkeypatch.setattr(LocalArtifactStore, "size", lambda self, key: 4)
+    store.delete(blob_key(digest))
+    blobs.store_bytes(store, b"good")
+    assert store.read_range(blob_key(digest), 0, None) == b"good"
+
+
+def test_what_the_dead_left_in_the_spool_is_removed_after_a_week(store):
+    store.spool.mkdir(parents=True)
+    for name, days in (("left", 8), ("busy", 1), ("x.damaged", 99)):
+        (store.spool / name).touch()
+        os.utime(store.spool / name, (0, time.time() - days * 86_400))
+    assert sorted(os.listdir(LocalArtifactStore(store.path).spool)) == ["busy", "x.damaged"]
+
+
+def test_a_full_disk_is_named(store):
+    with (
+        pytest.raises(ArtifactStoreError, match=f"There is no room for {store.spool}: .*full. Free some, or keep"),
+        BlobWriter(store).open("large"),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert spooled(store) == []
 
 
 def test_what_is_deleted_is_gone(store):

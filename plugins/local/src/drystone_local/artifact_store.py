@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -22,6 +23,9 @@ SPOOL = "spool"
 
 IDENTITY = "store-id"
 """The file that holds what tells this store from others."""
+
+LEFT = 7 * 24 * 3600
+"""Seconds after which nobody is still writing a file of the spool."""
 
 FEW = 16
 """So many files are flushed one by one, each a wait of about a millisecond."""
@@ -74,12 +78,18 @@ class LocalArtifactStore(ArtifactStore):
         with suppress(FileExistsError):
             if not file.exists():
                 self._land(_fill, f"local:{os.urandom(16).hex()}\n".encode(), str(file), os.link)
+                _flush(str(file))
         return file.read_text(encoding="ascii").strip()
 
     @cached_property
     def spool(self) -> Path:
-        """A directory beside the blobs."""
-        return Path(self.root, SPOOL)
+        """A directory beside the blobs; what a process that was killed left in it a week ago is removed."""
+        spool = Path(self.root, SPOOL)
+        with suppress(OSError):
+            for found in os.scandir(spool):
+                if not found.name.endswith(".damaged") and time.time() - found.stat().st_mtime > LEFT:
+                    os.unlink(found)
+        return spool
 
     def upload(self, local_path: Path, key: str) -> None:
         """Take a file of the spool by renaming it; copy any other."""
@@ -113,10 +123,6 @@ class LocalArtifactStore(ArtifactStore):
                 return file.read(-1 if length is None else length)
         except (IsADirectoryError, NotADirectoryError):
             raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key) from None
-
-    def exists(self, key: str) -> bool:
-        """Whether something is stored under this key."""
-        return os.path.isfile(self._file(key))
 
     def size(self, key: str) -> int | None:
         """The size of what is stored under a key."""
