@@ -60,7 +60,7 @@ def digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digests
             (tmp_path / name).write_text(text)
         importlib.invalidate_caches()
         module, fingerprints = importlib.import_module("extra"), Fingerprints(tmp_path)
-        found = {name: fingerprints.closure(getattr(module, name).definition) for name in ("probed", "other")}
+        found = {name: fingerprints.closure(getattr(module, name)) for name in ("probed", "other")}
         assert [each.problems + each.edited for each in found.values()] == [(), ()]
         return {name: each.digest for name, each in found.items()}
 
@@ -100,7 +100,7 @@ for folder in sorted(pathlib.Path.cwd().iterdir(), key=lambda folder: int(folder
     sys.path[0] = str(folder)
     for name in [name for name in sys.modules if name.partition(".")[0] in ("extra", "lib", "pkg", "two")]:
         del sys.modules[name]
-    found.append(Fingerprints(folder).closure(importlib.import_module("extra").probed.definition).digest)
+    found.append(Fingerprints(folder).closure(importlib.import_module("extra").probed).digest)
 print(json.dumps(found))
 """
 
