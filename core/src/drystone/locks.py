@@ -8,6 +8,8 @@ from pathlib import Path
 
 import attrs
 
+from drystone.errors import WorkspaceError
+
 _held: dict[Path, tuple[int, int]] = {}
 """Process and file descriptor of every lock held here. POSIX locks do not stop their own process, so it must know."""
 
@@ -41,12 +43,17 @@ class RunLock:
         """Take it; False if somebody holds it, or if it does not exist and is not to be made."""
         if self._is_held_here():
             return False
-        if make:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if make:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * make, 0o644)
-        except FileNotFoundError:
-            return False
+        except OSError as exc:
+            if make:
+                raise WorkspaceError(
+                    f"The lock of a run, {self.path}, cannot be made: {exc}. Look at the disk's space and the "
+                    "directory's permissions."
+                ) from exc
+            return False  # there is none, or nobody may say here that its driver is gone
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -44,7 +44,7 @@ def _facts(event: Fields, *without: str) -> Document:
 def _run_started(index: Documents, event: Fields, commit: Commit) -> None:
     run = event["run"]
     body = _facts(event, "run") | {"name": run, "status": RUNNING, "started_at": commit.at, "metadata": {}}
-    body["author"] = event["author"] or commit.author
+    body["author"] = commit.author
     index.put_new("run", run, event["pipeline"], event["number"], body, epoch=1)
 
 
@@ -53,11 +53,12 @@ def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
         return
-    again = {"status": RUNNING, "lock": event["lock"], "ended_at": None, "error": None}
+    again = _facts(event, "run", "epoch") | {"status": RUNNING, "ended_at": None, "error": None}
     index.put("run", event["run"], body | again, epoch=event["epoch"])
     for step in index.select("step", {"run": event["run"]}, order="id"):
         if step["status"] not in COMPLETE:
-            index.put("step", f"{event['run']}/{step['name']}", step | {"status": PENDING, "error": None})
+            pending = {"name": step["name"], "run": event["run"], "status": PENDING, "tags": step["tags"]}
+            index.put("step", f"{event['run']}/{step['name']}", pending, key=None)
 
 
 @_of("run.finished")
@@ -65,7 +66,7 @@ def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
         return
-    ended = {"ended_at": commit.at, "metadata": body["metadata"] | event["metadata"]}
+    ended = {"ended_at": commit.at}
     if event["model_version"] is not None:
         model, number = event["model_version"]
         ended["model"] = model
@@ -75,19 +76,26 @@ def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
 
 @_of("step.started")
 def _step_started(index: Documents, event: Fields, commit: Commit) -> None:
-    name = f"{event['run']}/{event['step']}"
-    before = (index.get("step", name) if event["attempt"] > 1 else None) or {}
-    facts = _facts(event, "step", "attempt") | {"name": event["step"], "status": RUNNING, "attempts": event["attempt"]}
-    body = facts | {"started_at": before.get("started_at", commit.at), "metadata": {}, "outputs": {}}
+    name, before = _begun(index, event)
+    facts = _facts(event, "step", "attempt") | {"status": RUNNING, "attempts": event["attempt"], "outputs": {}}
+    body = {"started_at": commit.at} | before | facts
     index.put("step", name, body, run=event["run"], key=event["key"], ended=None)
+
+
+def _begun(index: Documents, event: Fields) -> tuple[str, Document]:
+    """A step that goes on, or begins: of what became of it under another driver only its tags count."""
+    name = f"{event['run']}/{event['step']}"
+    body = index.get("step", name) or {}
+    if body.get("status") == RUNNING:
+        return name, body
+    return name, {"name": event["step"], "tags": body.get("tags", {}), "metadata": {}}
 
 
 @_of("step.finished")
 def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
-    name = f"{event['run']}/{event['step']}"
-    before = index.get("step", name) or {"started_at": None, "metadata": {}, "outputs": {}, "inputs": {}, "key": None}
+    name, before = _begun(index, event)
     said = {each: value for each, value in _facts(event, "step").items() if value or each not in before}
-    body = before | said | {"name": event["step"], "ended_at": commit.at}
+    body = before | said | {"ended_at": commit.at, "metadata": before["metadata"] | event["metadata"]}
     index.put("step", name, body, run=event["run"], key=body["key"], ended=commit.seq)
     for artifact, version in body["inputs"].values():
         index.link("step", name, 0, "input", artifact, version)
@@ -112,15 +120,15 @@ def _source_recorded(index: Documents, event: Fields, commit: Commit) -> None:
 
 
 def _model(index: Documents, name: str) -> Document:
-    new = {"name": name, "description": "", "tags": {}, "metadata": {}, "stages": {}, "moves": []}
+    new: Document = {"name": name, "description": "", "tags": {}, "declared": None, "metadata": {}, "stages": {}}
     return index.get("model", name) or new
 
 
 @_of("model.declared")
 def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
     body = _model(index, event["model"])
-    tags = body["tags"] | event["tags"]
-    index.put("model", event["model"], body | {"description": event["description"], "tags": tags})
+    said = {"description": event["description"], "tags": body["tags"] | event["tags"], "declared": event["tags"]}
+    index.put("model", event["model"], body | said)
     index.tag("model", event["model"], event["tags"])
 
 
@@ -128,8 +136,10 @@ def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
 def _model_version_created(index: Documents, event: Fields, commit: Commit) -> None:
     model, number = event["model"], event["number"]
     index.put("model", model, _model(index, model))
-    body = _facts(event) | {"created_at": commit.at, "metadata": {}}
+    body = _facts(event) | {"created_at": commit.at, "metadata": {}, "held": False}
     index.put_new("model_version", f"{model}@{number}", model, number, body, run=event["run"])
+    if event["name"] is not None:
+        index.put("version_name", f"{model}@{event['name']}", {"number": number})
 
 
 @_of("model.linked")
@@ -142,12 +152,16 @@ def _linked(index: Documents, event: Fields, commit: Commit) -> None:
 
 @_of("model.stage_moved")
 def _stage_moved(index: Documents, event: Fields, commit: Commit) -> None:
-    body = _model(index, event["model"])
-    stages = {stage: holder for stage, holder in body["stages"].items() if stage != event["stage"]}
-    if event["number"] is not None:
-        stages[event["stage"]] = event["number"]
+    model, stage, number = event["model"], event["stage"], event["number"]
+    body = _model(index, model)
+    holders = {each: holder for each, holder in (body["stages"] | {stage: number}).items() if holder is not None}
+    index.put("model", model, body | {"stages": holders})
+    version = index.get("model_version", f"{model}@{number}")
+    if version is not None:
+        index.put("model_version", f"{model}@{number}", version | {"held": True})
     move = _facts(event) | {"at": commit.at, "author": commit.author}
-    index.put("model", event["model"], body | {"stages": stages, "moves": [*body["moves"], move]})
+    order = index.next_number("move", model)
+    index.put("move", f"{model}@{order}", move, parent=model, number=order)
 
 
 @_of("metadata.logged")
@@ -161,7 +175,7 @@ def _retagged(index: Documents, event: Fields, tags: Callable[[Document], Docume
     kind, name = event["kind"], event["record"]
     body = index.get(kind, name)
     if body is not None:
-        before = body.get("tags", {})
+        before = body["tags"]
         index.untag(kind, name, before)
         index.put(kind, name, body | {"tags": tags(before)})
         index.tag(kind, name, tags(before))

@@ -42,6 +42,7 @@ class StepRun:
     parameters: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     attempts: int = 0
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     error: str | None = attrs.field(default=None, repr=False)
     reason: str = attrs.field(default="", repr=False)
     started_at: datetime.datetime | None = attrs.field(default=None, repr=False)
