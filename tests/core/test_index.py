@@ -117,7 +117,7 @@ def events_of(view, operation, name, stage, number):
         return [saved(name, view.next_number("artifact", name))]
     if operation == "version":
         made = ModelVersionCreated(model=name, number=versions + 1, name=stage, run=run, tags={"n": number})
-        return [ModelDeclared(model=name, description=stage), made]
+        return [ModelDeclared(model=name, description=stage, tags={"t": number}), made]
     if operation == "link":
         return [Linked(model=name, number=number if number < 3 else None, artifact="x", version=number, role="input")]
     if operation == "move" and versions:
@@ -345,12 +345,13 @@ def test_what_an_earlier_driver_left_of_a_step_does_not_count(store):
     store.commit(started("p", 1, steps=("a",)), StepStarted(**facts, reason="never ran here", attempt=3), failed)
     store.commit(Tagged(kind="step", record="p-1/a", tags={"odd": True}), RunFinished(run="p-1", status="failed"))
     store.commit(RunClaimed(run="p-1", epoch=2, host="h", pid=1, lock="new"))
-    pending = {"name": "a", "run": "p-1", "status": "pending", "tags": {"odd": True}}
+    pending = {"name": "a", "run": "p-1", "status": "pending", "tags": {"odd": True}, "metadata": {}}
     assert store.index.steps("p-1") == [pending]
+    store.commit(MetadataLogged(kind="step", record="p-1/a", values={"seen": 1}))
     store.commit(StepFinished(**facts, status="cached", cached_from="q-1", outputs={"output": ("x", 1)}))
     (step,) = store.index.steps("p-1")
     names = ("status", "attempts", "error", "log", "store", "reason", "metadata", "tags", "started_at")
-    assert [step.get(name) for name in names] == ["cached", 0, None, None, "", "", {}, {"odd": True}, None]
+    assert [step.get(name) for name in names] == ["cached", 0, None, None, "", "", {"seen": 1}, {"odd": True}, None]
 
 
 def test_a_step_keeps_what_was_noted_while_it_ran(store):

@@ -84,6 +84,35 @@ def test_a_new_workspace_keeps_itself_out_of_git(tmp_path):
     workspace.close()
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_cannot_be_written_to_can_be_read(tmp_path, monkeypatch, is_open):
+    writer = Workspace(tmp_path)
+    run = finished_run(writer)
+    if not is_open:
+        writer.close()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    reader = Workspace(tmp_path)
+    assert reader.run("p-1") == run
+    with pytest.raises(WorkspaceError, match=r"cannot be written to: attempt to write a readonly.*permissions"):
+        reader.tag(run, "good")
+    if is_open:
+        finished_run(writer)
+        assert reader.run("p-2").status == "succeeded"
+    reader.close()
+    writer.close()
+
+
+def test_what_cannot_be_indexed_cannot_be_read(workspace, monkeypatch):
+    with sqlite3.connect(workspace.directory / FILE) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if name.startswith("v3_"):
+                connection.execute(f"DROP TABLE {name}")
+    connection.close()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(WorkspaceError, match=r"has yet to make its index there. Check that the directory can be wr"):
+        Workspace(workspace.directory)
+
+
 def test_a_url_is_refused_with_the_way_out():
     with pytest.raises(WorkspaceError, match="comes with a plugin"):
         Workspace("s3://team/workspace")
@@ -254,7 +283,7 @@ import os, sys
 from drystone.events import RunStarted, StepStarted
 from drystone.workspaces import RunLock, Workspace
 workspace = Workspace.current()
-lock = RunLock.new(workspace.directory)
+lock = RunLock(workspace.directory)
 assert lock.acquire()
 start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters={}, lock=lock.name, steps=("a", "b"))
 workspace.commit(lambda view: [start])
@@ -281,7 +310,7 @@ def test_a_killed_driver_is_marked_at_the_next_touch(workspace, project):
 
 
 def test_a_live_run_is_left_alone(workspace):
-    lock = RunLock.new(workspace.directory)
+    lock = RunLock(workspace.directory)
     with lock:
         start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters={}, lock=lock.name)
         workspace.commit(lambda view: [start])
@@ -299,10 +328,10 @@ def test_a_live_run_is_left_alone(workspace):
 
 
 def test_a_lock_has_one_holder(tmp_path):
-    lock = RunLock.named(tmp_path, "one")
+    lock = RunLock(tmp_path, "one")
     with lock:
-        assert not RunLock.named(tmp_path, "one").acquire()
-        with pytest.raises(BlockingIOError, match="is taken"), RunLock.named(tmp_path, "one"):
+        assert not RunLock(tmp_path, "one").acquire()
+        with pytest.raises(BlockingIOError, match="is taken"), RunLock(tmp_path, "one"):
             pass
         assert not lock.is_free()
     assert lock.is_free()

@@ -38,7 +38,7 @@ class Driver:
             PlanError: It cannot run; nothing was started.
         """
         prepared = prepare(pipeline, parameters)
-        with RunLock.new(prepared.workspace.directory) as lock:
+        with RunLock(prepared.workspace.directory) as lock:
             return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
@@ -63,7 +63,7 @@ class Driver:
         pipeline = find_pipeline(record.target, Path(record.root or project_root()))
         parameters = {name: from_json(value) for name, value in record.parameters.items()}
         prepared = prepare(pipeline.with_options(stack=record.stack), parameters, workspace)
-        with RunLock.new(workspace.directory) as lock:
+        with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             prepared = _continued(prepared, run)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
 from drystone.events import is_known
@@ -43,8 +43,8 @@ def _facts(event: Fields, *without: str) -> Document:
 @_of("run.started")
 def _run_started(index: Documents, event: Fields, commit: Commit) -> None:
     run = event["run"]
-    body = _facts(event, "run") | {"name": run, "status": RUNNING, "started_at": commit.at, "metadata": {}}
-    body["author"] = commit.author
+    begun = {"status": RUNNING, "started_at": commit.at, "author": commit.author, "metadata": {}}
+    body = _facts(event, "run") | {"name": run} | begun
     index.put_new("run", run, event["pipeline"], event["number"], body, epoch=1)
 
 
@@ -57,8 +57,8 @@ def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("run", event["run"], body | again, epoch=event["epoch"])
     for step in index.select("step", {"run": event["run"]}, order="id"):
         if step["status"] not in COMPLETE:
-            pending = {"name": step["name"], "run": event["run"], "status": PENDING, "tags": step["tags"]}
-            index.put("step", f"{event['run']}/{step['name']}", pending, key=None)
+            kept = {name: step[name] for name in ("name", "run", "tags")}
+            index.put("step", f"{step['run']}/{step['name']}", kept | {"status": PENDING, "metadata": {}}, key=None)
 
 
 @_of("run.finished")
@@ -83,10 +83,10 @@ def _step_started(index: Documents, event: Fields, commit: Commit) -> None:
 
 
 def _begun(index: Documents, event: Fields) -> tuple[str, Document]:
-    """A step that goes on, or begins: of what became of it under another driver only its tags count."""
+    """A step that goes on, or begins: of what another driver completed, but this one does anew, only tags count."""
     name = f"{event['run']}/{event['step']}"
     body = index.get("step", name) or {}
-    if body.get("status") == RUNNING:
+    if body.get("status") in (RUNNING, PENDING):
         return name, body
     return name, {"name": event["step"], "tags": body.get("tags", {}), "metadata": {}}
 
@@ -126,10 +126,10 @@ def _model(index: Documents, name: str) -> Document:
 
 @_of("model.declared")
 def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
-    body = _model(index, event["model"])
-    said = {"description": event["description"], "tags": body["tags"] | event["tags"], "declared": event["tags"]}
-    index.put("model", event["model"], body | said)
-    index.tag("model", event["model"], event["tags"])
+    model = event["model"]
+    said = {"description": event["description"], "declared": event["tags"]}
+    index.put("model", model, _model(index, model) | said)
+    _retag(index, "model", model, event["tags"])
 
 
 @_of("model.version_created")
@@ -171,21 +171,20 @@ def _metadata_logged(index: Documents, event: Fields, commit: Commit) -> None:
         index.put(event["kind"], event["record"], body | {"metadata": body["metadata"] | event["values"]})
 
 
-def _retagged(index: Documents, event: Fields, tags: Callable[[Document], Document]) -> None:
-    kind, name = event["kind"], event["record"]
+def _retag(index: Documents, kind: str, name: str, added: Fields, gone: Collection[str] = ()) -> None:
     body = index.get(kind, name)
     if body is not None:
-        before = body["tags"]
-        index.untag(kind, name, before)
-        index.put(kind, name, body | {"tags": tags(before)})
-        index.tag(kind, name, tags(before))
+        index.untag(kind, name, body["tags"])
+        body["tags"] = {tag: value for tag, value in (body["tags"] | added).items() if tag not in gone}
+        index.put(kind, name, body)
+        index.tag(kind, name, body["tags"])
 
 
 @_of("record.tagged")
 def _tagged(index: Documents, event: Fields, commit: Commit) -> None:
-    _retagged(index, event, lambda before: before | event["tags"])
+    _retag(index, event["kind"], event["record"], event["tags"])
 
 
 @_of("record.untagged")
 def _untagged(index: Documents, event: Fields, commit: Commit) -> None:
-    _retagged(index, event, lambda before: {tag: each for tag, each in before.items() if tag not in event["tags"]})
+    _retag(index, event["kind"], event["record"], {}, event["tags"])

@@ -30,7 +30,8 @@ class StepRun:
         parameters: Its other arguments, as text.
         attempts: How often it was started.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
-        reason: Why it ran, or from where its result was taken.
+        reason: Why it ran; empty if it did not.
+        tags: Plain tags map to True, keyed tags to their value.
     """
 
     name: str

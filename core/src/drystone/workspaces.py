@@ -121,7 +121,7 @@ class Workspace(Queries):
         with suppress(WorkspaceError):  # a full disk keeps nobody from reading, nor damage from verifying
             with self._database.snapshot() as (_, index):
                 locks = [(run["name"], run["lock"]) for run in index.running()]
-            dead.update(each for each in locks if RunLock.named(self.directory, each[1]).is_free())
+            dead.update(each for each in locks if RunLock(self.directory, each[1]).is_free())
             if dead:
                 self.commit(decide)
             return sorted(name for name, _ in dead)
