@@ -375,6 +375,20 @@ def test_an_unknown_run_is_answered_with_the_nearest(workspace):
         workspace.run("trainin-1")
 
 
+def test_what_is_no_text_names_nothing(workspace):
+    run = finished_run(workspace)
+    questions = (
+        lambda: workspace.run("p\udcff"),
+        lambda: workspace.artifact("x\udcff"),
+        lambda: workspace.runs(tag="good\udcff"),
+        lambda: workspace.tag(run, "good\udcff"),
+    )
+    for ask in questions:
+        with pytest.raises(NotFoundError, match=r"\\udcff.* is no text, so nothing here is called or tagged like that"):
+            ask()
+    assert workspace.info()["commits"] == 1
+
+
 def test_the_newest_result_of_a_key_is_found(workspace):
     finished_run(workspace)
     with workspace.reading() as records:

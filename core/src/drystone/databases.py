@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from drystone.errors import WorkspaceError
+from drystone.errors import NotFoundError, WorkspaceError
 from drystone.index import Index
 from drystone.ledgers import SQLiteLedger
 
@@ -94,8 +94,11 @@ class Database:
         if self._pid != os.getpid():  # forked: SQLite connections do not survive that, and closing it here
             self._abandoned.append(self._connection)  # would drop the parent's locks
             self._open()
-        with self._lock:
-            yield
+        try:
+            with self._lock:
+                yield
+        except UnicodeEncodeError as exc:  # from a command line that was no UTF-8
+            raise NotFoundError(f"{exc.object!r} is no text, so nothing here is called or tagged like that.") from exc
 
     @contextmanager
     def snapshot(self, *, as_it_is: bool = False) -> Iterator[tuple[SQLiteLedger, Index]]:

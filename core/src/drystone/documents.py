@@ -88,10 +88,11 @@ class Documents:
 
     def put_new(self, kind: str, name: str, parent: str, number: int, body: Fields, **columns: Any) -> None:
         """Write a document with a number of its own; numbers are dense and never given twice."""
-        if number != self.next_number(kind, parent):
+        following = self.next_number(kind, parent)
+        if number != following:
+            shown = kind.replace("_", " ")
             raise WorkspaceError(
-                f"The next {kind.replace('_', ' ')} of {parent!r} has number {self.next_number(kind, parent)}, so "
-                f"{number} cannot be recorded."
+                f"The next {shown} of {parent!r} has number {following}, so {number} cannot be recorded."
             )
         self.put(kind, name, body, parent=parent, number=number, **columns)
         self.tag(kind, name, body["tags"])
