@@ -143,6 +143,7 @@ def test_an_index_made_anew_is_the_same(operations, pause):
     store = Store()
     for operation in operations:
         store.commit(*events_of(store.index, *operation))
+        assert_laws(store)
     grown = store.rows()
     store.index.clear()
     assert store.index.position() == (0, "")
@@ -151,7 +152,6 @@ def test_an_index_made_anew_is_the_same(operations, pause):
     store.index.catch_up(store.ledger)
     assert store.rows() == grown
     assert findings(store.ledger, store.index)[0] == []
-    assert_laws(store)
     store.connection.close()
 
 

@@ -369,6 +369,15 @@ def test_runs_are_filtered(workspace):
     assert two.steps["a"].inputs["n"].version == 1
 
 
+def test_the_runs_of_a_model_version_stand_in_their_order(workspace):
+    finished_run(workspace, model="m")
+    for number in range(1, 12):
+        start = RunStarted(run=f"q-{number}", number=number, pipeline="q", stack="dev", parameters={}, model="m")
+        end = RunFinished(run=f"q-{number}", status="succeeded", model_version=("m", 1))
+        workspace.commit(lambda view, start=start, end=end: [start, end, end])
+    assert workspace.model_version("m").runs == ("p-1", *(f"q-{number}" for number in range(1, 12)))
+
+
 def test_an_unknown_run_is_answered_with_the_nearest(workspace):
     finished_run(workspace, "training")
     with pytest.raises(NotFoundError, match="Did you mean 'training-1'"):

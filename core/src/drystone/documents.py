@@ -108,8 +108,8 @@ class Documents:
             row = (kind, tag, to_text(value), name)
             self._execute("DELETE FROM v3_tags WHERE kind = ? AND tag = ? AND value = ? AND name = ?", row)
 
-    def link(self, kind: str, owner: str, number: int, role: str, name: str, version: int = 0) -> None:
-        """Note that a version of an artifact, or a run, belongs to something."""
+    def link(self, kind: str, owner: str, number: int, role: str, name: str, version: int) -> None:
+        """Note that a version of an artifact, or a run that ended with this commit, belongs to something."""
         row = (kind, owner, number, role, name, version)
         self._execute("INSERT OR IGNORE INTO v3_links VALUES (?, ?, ?, ?, ?, ?)", row)
 

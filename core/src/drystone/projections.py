@@ -70,7 +70,7 @@ def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
     if event["model_version"] is not None:
         model, number = event["model_version"]
         ended["model"] = model
-        index.link("model", model, number, "run", event["run"])
+        index.link("model", model, number, "run", event["run"], commit.seq)
     index.put("run", event["run"], body | _facts(event, "run") | ended)
 
 

@@ -116,7 +116,8 @@ class Records:
         body = self.index.get("model_version", f"{model}@{number}") or {}
         stages = tuple(stage for stage, holder in self.index.stages(model).items() if holder == number)
         links = self.index.linked(model, number)
-        runs = [body["run"], *(name for role, name, _ in links if role == "run")]
+        ended = sorted((commit, name) for role, name, commit in links if role == "run")
+        runs = [body["run"], *(name for _, name in ended)]
         return _record(
             ModelVersion,
             body,
