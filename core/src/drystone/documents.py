@@ -27,6 +27,8 @@ SCHEMA = (
     "INDEX v3_documents_run ON v3_documents (run, kind) WHERE run IS NOT NULL",
     "INDEX v3_documents_running ON v3_documents (kind) WHERE status = 'running'",
     "INDEX v3_documents_key ON v3_documents (key, ended) WHERE key IS NOT NULL AND status = 'succeeded'",
+    """INDEX v3_documents_complete ON v3_documents (parent, ended)
+       WHERE kind = 'step' AND status IN ('succeeded', 'cached')""",
     """TABLE v3_links (kind TEXT, owner TEXT, number INTEGER, role TEXT, name TEXT, version INTEGER,
        PRIMARY KEY (kind, owner, number, name, version, role)) WITHOUT ROWID""",
     "INDEX v3_links_name ON v3_links (name, kind, version)",
@@ -154,6 +156,11 @@ class Documents:
     def exists(self, kind: str, name: str) -> bool:
         """Whether there is such a document."""
         return self._one("SELECT 1 FROM v3_documents WHERE kind = ? AND name = ?", kind, name) is not None
+
+    def parent(self, kind: str, name: str) -> str | None:
+        """What a document's number is counted by: the pipeline of a run."""
+        parent: str | None = self._one("SELECT parent FROM v3_documents WHERE kind = ? AND name = ?", kind, name)
+        return parent
 
     def names(self, kind: str) -> list[str]:
         """The names of every document of a kind, or of what numbers are counted by, the newest first."""

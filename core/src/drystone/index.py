@@ -78,12 +78,9 @@ class Index(Documents):
 
     def last_execution(self, pipeline: str, step: str) -> Document | None:
         """The step as it last was complete in a run of a pipeline."""
-        body = self._one(
-            """SELECT s.body FROM v3_documents r CROSS JOIN v3_documents s ON s.kind = 'step'
-               AND s.name = r.name || '/' || ? WHERE r.kind = 'run' AND r.parent = ?
-               AND s.status IN ('succeeded', 'cached') ORDER BY r.number DESC LIMIT 1""",
-            *(step, pipeline),
-        )
+        query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'
+                   AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT 1"""
+        body = self._one(query, f"{pipeline}/{step}")
         return json.loads(body) if body else None
 
     def version_of_run(self, model: str, run: str) -> int | None:

@@ -1,4 +1,7 @@
-"""What each event does to the documents of an index. Costs a fixed number of statements, however much there is."""
+"""What each event does to the documents of an index. Costs a fixed number of statements, however much there is.
+
+Only taking over a run touches every step of it that is not complete.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +25,10 @@ def project(index: Documents, commit: Commit) -> None:
             _PROJECTIONS[event["type"]](index, event, commit)
 
 
-Projection = Callable[[Documents, Fields, Commit], None]
-_PROJECTIONS: dict[str, Projection] = {}
-
-
-def _of(event: str) -> Callable[[Projection], Projection]:
-    """Marks a function as what events of a type do."""
-
-    def register(function: Projection) -> Projection:
-        _PROJECTIONS[event] = function
-        return function
-
-    return register
-
-
 def _facts(event: Fields, *without: str) -> Document:
     return {name: value for name, value in event.items() if name not in ("type", "v", "critical", *without)}
 
 
-@_of("run.started")
 def _run_started(index: Documents, event: Fields, commit: Commit) -> None:
     run = event["run"]
     begun = {"status": RUNNING, "started_at": commit.at, "author": commit.author, "metadata": {}}
@@ -48,7 +36,6 @@ def _run_started(index: Documents, event: Fields, commit: Commit) -> None:
     index.put_new("run", run, event["pipeline"], event["number"], body, epoch=1)
 
 
-@_of("run.claimed")
 def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
@@ -61,7 +48,6 @@ def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
             index.put("step", f"{step['run']}/{step['name']}", kept | {"status": PENDING, "metadata": {}}, key=None)
 
 
-@_of("run.finished")
 def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
@@ -74,34 +60,35 @@ def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("run", event["run"], body | _facts(event, "run") | ended)
 
 
-@_of("step.started")
 def _step_started(index: Documents, event: Fields, commit: Commit) -> None:
-    name, before = _begun(index, event)
+    name, before, found_by = _begun(index, event)
     facts = _facts(event, "step", "attempt") | {"status": RUNNING, "attempts": event["attempt"], "outputs": {}}
     body = {"started_at": commit.at} | before | facts
-    index.put("step", name, body, run=event["run"], key=event["key"], ended=None)
+    index.put("step", name, body, **found_by, key=event["key"], ended=None)
 
 
-def _begun(index: Documents, event: Fields) -> tuple[str, Document]:
-    """A step that goes on, or begins: of what another driver completed, but this one does anew, only tags count."""
-    name = f"{event['run']}/{event['step']}"
-    body = index.get("step", name) or {}
-    if body.get("status") in (RUNNING, PENDING):
-        return name, body
-    return name, {"name": event["step"], "tags": body.get("tags", {}), "metadata": {}}
+def _begun(index: Documents, event: Fields) -> tuple[str, Document, Document]:
+    """A step that goes on, or begins: of what another driver completed, but this one does anew, only tags count.
+
+    Returns:
+        Its name, itself, and the columns that it is found by.
+    """
+    run, step = event["run"], event["step"]
+    body = index.get("step", f"{run}/{step}") or {}
+    if body.get("status") not in (RUNNING, PENDING):
+        body = {"name": step, "tags": body.get("tags", {}), "metadata": {}}
+    return f"{run}/{step}", body, {"run": run, "parent": f"{index.parent('run', run)}/{step}"}
 
 
-@_of("step.finished")
 def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
-    name, before = _begun(index, event)
+    name, before, found_by = _begun(index, event)
     said = {each: value for each, value in _facts(event, "step").items() if value or each not in before}
     body = before | said | {"ended_at": commit.at, "metadata": before["metadata"] | event["metadata"]}
-    index.put("step", name, body, run=event["run"], key=body["key"], ended=commit.seq)
+    index.put("step", name, body, **found_by, key=body["key"], ended=commit.seq)
     for artifact, version in body["inputs"].values():
         index.link("step", name, 0, "input", artifact, version)
 
 
-@_of("artifact.saved")
 def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:
     name, version = event["name"], event["version"]
     made = [event["run"], event["step"]] if event["run"] else None
@@ -109,12 +96,10 @@ def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:
     index.put_new("artifact", f"{name}@{version}", name, version, body, run=event["run"])
 
 
-@_of("code.recorded")
 def _code_recorded(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("code", event["closure"], _facts(event, "closure"))
 
 
-@_of("source.recorded")
 def _source_recorded(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("source", event["digest"], _facts(event, "digest"))
 
@@ -124,7 +109,6 @@ def _model(index: Documents, name: str) -> Document:
     return index.get("model", name) or new
 
 
-@_of("model.declared")
 def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
     model = event["model"]
     said = {"description": event["description"], "declared": event["tags"]}
@@ -132,7 +116,6 @@ def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
     _retag(index, "model", model, event["tags"])
 
 
-@_of("model.version_created")
 def _model_version_created(index: Documents, event: Fields, commit: Commit) -> None:
     model, number = event["model"], event["number"]
     index.put("model", model, _model(index, model))
@@ -142,7 +125,6 @@ def _model_version_created(index: Documents, event: Fields, commit: Commit) -> N
         index.put("version_name", f"{model}@{event['name']}", {"number": number})
 
 
-@_of("model.linked")
 def _linked(index: Documents, event: Fields, commit: Commit) -> None:
     number = MODEL_ITSELF if event["number"] is None else event["number"]
     index.link("model", event["model"], number, event["role"], event["artifact"], event["version"])
@@ -150,7 +132,6 @@ def _linked(index: Documents, event: Fields, commit: Commit) -> None:
         index.put("model", event["model"], _model(index, event["model"]))
 
 
-@_of("model.stage_moved")
 def _stage_moved(index: Documents, event: Fields, commit: Commit) -> None:
     model, stage, number = event["model"], event["stage"], event["number"]
     body = _model(index, model)
@@ -164,7 +145,6 @@ def _stage_moved(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("move", f"{model}@{order}", move, parent=model, number=order)
 
 
-@_of("metadata.logged")
 def _metadata_logged(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get(event["kind"], event["record"])
     if body is not None:
@@ -180,11 +160,28 @@ def _retag(index: Documents, kind: str, name: str, added: Fields, gone: Collecti
         index.tag(kind, name, body["tags"])
 
 
-@_of("record.tagged")
 def _tagged(index: Documents, event: Fields, commit: Commit) -> None:
     _retag(index, event["kind"], event["record"], event["tags"])
 
 
-@_of("record.untagged")
 def _untagged(index: Documents, event: Fields, commit: Commit) -> None:
     _retag(index, event["kind"], event["record"], {}, event["tags"])
+
+
+_PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
+    "run.started": _run_started,
+    "run.claimed": _run_claimed,
+    "run.finished": _run_finished,
+    "step.started": _step_started,
+    "step.finished": _step_finished,
+    "artifact.saved": _artifact_saved,
+    "code.recorded": _code_recorded,
+    "source.recorded": _source_recorded,
+    "model.declared": _model_declared,
+    "model.version_created": _model_version_created,
+    "model.linked": _linked,
+    "model.stage_moved": _stage_moved,
+    "metadata.logged": _metadata_logged,
+    "record.tagged": _tagged,
+    "record.untagged": _untagged,
+}
