@@ -7,6 +7,7 @@ import pytest
 from drystone.artifacts import Blob, Manifest
 from drystone.errors import FormatError
 from drystone.events import EVENTS, ArtifactSaved, RunStarted, StepFinished, event_to_json, is_known
+from drystone.projections import _PROJECTIONS
 from drystone.serialization import structure, to_text
 
 MANIFEST = Manifest(
@@ -36,6 +37,7 @@ def test_an_event_survives_the_ledger(event):
 def test_every_type_has_its_own_name():
     assert all(name == cls.TYPE for name, cls in EVENTS.items())
     assert len(EVENTS) == 15
+    assert _PROJECTIONS.keys() == EVENTS.keys()
 
 
 def test_an_unknown_event_is_skipped_unless_it_is_critical():

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from drystone.errors import FormatError, LedgerConflict, LedgerDamagedError
-from drystone.ledgers import FORMAT, Head, SQLiteLedger, next_commit, parse_commit
+from drystone.ledgers import FORMAT, Head, SQLiteLedger, checked_commit, next_commit
 
 
 def commit_after(head, *names):
@@ -92,6 +92,7 @@ def test_another_format_is_refused(ledger):
         ledger.create()
 
 
-def test_text_that_is_no_commit_is_named():
-    with pytest.raises(LedgerDamagedError, match="no commit"):
-        parse_commit('{"seq": 1}')
+@pytest.mark.parametrize("body", [b'{"seq": 1}', b"5", b"\xff", b"[" * 100_000, b"\x00"])
+def test_text_that_is_no_commit_is_named(body):
+    with pytest.raises(LedgerDamagedError, match=r"Commit 7 of the ledger is altered: .* is no commit.*backup"):
+        checked_commit(7, b"d", body)

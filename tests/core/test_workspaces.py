@@ -26,7 +26,9 @@ from drystone.events import (
     SourceRecorded,
     StepFinished,
     StepStarted,
+    event_to_json,
 )
+from drystone.ledgers import SQLiteLedger, next_commit
 from drystone.runs import Run
 from drystone.workspaces import RunLock, Workspace
 
@@ -82,6 +84,35 @@ def test_a_new_workspace_keeps_itself_out_of_git(tmp_path):
     workspace.close()
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_cannot_be_written_to_can_be_read(tmp_path, monkeypatch, is_open):
+    writer = Workspace(tmp_path)
+    run = finished_run(writer)
+    if not is_open:
+        writer.close()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    reader = Workspace(tmp_path)
+    assert reader.run("p-1") == run
+    with pytest.raises(WorkspaceError, match=r"cannot be written to: attempt to write a readonly.*permissions"):
+        reader.tag(run, "good")
+    if is_open:
+        finished_run(writer)
+        assert reader.run("p-2").status == "succeeded"
+    reader.close()
+    writer.close()
+
+
+def test_what_cannot_be_indexed_cannot_be_read(workspace, monkeypatch):
+    with sqlite3.connect(workspace.directory / FILE) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if name.startswith("v3_"):
+                connection.execute(f"DROP TABLE {name}")
+    connection.close()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(WorkspaceError, match=r"has yet to make its index there. Check that the directory can be wr"):
+        Workspace(workspace.directory)
+
+
 def test_a_url_is_refused_with_the_way_out():
     with pytest.raises(WorkspaceError, match="comes with a plugin"):
         Workspace("s3://team/workspace")
@@ -121,6 +152,28 @@ def test_current_is_what_stacks_py_declares(project):
     current.close()
 
 
+def test_what_another_version_of_drystone_commits_is_seen(workspace):
+    finished_run(workspace)
+    with sqlite3.connect(workspace.directory / FILE, isolation_level=None) as other:
+        start = RunStarted(run="p-2", number=2, pipeline="p", stack="dev", parameters={}, lock="gone")
+        ledger = SQLiteLedger(other)
+        ledger.append(next_commit(ledger.head(), [event_to_json(start)]))
+    other.close()
+    assert [run.name for run in workspace.runs()] == ["p-2", "p-1"]
+    assert workspace.mark_crashed() == ["p-2"]
+    assert [finding for finding in workspace.verify() if finding.kind not in ("store", "blob")] == []
+
+
+def test_the_index_of_another_version_is_left_alone(workspace):
+    with sqlite3.connect(workspace.directory / FILE, isolation_level=None) as other:
+        other.execute("CREATE TABLE v1_runs (name TEXT)")
+        other.execute("INSERT INTO v1_runs VALUES ('p-1')")
+        finished_run(workspace)
+        workspace.rebuild()
+        assert other.execute("SELECT * FROM v1_runs").fetchall() == [("p-1",)]
+    other.close()
+
+
 def test_a_forked_process_opens_its_own_connection(workspace):
     finished_run(workspace)
     child = os.fork()
@@ -148,6 +201,32 @@ def test_what_decide_raises_undoes_everything(workspace):
 def test_nothing_to_say_is_no_commit(workspace):
     assert workspace.commit(lambda view: []) is None
     assert workspace.info()["commits"] == 0
+
+
+def test_a_commit_inside_another_is_refused_and_breaks_nothing(workspace):
+    def decide(view):
+        with pytest.raises(WorkspaceError, match="cannot begin inside another"):
+            workspace.create_model_version("inner")
+        return [ModelVersionCreated(model="outer", number=1)]
+
+    workspace.commit(decide)
+    assert [model.name for model in workspace.models()] == ["outer"]
+    with workspace.reading() as records:
+        with pytest.raises(WorkspaceError, match="while a workspace is being read"):
+            workspace.tag(workspace.model_version("outer", 1), "good")
+        assert records.index.count("model") == 1
+    workspace.tag(workspace.model_version("outer", 1), "good")
+
+
+def test_what_cannot_be_read_is_named(workspace):
+    finished_run(workspace)
+    with sqlite3.connect(workspace.directory / FILE) as connection:
+        connection.execute("UPDATE v3_documents SET body = CAST(x'ff' AS TEXT)")
+    connection.close()
+    with pytest.raises(WorkspaceError, match=r"cannot be read: Could not decode.*is damaged, restore it"):
+        workspace.run("p-1")
+    workspace.rebuild()
+    assert workspace.run("p-1").status == "succeeded"
 
 
 def test_a_refused_event_undoes_the_commit(workspace):
@@ -204,7 +283,7 @@ import os, sys
 from drystone.events import RunStarted, StepStarted
 from drystone.workspaces import RunLock, Workspace
 workspace = Workspace.current()
-lock = RunLock.new(workspace.directory)
+lock = RunLock(workspace.directory)
 assert lock.acquire()
 start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters={}, lock=lock.name, steps=("a", "b"))
 workspace.commit(lambda view: [start])
@@ -231,7 +310,7 @@ def test_a_killed_driver_is_marked_at_the_next_touch(workspace, project):
 
 
 def test_a_live_run_is_left_alone(workspace):
-    lock = RunLock.new(workspace.directory)
+    lock = RunLock(workspace.directory)
     with lock:
         start = RunStarted(run="p-1", number=1, pipeline="p", stack="dev", parameters={}, lock=lock.name)
         workspace.commit(lambda view: [start])
@@ -249,10 +328,10 @@ def test_a_live_run_is_left_alone(workspace):
 
 
 def test_a_lock_has_one_holder(tmp_path):
-    lock = RunLock.named(tmp_path, "one")
+    lock = RunLock(tmp_path, "one")
     with lock:
-        assert not RunLock.named(tmp_path, "one").acquire()
-        with pytest.raises(BlockingIOError, match="is taken"), RunLock.named(tmp_path, "one"):
+        assert not RunLock(tmp_path, "one").acquire()
+        with pytest.raises(BlockingIOError, match="is taken"), RunLock(tmp_path, "one"):
             pass
         assert not lock.is_free()
     assert lock.is_free()
@@ -290,10 +369,33 @@ def test_runs_are_filtered(workspace):
     assert two.steps["a"].inputs["n"].version == 1
 
 
+def test_the_runs_of_a_model_version_stand_in_their_order(workspace):
+    finished_run(workspace, model="m")
+    for number in range(1, 12):
+        start = RunStarted(run=f"q-{number}", number=number, pipeline="q", stack="dev", parameters={}, model="m")
+        end = RunFinished(run=f"q-{number}", status="succeeded", model_version=("m", 1))
+        workspace.commit(lambda view, start=start, end=end: [start, end, end])
+    assert workspace.model_version("m").runs == ("p-1", *(f"q-{number}" for number in range(1, 12)))
+
+
 def test_an_unknown_run_is_answered_with_the_nearest(workspace):
     finished_run(workspace, "training")
     with pytest.raises(NotFoundError, match="Did you mean 'training-1'"):
         workspace.run("trainin-1")
+
+
+def test_what_is_no_text_names_nothing(workspace):
+    run = finished_run(workspace)
+    questions = (
+        lambda: workspace.run("p\udcff"),
+        lambda: workspace.artifact("x\udcff"),
+        lambda: workspace.runs(tag="good\udcff"),
+        lambda: workspace.tag(run, "good\udcff"),
+    )
+    for ask in questions:
+        with pytest.raises(NotFoundError, match=r"\\udcff.* is no text, so nothing here is called or tagged like that"):
+            ask()
+    assert workspace.info()["commits"] == 1
 
 
 def test_the_newest_result_of_a_key_is_found(workspace):
@@ -358,6 +460,22 @@ def test_lineage_goes_both_ways(workspace):
     assert tree["used_by"][0]["outputs"]["output"]["artifact"] == "x@3"
 
 
+def test_lineage_does_not_repeat_what_came_from_the_cache(workspace):
+    for number, status in enumerate(["succeeded", *["cached"] * 9], 1):
+        run, events = f"p-{number}", []
+        for step in range(1, 7):
+            if number == 1:
+                facts = {"run": run, "step": f"s{step}", "output": "output"}
+                events.append(ArtifactSaved(name=f"x{step}", version=1, kind="data", manifest=manifest(), **facts))
+            pairs = {"inputs": {"n": (f"x{step - 1}", 1)}, "outputs": {"output": (f"x{step}", 1)}}
+            events.append(StepFinished(run=run, step=f"s{step}", status=status, **pairs))
+        start = RunStarted(run=run, number=number, pipeline="p", stack="dev", parameters={})
+        workspace.commit(lambda view, events=events, start=start: [start, *events])
+    text = str(workspace.lineage(workspace.artifact("x1")))
+    assert text.count("x6@1") == 10
+    assert len(text) < 20_000
+
+
 # Artifacts
 
 
@@ -385,6 +503,9 @@ def test_unknown_artifacts_are_answered_with_what_there_is(workspace):
         workspace.artifact("flight_feature")
     with pytest.raises(NotFoundError, match=r"no version 7. Its newest is 1"):
         workspace.artifact("flight_features", 7)
+    for version in ("production", "²", 0, -1):
+        with pytest.raises(NotFoundError, match=r"has no version .*Its newest is 1"):
+            workspace.artifact("flight_features", version)
 
 
 def test_a_step_uses_its_own_ways_to_the_workspace(workspace):
@@ -447,11 +568,29 @@ def test_tags_and_metadata_stay_with_every_kind_of_record(workspace):
         workspace.tag(record, "good", env="dev")
         workspace.untag(record, "good")
         workspace.log_metadata(record, {"auc": 0.9})
-    run = workspace.run(run.name)
-    assert run.tags == run.output.tags == run.model_version.tags == workspace.models()[0].tags == {"env": "dev"}
-    assert run.metadata == run.steps["a"].metadata == run.output.metadata == run.model_version.metadata == {"auc": 0.9}
+    run, (model,) = workspace.run(run.name), workspace.models()
+    records = (run, run.steps["a"], run.output, run.model_version, model)
+    assert [record.tags for record in records] == [{"env": "dev"}] * 5
+    assert [record.metadata for record in records] == [{"auc": 0.9}] * 5
     assert workspace.model_versions("m", tag="env=dev") == [run.model_version]
     assert [model.name for model in workspace.models(tag="env")] == ["m"]
+
+
+def test_what_is_not_there_cannot_be_noted_of(workspace):
+    run = finished_run(workspace)
+    for record, name in ((Model("other"), "model 'other'"), (run.steps["b"], "step 'p-1/b'")):
+        with pytest.raises(NotFoundError, match=f"The {name} is not in this workspace"):
+            workspace.tag(record, "good")
+        with pytest.raises(NotFoundError, match="A step is there once it has begun"):
+            workspace.log_metadata(record, {"good": 1})
+    assert workspace.info()["commits"] == 1
+
+
+def test_tags_are_found_by_text_and_by_number(workspace):
+    for value in (1, "1", "one"):
+        workspace.save_artifact(value, "n", tags={"depth": value})
+    assert [version.version for version in workspace.artifacts(tag="depth=1")] == [2, 1]
+    assert [version.version for version in workspace.artifacts(tag="depth=one")] == [3]
 
 
 def test_what_has_no_tags_is_refused(workspace):
@@ -488,8 +627,13 @@ def test_verify_names_what_is_wrong_with_blobs(workspace):
         ("UPDATE commits SET body = replace(body, 'tester', 'someone') WHERE seq = 2", "commit", "2"),
         ("DELETE FROM commits WHERE seq = 2", "commit", "3"),
         ("DELETE FROM commits WHERE seq = 3", "commit", "3"),
-        ("UPDATE v2_documents SET status = 'failed' WHERE name = 'p-1'", "index", "v2_documents"),
-        ("DELETE FROM v2_documents WHERE name = 'x@2'", "index", "v2_documents"),
+        ("UPDATE v3_documents SET status = 'failed' WHERE name = 'p-1'", "index", "v3_documents"),
+        ("DELETE FROM v3_documents WHERE name = 'x@2'", "index", "v3_documents"),
+        ("UPDATE v3_documents SET body = 'no JSON' WHERE name = 'x@2'", "index", "v3_documents"),
+        ("UPDATE v3_documents SET body = CAST(x'ff' AS TEXT) WHERE name = 'x@2'", "index", "v3_documents"),
+        ("DELETE FROM v3_links", "index", "v3_links"),
+        ("UPDATE commits SET body = CAST(x'ff' AS TEXT) WHERE seq = 2", "commit", "2"),
+        ("UPDATE commits SET body = '[' WHERE seq = 3", "commit", "3"),
     ],
 )
 def test_verify_names_what_is_wrong_with_commits_and_index(workspace, change, kind, subject):
@@ -505,7 +649,7 @@ def test_verify_names_what_is_wrong_with_commits_and_index(workspace, change, ki
 def test_a_damaged_index_is_made_anew(workspace):
     runs = [finished_run(workspace) for _ in range(3)]
     with sqlite3.connect(workspace.directory / FILE) as connection:
-        connection.execute("DELETE FROM v2_documents WHERE kind = 'run'")
+        connection.execute("DELETE FROM v3_documents WHERE kind = 'run'")
     connection.close()
     assert workspace.runs() == []
     workspace.rebuild()
@@ -520,5 +664,11 @@ def test_a_lost_end_of_the_ledger_stops_everything(workspace):
     connection.close()
     with pytest.raises(LedgerDamagedError, match="missing or altered"):
         finished_run(workspace)
+    again = Workspace(workspace.directory)
     with pytest.raises(LedgerDamagedError, match="workspace verify"):
-        Workspace(workspace.directory)
+        again.runs()
+    assert [finding.subject for finding in again.verify() if finding.kind == "commit"] == ["2"]
+    again.rebuild()
+    assert [run.name for run in workspace.runs()] == ["p-1"]
+    assert finished_run(workspace).number == 2
+    again.close()

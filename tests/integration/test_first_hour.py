@@ -452,8 +452,15 @@ def test_a_workspace_that_cannot_be_written_to(
             refused = limited([*unprivileged, *arguments], project)
             assert refused.returncode == 1
             text = refused.stderr.splitlines()[-1].partition(": ")[2]
-            assert text.startswith(f"The workspace {directory} cannot be opened: [Errno 13] Permission denied: ")
-            assert "Check that the directory can be written to" in text
+            assert text.startswith(f"The lock of a run, {directory}/locks/")
+            assert text.endswith("Look at the disk's space and the directory's permissions.")
+        for arguments in (["runs", "list"], ["runs", "show", "adding-1"], ["workspace", "verify"]):
+            assert limited([*unprivileged, "drystone", *arguments], project).returncode == 0
+        loaded = "from drystone import Workspace; print(Workspace.current().run('adding-1').output.load())"
+        assert limited([*unprivileged, sys.executable, "-c", loaded], project).stdout == "2\n"
+        tag = "from drystone import Workspace; w = Workspace.current(); w.tag(w.run('adding-1'), 'good')"
+        tagged = limited([*unprivileged, sys.executable, "-c", tag], project)
+        assert f"WorkspaceError: The workspace {directory} cannot be written to: " in tagged.stderr
     assert names_of_runs(project) == ["adding-1"]
     assert "2 cached" in command("run", "sums:adding").out
 

@@ -152,6 +152,7 @@ class Chains:
             models = [each.name for each in workspace.models()]
             numbers = [each.number for name in models for each in workspace.model_versions(name, limit=None)]
             assert numbers == list(range(len(numbers), 0, -1))
+            assert len(numbers) <= len(runs), "a run makes one model version, however often it is resumed"
             return runs[0].name if runs and runs[0].status == "crashed" else None
         finally:
             workspace.close()

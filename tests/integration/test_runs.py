@@ -373,6 +373,68 @@ def test_a_shared_pipeline_serves_the_model_without_making_versions(workspace: W
     assert str(run.model_version.inputs["doubled"]) == "doubled@1"
 
 
+RESUMED = """
+import os, sys
+from drystone import Model, Workspace, log_metadata, pipeline, step
+from drystone.errors import RunFailedError
+
+@step
+def fit(n: int) -> int:
+    log_metadata({"auc": n})
+    return n
+
+@step
+def check(fitted: int) -> str:
+    if not os.path.exists("go"):
+        raise ValueError("not yet")
+    return str(fitted)
+
+@pipeline(model=Model("m"))
+def training(n: int = 3):
+    return check(fit(n))
+
+if __name__ == "__main__":
+    try:
+        training.with_options(version="first")()
+    except RunFailedError:
+        open("go", "w").close()
+        Workspace.current().resume("training-1")
+"""
+
+
+def test_a_resumed_run_goes_on_with_the_model_version_that_it_made(
+    project: Path, python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (project / "training.py").write_text(RESUMED)
+    done = python("training.py")
+    assert done.returncode == 0, done.stderr
+    workspace = Workspace.current()
+    (version,) = workspace.model_versions("m")
+    assert (version.number, version.name, version.status, version.metadata) == (1, "first", "succeeded", {"auc": 3})
+    assert set(version.artifacts) == {"training.fit", "training.check"}
+    assert version.runs == ("training-1",)
+    assert workspace.run("training-1").model_version == version
+    workspace.close()
+
+
+def test_what_code_says_of_a_model_is_recorded_when_it_changes(workspace: Workspace) -> None:
+    def train(model: Model) -> None:
+        @pipeline(name="declaring", model=model)
+        def declaring():
+            return number(1)
+
+        declaring()
+
+    workspace.create_model_version("m")
+    train(Model("m", tags={"team": "ops"}))
+    assert workspace.models()[0].tags == {"team": "ops"}
+    workspace.untag(workspace.models()[0], "team")
+    train(Model("m", tags={"team": "ops"}))
+    assert workspace.models()[0].tags == {}, "what was taken away by hand does not come back by itself"
+    train(Model("m", tags={"team": "ops", "tier": "1"}, description="Delays."))
+    assert (workspace.models()[0].tags, workspace.models()[0].description) == ({"team": "ops", "tier": "1"}, "Delays.")
+
+
 def test_plan_says_what_runs_and_why(workspace: Workspace) -> None:
     plan = doubling.plan(n=3)
     assert {name: each.status for name, each in plan.steps.items()} == {"number": "run", "double": "run"}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import attrs
 
 from drystone.blobs import blob_key, file_digest, set_aside
 from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
-from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
+from drystone.errors import DrystoneError, WorkspaceError
 from drystone.index import Index
-from drystone.ledgers import Commit, Head, SQLiteLedger, check_follows, checked_commit
+from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
 
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
@@ -30,55 +31,54 @@ class Finding:
     remedy: str
 
 
-def findings(ledger: SQLiteLedger, index: Index, store_for: Callable[[str], ArtifactStore]) -> list[Finding]:
-    """Everything that is wrong with a workspace."""
-    commits: list[Commit] = []
-    broken = [*_chain(ledger, index, commits)]
-    return [*(broken or _replayed(index, commits)), *_blobs(index, store_for)]
+Blobs = dict[tuple[str, str], tuple[str, int | None]]
+"""By store and digest: what a blob belongs to, and its size if that is known."""
 
 
-def _chain(ledger: SQLiteLedger, index: Index, commits: list[Commit]) -> Iterator[Finding]:
-    """What is wrong with the commits one by one; those that are whole are added to `commits`."""
+def findings(ledger: SQLiteLedger, index: Index) -> tuple[list[Finding], Blobs]:
+    """What is wrong with the ledger and the index; and the blobs that there must be."""
+    with closing(sqlite3.connect("", isolation_level=None)) as connection:  # a file, for what memory cannot hold
+        connection.execute("BEGIN")
+        replay = Index(connection)
+        replay.create()
+        broken = [*_chain(ledger, index, replay)]
+        blobs = {blob[1:3]: (blob[0], blob[3]) for blob in (index if broken else replay).blobs()}
+        return broken or [*_differences(index, replay)], blobs
+
+
+def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Finding]:
+    """What is wrong with the commits one by one; as long as they are whole they are entered into another index."""
     head, whole = Head(), True
     for seq, digest, body in ledger.rows():
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
-            commits.append(commit)
-        except LedgerDamagedError as exc:
+            if whole:
+                replay.apply(commit)
+        except (WorkspaceError, LookupError, TypeError) as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)
-        head = Head(seq, digest)
-    seq, digest = index.position()
-    if whole and (seq, digest) != (head.seq, head.digest):
+        head = Head(seq, digest.decode(errors="replace"))
+    seq, last = index.position()
+    if seq > head.seq or (whole and (seq, last) != (head.seq, head.digest)):
         text = f"The index ends with commit {seq}, the ledger with {head.seq}: the ledger's end is missing or altered."
         yield Finding("commit", str(seq), text, RESTORE)
 
 
-def _replayed(index: Index, commits: list[Commit]) -> Iterator[Finding]:
-    """Differences between the index and one that is made from the ledger now."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        replay = Index(connection)
-        replay.create()
-        for commit in commits:
-            replay.apply(commit)
-        now, then = index.dump(), replay.dump()
-    except WorkspaceError as exc:
-        yield Finding("ledger", "numbers", str(exc), RESTORE)
-        return
-    finally:
-        connection.close()
-    for table in now:
-        different = set(map(repr, now[table])) ^ set(map(repr, then[table]))
+def _differences(index: Index, replay: Index) -> Iterator[Finding]:
+    """Differences between the index and one that was made from the ledger now."""
+    for table in replay.tables():
+        now, then = ({hash(row) for row in each.rows(table)} for each in (index, replay))
+        different = now ^ then
         if different:
             text = f"The table {table} is not what the ledger says: {len(different)} rows differ, such as"
-            yield Finding("index", table, f"{text} {min(different):.120}.", REBUILD)
+            example = min(repr(row) for each in (index, replay) for row in each.rows(table) if hash(row) in different)
+            yield Finding("index", table, f"{text} {example:.120}.", REBUILD)
 
 
-def _blobs(index: Index, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
+def spoilt(blobs: Blobs, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
     """Blobs that are missing, damaged or out of reach."""
     stores: dict[str, ArtifactStore | None] = {}
-    for (identity, digest), (subject, size) in {each[1:3]: (each[0], each[3]) for each in index.blobs()}.items():
+    for (identity, digest), (subject, size) in blobs.items():
         if identity not in stores:
             try:
                 stores[identity] = store_for(identity)

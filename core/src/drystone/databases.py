@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from drystone.errors import WorkspaceError
+from drystone.errors import NotFoundError, WorkspaceError
 from drystone.index import Index
 from drystone.ledgers import SQLiteLedger
 from drystone.projects import make_directory
@@ -37,7 +37,10 @@ _opening = threading.Lock()
 
 
 class Database:
-    """The database in a workspace's directory: a ledger and its index, which always agree."""
+    """The database in a workspace's directory: a ledger and its index.
+
+    A directory that must not be written to can be read, as it is when it is opened.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -48,18 +51,19 @@ class Database:
         self._pid = os.getpid()
         self._synced = time.monotonic()
         self._lock = threading.RLock()
+        file = self._directory / FILE
         try:
+            if file.exists() and not (os.access(file, os.W_OK) and os.access(self._directory, os.W_OK)):
+                # without a log nobody writes now, and SQLite cannot make the files by which it would notice
+                alone = "" if file.with_name(f"{FILE}-wal").exists() else "&immutable=1"
+                self._connect(f"{file.as_uri()}?mode=ro{alone}")
+                self._ledger.create()
+                if not self._index.tables():
+                    raise PermissionError("this version of Drystone has yet to make its index there")
+                return
             with _opening, (self._directory / "opening.lock").open("w") as lock:
                 fcntl.lockf(lock, fcntl.LOCK_EX)  # nobody else sets up the same database meanwhile
-                self._connection = sqlite3.connect(
-                    self._directory / FILE,
-                    timeout=PATIENCE,
-                    isolation_level=None,
-                    check_same_thread=False,
-                    cached_statements=512,
-                )
-                self._ledger, self._index = SQLiteLedger(self._connection), Index(self._connection)
-                weakref.finalize(self, _close, self._connection, self._pid)
+                self._connect(file.as_uri())
                 self._set_up()
         except (sqlite3.Error, OSError) as exc:
             raise WorkspaceError(
@@ -67,51 +71,81 @@ class Database:
                 f"if {FILE} is damaged, restore it from a backup."
             ) from exc
 
+    def _connect(self, uri: str) -> None:
+        self._connection = sqlite3.connect(
+            uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        self._ledger, self._index = SQLiteLedger(self._connection), Index(self._connection)
+        weakref.finalize(self, _close, self._connection, self._pid)
+
     def _set_up(self) -> None:
         execute = self._connection.execute
-        try:
-            if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                execute("PRAGMA journal_mode = WAL")
-            execute("PRAGMA synchronous = NORMAL")
-            execute("PRAGMA wal_autocheckpoint = 4000")
+        if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        execute("PRAGMA wal_autocheckpoint = 4000")
+        with self._connection:
             execute("BEGIN IMMEDIATE")
             self._ledger.create()
             self._index.create()
-            self._index.catch_up(self._ledger)
-            execute("COMMIT")
-        except BaseException:
-            self._connection.close()
-            raise
 
     @contextmanager
-    def session(self) -> Iterator[tuple[SQLiteLedger, Index]]:
-        """Ledger and index, for this thread alone; each statement sees what is committed when it runs."""
+    def _session(self) -> Iterator[None]:
+        """The connection, for this thread alone."""
         if self._pid != os.getpid():  # forked: SQLite connections do not survive that, and closing it here
             self._abandoned.append(self._connection)  # would drop the parent's locks
             self._open()
-        with self._lock:
-            yield self._ledger, self._index
+        try:
+            with self._lock:
+                yield
+        except UnicodeEncodeError as exc:  # from a command line that was no UTF-8
+            raise NotFoundError(f"{exc.object!r} is no text, so nothing here is called or tagged like that.") from exc
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[SQLiteLedger, Index]]:
-        """Ledger and index, with every statement seeing the same state."""
-        with self.session() as session:
+    def snapshot(self, *, as_it_is: bool = False) -> Iterator[tuple[SQLiteLedger, Index]]:
+        """Ledger and index, with every statement seeing the same state.
+
+        Args:
+            as_it_is: Do not enter first what another version of Drystone committed; and open what is damaged.
+
+        Raises:
+            LedgerDamagedError: The ledger does not go on from what was entered.
+            WorkspaceError: The file cannot be read.
+        """
+        with self._session():
             if self._connection.in_transaction:
-                yield session
+                yield self._ledger, self._index
                 return
-            self._connection.execute("BEGIN")
             try:
-                yield session
+                if not as_it_is and self._index.is_behind(self._ledger):
+                    with self.transaction():
+                        self._index.catch_up(self._ledger)
+                self._connection.execute("BEGIN")
+                yield self._ledger, self._index
+            except sqlite3.Error as exc:
+                raise WorkspaceError(
+                    f"The workspace {self._directory} cannot be read: {exc}. If {FILE} is damaged, restore it from a "
+                    "backup."
+                ) from exc
             finally:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[SQLiteLedger, Index]]:
-        """Ledger and index, while nobody else writes; what is raised undoes everything."""
-        with self.session() as session:
+        """Ledger and index, while nobody else writes; what is raised undoes everything.
+
+        Raises:
+            WorkspaceError: The file cannot be written to, or this is already inside a snapshot or transaction.
+        """
+        with self._session():
+            if self._connection.in_transaction:
+                raise WorkspaceError(
+                    "A commit cannot begin inside another one, or while a workspace is being read. Commit afterwards."
+                )
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield session
+                yield self._ledger, self._index
                 self._connection.execute("COMMIT")
             except sqlite3.Error as exc:
                 raise WorkspaceError(
@@ -127,7 +161,7 @@ class Database:
 
     def sync(self) -> None:
         """Make everything committed so far survive a power failure."""
-        with self.session():
+        with self._session():
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._synced = time.monotonic()
 

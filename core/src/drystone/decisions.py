@@ -57,7 +57,7 @@ def check_version_name(view: Index, model: str, name: str | None) -> None:
     """
     if name is None:
         return
-    if not name or name.isdigit() or name in {*RESERVED, *COMMON_STAGES, *_known_stages(view, model)}:
+    if not name or name.isdecimal() or name in {*RESERVED, *COMMON_STAGES, *_known_stages(view, model)}:
         raise StageError(
             f"{name!r} cannot be the name of a model version: numbers, stages, latest, shared and archived mean "
             "something else. Choose another, such as 'baseline'."
@@ -143,7 +143,7 @@ def crash(view: Index, run: Document) -> Iterator[Event]:
     yield RunFinished(
         run=name,
         status=CRASHED,
-        executed=sum(bool(step["attempts"]) and step["status"] != CACHED for step in steps),
+        executed=sum(bool(step.get("attempts")) and step["status"] != CACHED for step in steps),
         error="Its driver died without a word: killed, out of memory, or the machine went down. "
         f"`drystone resume {name}` goes on where it stood.",
         model_version=(model, number) if number is not None else None,

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from drystone.errors import WorkspaceError
 from drystone.serialization import to_text
 
-PREFIX = "v2_"
+PREFIX = "v3_"
 
 SCHEMA = (
-    "TABLE v2_position (seq INTEGER, digest TEXT)",
-    """TABLE v2_documents (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, parent TEXT, number INTEGER, status TEXT,
+    "TABLE v3_position (seq INTEGER, digest TEXT)",
+    """TABLE v3_documents (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, parent TEXT, number INTEGER, status TEXT,
        run TEXT, key TEXT, ended INTEGER, epoch INTEGER, body TEXT)""",
-    "UNIQUE INDEX v2_documents_name ON v2_documents (kind, name)",
-    "INDEX v2_documents_parent ON v2_documents (kind, parent, number)",
-    "INDEX v2_documents_run ON v2_documents (run, kind) WHERE run IS NOT NULL",
-    "INDEX v2_documents_running ON v2_documents (kind) WHERE status = 'running'",
-    "INDEX v2_documents_key ON v2_documents (key, ended) WHERE key IS NOT NULL AND status = 'succeeded'",
-    """TABLE v2_links (kind TEXT, owner TEXT, number INTEGER, role TEXT, name TEXT, version INTEGER,
-       PRIMARY KEY (kind, owner, name, version, number, role)) WITHOUT ROWID""",
-    "INDEX v2_links_name ON v2_links (name, version)",
-    """TABLE v2_tags (kind TEXT, tag TEXT, value TEXT, name TEXT,
+    "UNIQUE INDEX v3_documents_name ON v3_documents (kind, name)",
+    "INDEX v3_documents_kind ON v3_documents (kind)",
+    "INDEX v3_documents_parent ON v3_documents (kind, parent, number)",
+    "INDEX v3_documents_run ON v3_documents (run, kind) WHERE run IS NOT NULL",
+    "INDEX v3_documents_running ON v3_documents (kind) WHERE status = 'running'",
+    "INDEX v3_documents_key ON v3_documents (key, ended) WHERE key IS NOT NULL AND status = 'succeeded'",
+    """INDEX v3_documents_complete ON v3_documents (parent, ended)
+       WHERE kind = 'step' AND status IN ('succeeded', 'cached')""",
+    """TABLE v3_links (kind TEXT, owner TEXT, number INTEGER, role TEXT, name TEXT, version INTEGER,
+       PRIMARY KEY (kind, owner, number, name, version, role)) WITHOUT ROWID""",
+    "INDEX v3_links_name ON v3_links (name, kind, version)",
+    """TABLE v3_tags (kind TEXT, tag TEXT, value TEXT, name TEXT,
        PRIMARY KEY (kind, tag, value, name)) WITHOUT ROWID""",
 )
 
@@ -52,36 +55,46 @@ class Documents:
 
     def create(self) -> None:
         """Make the tables where they are missing."""
-        if not self._tables():
+        if not self.tables():
             for statement in SCHEMA:
                 self._execute(f"CREATE {statement}")
-            self._execute("INSERT INTO v2_position VALUES (0, '')")
+            self._execute("INSERT INTO v3_position VALUES (0, '')")
 
     def clear(self) -> None:
         """Empty it, so that `catch_up` fills it anew."""
-        for name in self._tables():
+        for name in self.tables():
             self._execute(f"DROP TABLE {name}")
         self.create()
 
-    def _tables(self) -> list[str]:
+    def tables(self) -> list[str]:
+        """The names of the tables that there are."""
         rows = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
         return [name for (name,) in rows if name.startswith(PREFIX)]
+
+    def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Every row of a table, to compare two indices, even if there is text in it that is none any more."""
+        self._connection.text_factory = lambda text: text.decode(errors="replace")
+        try:
+            yield from self._execute(f"SELECT * FROM {table}")
+        finally:
+            self._connection.text_factory = str
 
     def put(self, kind: str, name: str, body: Fields, **columns: Any) -> None:
         """Write a document; columns that are not given stay as they are."""
         given = {"status": body.get("status"), **columns, "body": to_text(body)}
         self._execute(
-            f"""INSERT INTO v2_documents (kind, name, {", ".join(given)}) VALUES (?, ?{", ?" * len(given)})
+            f"""INSERT INTO v3_documents (kind, name, {", ".join(given)}) VALUES (?, ?{", ?" * len(given)})
                 ON CONFLICT (kind, name) DO UPDATE SET {", ".join(f"{each} = excluded.{each}" for each in given)}""",
             (kind, name, *given.values()),
         )
 
     def put_new(self, kind: str, name: str, parent: str, number: int, body: Fields, **columns: Any) -> None:
         """Write a document with a number of its own; numbers are dense and never given twice."""
-        if number != self.next_number(kind, parent):
+        following = self.next_number(kind, parent)
+        if number != following:
+            shown = kind.replace("_", " ")
             raise WorkspaceError(
-                f"The next {kind.replace('_', ' ')} of {parent!r} has number {self.next_number(kind, parent)}, so "
-                f"{number} cannot be recorded."
+                f"The next {shown} of {parent!r} has number {following}, so {number} cannot be recorded."
             )
         self.put(kind, name, body, parent=parent, number=number, **columns)
         self.tag(kind, name, body["tags"])
@@ -89,26 +102,22 @@ class Documents:
     def tag(self, kind: str, name: str, tags: Fields) -> None:
         """Make a document found by its tags."""
         for tag, value in tags.items():
-            self._execute("INSERT OR IGNORE INTO v2_tags VALUES (?, ?, ?, ?)", (kind, tag, to_text(value), name))
+            self._execute("INSERT OR IGNORE INTO v3_tags VALUES (?, ?, ?, ?)", (kind, tag, to_text(value), name))
 
     def untag(self, kind: str, name: str, tags: Fields) -> None:
         """Undo `tag`."""
         for tag, value in tags.items():
             row = (kind, tag, to_text(value), name)
-            self._execute("DELETE FROM v2_tags WHERE kind = ? AND tag = ? AND value = ? AND name = ?", row)
+            self._execute("DELETE FROM v3_tags WHERE kind = ? AND tag = ? AND value = ? AND name = ?", row)
 
-    def link(self, kind: str, owner: str, number: int, role: str, name: str, version: int = 0) -> None:
-        """Note that a version of an artifact, or a run, belongs to something."""
+    def link(self, kind: str, owner: str, number: int, role: str, name: str, version: int) -> None:
+        """Note that a version of an artifact, or a run that ended with this commit, belongs to something."""
         row = (kind, owner, number, role, name, version)
-        self._execute("INSERT OR IGNORE INTO v2_links VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table, to compare two indices."""
-        return {name: sorted(self._execute(f"SELECT * FROM {name}"), key=repr) for name in self._tables()}
+        self._execute("INSERT OR IGNORE INTO v3_links VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def get(self, kind: str, name: str) -> Document | None:
         """One document."""
-        row = self._execute("SELECT body FROM v2_documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        row = self._execute("SELECT body FROM v3_documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
         return json.loads(row[0]) if row else None
 
     def select(
@@ -117,13 +126,13 @@ class Documents:
         facts: Fields = MappingProxyType({}),
         *,
         tag: str | None = None,
-        order: str = "id DESC",
+        order: str | None = None,
         limit: int | None = None,
     ) -> list[Document]:
         """Documents of a kind, the newest first.
 
         Args:
-            kind: `run`, `step`, `artifact`, `model`, `model_version`, `code` or `source`.
+            kind: `run`, `step`, `artifact`, `model`, `model_version`, `move`, `code` or `source`.
             facts: What columns, or else fields of the body, must be; those that are None do not count.
             tag: `name` or `name=value`.
             order: A term of SQL.
@@ -137,26 +146,31 @@ class Documents:
                 values.append(value)
         if tag is not None:
             label, keyed, value = tag.partition("=")
-            clauses.append(
-                f"name IN (SELECT name FROM v2_tags WHERE kind = ? AND tag = ?{' AND value = ?' * bool(keyed)})"
-            )
-            values += [kind, label, *([to_text(value)] if keyed else [])]
-        query = f"SELECT body FROM v2_documents WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"
+            of_value = " AND value IN (?, ?)" if keyed else ""
+            clauses.append(f"name IN (SELECT name FROM v3_tags WHERE kind = ? AND tag = ?{of_value})")
+            values += [kind, label, *([to_text(value), value] if keyed else [])]  # text, or a number
+        order = order or ("number DESC" if facts.get("parent") else "id DESC")  # the same, each by its own index
+        query = f"SELECT body FROM v3_documents WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"
         return [json.loads(body) for (body,) in self._execute(query, (*values, -1 if limit is None else limit))]
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether there is such a document."""
-        return self._one("SELECT 1 FROM v2_documents WHERE kind = ? AND name = ?", kind, name) is not None
+        return self._one("SELECT 1 FROM v3_documents WHERE kind = ? AND name = ?", kind, name) is not None
+
+    def parent(self, kind: str, name: str) -> str | None:
+        """What a document's number is counted by: the pipeline of a run."""
+        parent: str | None = self._one("SELECT parent FROM v3_documents WHERE kind = ? AND name = ?", kind, name)
+        return parent
 
     def names(self, kind: str) -> list[str]:
         """The names of every document of a kind, or of what numbers are counted by, the newest first."""
         column = "name" if kind in ("run", "model") else "parent"
-        query = f"SELECT {column} FROM v2_documents WHERE kind = ? GROUP BY {column} ORDER BY max(id) DESC"
+        query = f"SELECT {column} FROM v3_documents WHERE kind = ? GROUP BY {column} ORDER BY max(id) DESC"
         return [name for (name,) in self._execute(query, (kind,))]
 
     def count(self, kind: str) -> int:
         """How many documents of a kind there are."""
-        return int(self._one("SELECT count(*) FROM v2_documents WHERE kind = ?", kind))
+        return int(self._one("SELECT count(*) FROM v3_documents WHERE kind = ?", kind))
 
     def _one(self, query: str, *values: Any) -> Any:
         row = self._execute(query, values).fetchone()
@@ -164,7 +178,7 @@ class Documents:
 
     def last_number(self, kind: str, parent: str) -> int:
         """The highest number given so far: of a `run` of a pipeline, an `artifact` or a `model_version`; or 0."""
-        return self._one("SELECT max(number) FROM v2_documents WHERE kind = ? AND parent = ?", kind, parent) or 0
+        return self._one("SELECT max(number) FROM v3_documents WHERE kind = ? AND parent = ?", kind, parent) or 0
 
     def next_number(self, kind: str, parent: str) -> int:
         """The number after that; it stays the same until it is committed."""

@@ -58,7 +58,6 @@ class RunStarted(Event):
     model: str | None = None
     commit: str | None = None
     dirty: bool = False
-    author: str = ""
     host: str = ""
     pid: int = 0
     lock: str = ""
@@ -90,7 +89,6 @@ class RunFinished(Event):
     executed: int = 0
     error: str | None = None
     model_version: Pair | None = None
-    metadata: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from drystone.decisions import check_version_name
 from drystone.digests import module_name
 from drystone.errors import WorkspaceError
@@ -35,7 +37,7 @@ class Driver:
             PlanError: It cannot run; nothing was started.
         """
         prepared = prepare(pipeline, parameters)
-        with RunLock.new(prepared.workspace.directory) as lock:
+        with RunLock(prepared.workspace.directory) as lock:
             return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
@@ -60,8 +62,9 @@ class Driver:
         pipeline = find_pipeline(record.target, Path(record.root or project_root()))
         parameters = {name: from_json(value) for name, value in record.parameters.items()}
         prepared = prepare(pipeline.with_options(stack=record.stack), parameters, workspace)
-        with RunLock.new(workspace.directory) as lock:
+        with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
+            prepared = _continued(prepared, run)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
 
@@ -114,6 +117,16 @@ def _claimed(workspace: Workspace, run: str, lock: RunLock) -> int:
 
     workspace.commit(decide)
     return epoch
+
+
+def _continued(prepared: Prepared, run: str) -> Prepared:
+    """A resumed run as it stands: it goes on with the model version that it has made."""
+    role = prepared.role
+    if role is None or not role.candidate:
+        return prepared
+    with prepared.workspace.reading() as records:
+        made = records.index.version_made(role.model.name, run)
+    return attrs.evolve(prepared, role=attrs.evolve(role, number=made))
 
 
 def _target(pipeline: Pipeline[Any, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from drystone.artifacts import LATEST
 from drystone.documents import Document, Documents
@@ -21,8 +22,13 @@ class Index(Documents):
 
     def position(self) -> tuple[int, str]:
         """Number and digest of the last commit that was entered."""
-        seq, digest = self._execute("SELECT seq, digest FROM v2_position").fetchone()
+        seq, digest = self._execute("SELECT seq, digest FROM v3_position").fetchone()
         return seq, digest
+
+    def is_behind(self, ledger: SQLiteLedger) -> bool:
+        """Whether the ledger does not end with the last commit that was entered."""
+        head = ledger.head()
+        return self.position() != (head.seq, head.digest)
 
     def catch_up(self, ledger: SQLiteLedger) -> Head:
         """Enter what the ledger has and the index has not; returns the ledger's head.
@@ -49,15 +55,15 @@ class Index(Documents):
     def apply(self, commit: Commit) -> None:
         """Enter the commit that follows the last one entered."""
         project(self, commit)
-        self._execute("UPDATE v2_position SET seq = ?, digest = ?", (commit.seq, commit.digest))
+        self._execute("UPDATE v3_position SET seq = ?, digest = ?", (commit.seq, commit.digest))
 
     def epoch(self, run: str) -> int:
         """How often a run was started and claimed; 0 if there is no such run."""
-        return self._one("SELECT epoch FROM v2_documents WHERE kind = 'run' AND name = ?", run) or 0
+        return self._one("SELECT epoch FROM v3_documents WHERE kind = 'run' AND name = ?", run) or 0
 
     def running(self) -> list[Document]:
         """Every run that is said to be running."""
-        rows = self._execute("SELECT body FROM v2_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")
+        rows = self._execute("SELECT body FROM v3_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")
         return [json.loads(body) for (body,) in rows]
 
     def steps(self, run: str) -> list[Document]:
@@ -66,28 +72,27 @@ class Index(Documents):
 
     def cached_step(self, key: str) -> Document | None:
         """The step that last succeeded under a key."""
-        query = "SELECT body FROM v2_documents WHERE key = ? AND status = 'succeeded' ORDER BY ended DESC LIMIT 1"
+        query = "SELECT body FROM v3_documents WHERE key = ? AND status = 'succeeded' ORDER BY ended DESC LIMIT 1"
         body = self._one(query, key)
         return json.loads(body) if body else None
 
     def last_execution(self, pipeline: str, step: str) -> Document | None:
         """The step as it last was complete in a run of a pipeline."""
-        body = self._one(
-            """SELECT s.body FROM v2_documents r CROSS JOIN v2_documents s ON s.kind = 'step'
-               AND s.name = r.name || '/' || ? WHERE r.kind = 'run' AND r.parent = ?
-               AND s.status IN ('succeeded', 'cached') ORDER BY r.number DESC LIMIT 1""",
-            *(step, pipeline),
-        )
+        query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'
+                   AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT 1"""
+        body = self._one(query, f"{pipeline}/{step}")
         return json.loads(body) if body else None
 
     def version_of_run(self, model: str, run: str) -> int | None:
         """The version of a model that a run made, or whose outputs it repeated."""
-        made = self.select("model_version", {"run": run, "parent": model}, limit=1)
-        document = made[0] if made else self.get("run", run)
-        if made or document is None:
-            return made[0]["number"] if made else None
-        repeated, number = document.get("model_version") or (None, None)
-        return number if repeated == model else None
+        made = self.version_made(model, run)
+        repeated, number = (self.get("run", run) or {}).get("model_version") or (None, None)
+        return number if made is None and repeated == model else made
+
+    def version_made(self, model: str, run: str) -> int | None:
+        """The version of a model that a run made."""
+        made = self.select("model_version", {"run": run, "model": model}, limit=1)
+        return made[0]["number"] if made else None
 
     def version_status(self, model: str, number: int) -> str:
         """The status of the run that made a model version; made by hand, it counts as succeeded."""
@@ -97,19 +102,22 @@ class Index(Documents):
 
     def select_version(self, model: str, selector: int | str) -> int | None:
         """The number that a number, `latest`, a stage or a version's name means now; None if there is none."""
-        if isinstance(selector, int) or selector.isdigit():
-            return int(selector) if self.get("model_version", f"{model}@{int(selector)}") else None
+        if isinstance(selector, int) or selector.isdecimal():
+            return int(selector) if self.exists("model_version", f"{model}@{int(selector)}") else None
         if selector == LATEST:
             return self._latest(model)
         holder: int | None = self.stages(model).get(selector)
-        named = self.select("model_version", {"parent": model, "name": selector}, limit=1) if holder is None else []
-        return named[0]["number"] if named else holder
+        named = self.get("version_name", f"{model}@{selector}") if holder is None else None
+        return named["number"] if named else holder
 
     def _latest(self, model: str) -> int | None:
-        for number in range(self.last_number("model_version", model), 0, -1):
-            if self.version_status(model, number) == SUCCEEDED:
-                return number
-        return None
+        number: int | None = self._one(
+            """SELECT v.number FROM v3_documents v LEFT JOIN v3_documents r ON r.kind = 'run' AND r.name = v.run
+               WHERE v.kind = 'model_version' AND v.parent = ? AND coalesce(r.status, ?) = ?
+               ORDER BY v.number DESC LIMIT 1""",
+            *(model, SUCCEEDED, SUCCEEDED),
+        )
+        return number
 
     def stages(self, model: str) -> dict[str, int]:
         """Who holds which stage of a model."""
@@ -118,39 +126,43 @@ class Index(Documents):
 
     def moves(self, model: str, stage: str | None = None) -> list[Document]:
         """The moves of a stage, or of all stages of a model, the oldest first."""
-        moves = (self.get("model", model) or {"moves": []})["moves"]
-        return [move for move in moves if stage in (None, move["stage"])]
+        return self.select("move", {"parent": model, "stage": stage}, order="number")
 
     def linked(self, model: str, number: int | None) -> list[tuple[str, str, int]]:
         """Role (`output`, `input`, `run`), name and version of what belongs to a model version; with None to any."""
-        query = """SELECT role, name, version FROM v2_links WHERE kind = 'model' AND owner = ?
-                   AND coalesce(number = ?, 1) ORDER BY name, version"""
-        return self._execute(query, (model, number)).fetchall()
+        of_number = () if number is None else (number,)
+        query = f"""SELECT role, name, version FROM v3_links WHERE kind = 'model' AND owner = ?
+                    {"AND number = ?" * len(of_number)} ORDER BY name, version"""
+        return self._execute(query, (model, *of_number)).fetchall()
 
     def newest_linked(self, model: str, number: int | None, artifact: str, version: int | str = LATEST) -> int | None:
         """The newest version of an artifact, or this one, linked to a model version; with None anywhere in the model.
 
         What a version's runs produced goes before what they consumed.
         """
+        given: dict[str, Any] = {"number": number, "version": None if version == LATEST else version}
+        given = {"owner": model, "name": artifact} | {name: each for name, each in given.items() if each is not None}
+        produced_first = "role = 'output' DESC," if number is not None else ""
         linked: int | None = self._one(
-            """SELECT version FROM v2_links WHERE kind = 'model' AND owner = ? AND name = ? AND role <> 'run'
-               AND coalesce(number = ?, 1) AND (? = 'latest' OR version = ?)
-               ORDER BY ? IS NOT NULL AND role = 'output' DESC, version DESC""",
-            *(model, artifact, number, version, version, number),
+            f"""SELECT version FROM v3_links WHERE {" AND ".join(f"{name} = ?" for name in given)}
+                AND kind = 'model' AND role <> 'run' ORDER BY {produced_first} version DESC LIMIT 1""",
+            *given.values(),
         )
         return linked
 
     def users(self, artifact: str, version: int) -> list[str]:
         """The steps that read an artifact version, as `training-3/fit`."""
-        query = "SELECT owner FROM v2_links WHERE name = ? AND version = ? AND kind = 'step' ORDER BY owner"
+        query = "SELECT owner FROM v3_links WHERE name = ? AND version = ? AND kind = 'step' ORDER BY owner"
         return [owner for (owner,) in self._execute(query, (artifact, version))]
 
     def blobs(self) -> Iterator[tuple[str, str, str, int | None]]:
         """What every blob belongs to, its store, its digest, and its size if that is known."""
-        for version in self.select("artifact", order="id"):
-            for blob in version["manifest"]["blobs"]:
-                name = f"{version['name']}@{version['version']}"
-                yield name, version["manifest"]["store"], blob["digest"], blob["size"]
-        for step in self.select("step", order="id"):
+        query = "SELECT name, body FROM v3_documents WHERE kind = ? ORDER BY id"
+        for name, body in self._execute(query, ("step",)):
+            step = json.loads(body)
             if step.get("log"):
-                yield f"the log of {step['run']}/{step['name']}", step["store"], step["log"], None
+                yield f"the log of {name}", step["store"], step["log"], None
+        for name, body in self._execute(query, ("artifact",)):
+            manifest = json.loads(body)["manifest"]
+            for blob in manifest["blobs"]:
+                yield name, manifest["store"], blob["digest"], blob["size"]

@@ -252,8 +252,9 @@ class Journal:
         if self.role is None:
             return
         model = self.role.model
-        if (view.get("model", model.name) or {}).get("description") != model.description:
-            yield ModelDeclared(model=model.name, description=model.description, tags=dict(model.tags))
+        known, tags = view.get("model", model.name) or {}, dict(model.tags)
+        if (known.get("description"), known.get("declared")) != (model.description, tags):
+            yield ModelDeclared(model=model.name, description=model.description, tags=tags)
 
     def _candidate(self, view: View) -> Iterator[Event]:
         if self.role is None or not self.role.candidate or self.model_number is not None:

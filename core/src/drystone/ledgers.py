@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -87,17 +87,23 @@ def next_commit(head: Head, events: Sequence[Mapping[str, Any]], author: str | N
     )
 
 
-def parse_commit(body: str) -> Commit:
-    """The commit that a ledger keeps as this text.
+def checked_commit(seq: int, digest: bytes, body: bytes) -> Commit:
+    """The commit stored under a number with a digest.
 
     Raises:
-        LedgerDamagedError: The text is no commit.
+        LedgerDamagedError: Its text is not what was stored, or no commit.
     """
     try:
-        data = json.loads(body)
-        return Commit(**{**{name: data[name] for name in _WRITTEN}, "events": tuple(data["events"])}, body=body)
-    except (ValueError, KeyError, TypeError) as exc:
-        raise LedgerDamagedError(f"The ledger holds something that is no commit ({exc!r}): {body[:80]!r}.") from exc
+        text = body.decode()
+        data = json.loads(text)
+        commit = Commit(**{**{name: data[name] for name in _WRITTEN}, "events": tuple(data["events"])}, body=text)
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        problem = f"the text {body[:80]!r} is no commit ({exc!r:.80})"
+    else:
+        if commit.digest.encode() == digest and commit.seq == seq:
+            return commit
+        problem = "its text does not fit its digest"
+    raise LedgerDamagedError(f"Commit {seq} of the ledger is altered: {problem}.{_CURE}")
 
 
 def check_follows(commit: Commit, head: Head) -> None:
@@ -120,23 +126,6 @@ def check_follows(commit: Commit, head: Head) -> None:
 _CURE = " Restore the workspace from a backup; `drystone workspace verify` lists everything that is wrong."
 
 
-class Ledger(Protocol):
-    """The append-only truth of a workspace."""
-
-    def head(self) -> Head:
-        """Where it ends now."""
-
-    def read(self, after: int = 0) -> Iterator[Commit]:
-        """Commits after a number, in order, each checked against the one before."""
-
-    def append(self, commit: Commit) -> None:
-        """Add a commit.
-
-        Raises:
-            LedgerConflict: Its number is taken.
-        """
-
-
 class SQLiteLedger:
     """A ledger in a SQLite database, which belongs to whoever opened the connection."""
 
@@ -151,11 +140,10 @@ class SQLiteLedger:
             FormatError: They were made by a version of Drystone with another format.
         """
         execute = self._connection.execute
-        execute("CREATE TABLE IF NOT EXISTS format (number INTEGER NOT NULL)")
-        execute("INSERT INTO format SELECT ? WHERE NOT EXISTS (SELECT 1 FROM format)", (FORMAT,))
-        execute(
-            "CREATE TABLE IF NOT EXISTS commits (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL, body TEXT NOT NULL)"
-        )
+        if not execute("SELECT 1 FROM sqlite_master WHERE name = 'format'").fetchone():
+            execute("CREATE TABLE format (number INTEGER NOT NULL)")
+            execute("INSERT INTO format VALUES (?)", (FORMAT,))
+            execute("CREATE TABLE commits (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL, body TEXT NOT NULL)")
         number = execute("SELECT number FROM format").fetchone()[0]
         if number != FORMAT:
             raise FormatError(
@@ -189,11 +177,9 @@ class SQLiteLedger:
             head = commit.head
             yield commit
 
-    def rows(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
-        """Number, digest and text of the commits after a number, as they are."""
-        yield from self._connection.execute(
-            "SELECT seq, digest, body FROM commits WHERE seq > ? ORDER BY seq", (after,)
-        )
+    def rows(self, after: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
+        """Number, digest and text of the commits after a number, as they are, even if that is no text any more."""
+        yield from self._connection.execute(f"{_STORED} WHERE seq > ? ORDER BY seq", (after,))
 
     def append(self, commit: Commit) -> None:
         """Add a commit.
@@ -208,19 +194,10 @@ class SQLiteLedger:
         self._head = commit.head
 
     def _stored(self, seq: int) -> Commit:
-        row = self._connection.execute("SELECT seq, digest, body FROM commits WHERE seq = ?", (seq,)).fetchone()
+        row = self._connection.execute(f"{_STORED} WHERE seq = ?", (seq,)).fetchone()
         if row is None:
             raise LedgerDamagedError(f"Commit {seq} of the ledger is missing.{_CURE}")
         return checked_commit(*row)
 
 
-def checked_commit(seq: int, digest: str, body: str) -> Commit:
-    """The commit stored under a number with a digest.
-
-    Raises:
-        LedgerDamagedError: Its text is not what was stored.
-    """
-    commit = parse_commit(body)
-    if commit.digest != digest or commit.seq != seq:
-        raise LedgerDamagedError(f"Commit {seq} of the ledger is altered: its text does not fit its digest.{_CURE}")
-    return commit
+_STORED = "SELECT seq, CAST(digest AS BLOB), CAST(body AS BLOB) FROM commits"

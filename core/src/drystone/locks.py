@@ -8,45 +8,44 @@ from pathlib import Path
 
 import attrs
 
+from drystone.errors import WorkspaceError
+
 _held: dict[Path, tuple[int, int]] = {}
 """Process and file descriptor of every lock held here. POSIX locks do not stop their own process, so it must know."""
 
 
 @attrs.frozen
 class RunLock:
-    """The lock of one run, held by its driver: `with RunLock.new(workspace.directory) as lock`.
+    """The lock of one run, held by its driver: `with RunLock(workspace.directory) as lock`.
 
     Attributes:
-        path: The file; it goes when the lock is released, or found to be free.
+        directory: The workspace's directory.
+        name: What the ledger calls it; a new one, if none is given.
     """
 
-    path: Path
-
-    @classmethod
-    def new(cls, directory: Path) -> RunLock:
-        """A lock of its own for a new run, not yet taken."""
-        return cls.named(directory, os.urandom(8).hex())
-
-    @classmethod
-    def named(cls, directory: Path, name: str) -> RunLock:
-        """The lock of this name in a workspace's directory."""
-        return cls(directory / "locks" / f"{name}.lock")
+    directory: Path
+    name: str = attrs.field(factory=lambda: os.urandom(8).hex())
 
     @property
-    def name(self) -> str:
-        """What the ledger calls it."""
-        return self.path.stem
+    def path(self) -> Path:
+        """The file; it goes when the lock is released, or found to be free."""
+        return self.directory / "locks" / f"{self.name}.lock"
 
     def acquire(self, *, make: bool = True) -> bool:
         """Take it; False if somebody holds it, or if it does not exist and is not to be made."""
         if self._is_held_here():
             return False
-        if make:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if make:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * make, 0o644)
-        except FileNotFoundError:
-            return False
+        except OSError as exc:
+            if make:
+                raise WorkspaceError(
+                    f"The lock of a run, {self.path}, cannot be made: {exc}. Look at the disk's space and the "
+                    "directory's permissions."
+                ) from exc
+            return False  # there is none, or nobody may say here that its driver is gone
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -70,6 +70,7 @@ class ModelRecord:
     name: str
     description: str = ""
     tags: Mapping[str, Any] = attrs.field(factory=dict)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
     latest: int | None = None
     versions: int = 0
     stages: Mapping[str, int] = attrs.field(factory=dict)

@@ -160,16 +160,14 @@ def _made_of(records: Records, version: ArtifactVersion, depth: int) -> dict[str
 
 
 def _made_from(records: Records, version: ArtifactVersion, depth: int) -> list[dict[str, Any]]:
-    users = (records.index.get("step", user) for user in records.index.users(version.name, version.version))
-    return [
-        {
-            "run": user["run"],
-            "step": user["name"],
-            "outputs": {
-                name: {"artifact": str(each), "used_by": _made_from(records, each, depth - 1) if depth > 1 else []}
-                for name, each in records.step(user).outputs.items()
-            },
-        }
-        for user in users
-        if user is not None
-    ]
+    """The steps that used a version; what became of their outputs stands where these were made, not where repeated."""
+    uses: list[dict[str, Any]] = []
+    for user in records.index.users(version.name, version.version):
+        step = records.step(records.index.get("step", user) or {})
+        outputs: dict[str, Any] = {}
+        for name, made in step.outputs.items():
+            followed = depth > 1 and made.produced_by == (step.run, step.name)
+            used_by = _made_from(records, made, depth - 1) if followed else []
+            outputs[name] = {"artifact": str(made), "used_by": used_by}
+        uses.append({"run": step.run, "step": step.name, "outputs": outputs})
+    return uses

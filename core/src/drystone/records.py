@@ -47,9 +47,10 @@ class Records:
         highest = self.index.last_number("artifact", name)
         if not highest:
             raise _unknown("artifact", name, self.index.names("artifact"))
-        found = self.version(name, highest if version == LATEST else int(version))
+        number = highest if version == LATEST else int(version) if str(version).isdecimal() else 0
+        found = self.version(name, number)
         if found is None:
-            raise NotFoundError(f"Artifact {name!r} has no version {version}. Its newest is {highest}.")
+            raise NotFoundError(f"Artifact {name!r} has no version {version!r}. Its newest is {highest}.")
         return found
 
     def run(self, body: Document) -> Run:
@@ -114,15 +115,15 @@ class Records:
         """A version of a model, which must exist."""
         body = self.index.get("model_version", f"{model}@{number}") or {}
         stages = tuple(stage for stage, holder in self.index.stages(model).items() if holder == number)
-        held = any(move["number"] == number for move in self.index.moves(model))
         links = self.index.linked(model, number)
-        runs = [body["run"], *(name for role, name, _ in links if role == "run")]
+        ended = sorted((commit, name) for role, name, commit in links if role == "run")
+        runs = [body["run"], *(name for _, name in ended)]
         return _record(
             ModelVersion,
             body,
             status=self.index.version_status(model, number),
             stages=stages,
-            archived=held and not stages,
+            archived=body.get("held", False) and not stages,
             artifacts=self._resolved({name: (name, version) for role, name, version in links if role == "output"}),
             inputs=self._resolved({name: (name, version) for role, name, version in links if role == "input"}),
             runs=tuple(dict.fromkeys(run for run in runs if run)),

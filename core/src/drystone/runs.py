@@ -32,7 +32,8 @@ class StepRun:
         parameters: Its other arguments, as text.
         attempts: How often it was started.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
-        reason: Why it ran, or from where its result was taken.
+        reason: Why it ran; empty if it did not.
+        tags: Plain tags map to True, keyed tags to their value.
     """
 
     name: str
@@ -44,6 +45,7 @@ class StepRun:
     parameters: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     attempts: int = 0
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     error: str | None = attrs.field(default=None, repr=False)
     reason: str = attrs.field(default="", repr=False)
     started_at: datetime.datetime | None = attrs.field(default=None, repr=False)

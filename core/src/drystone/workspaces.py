@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,14 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import Finding, findings
+from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.components import ArtifactStore, Place
 from drystone.databases import Database, made_directory
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError, WorkspaceError
-from drystone.events import (
-    ArtifactSaved,
-    Event,
-    Linked,
-    MetadataLogged,
-    Tagged,
-    Untagged,
-    event_to_json,
-)
+from drystone.events import ArtifactSaved, Event, Linked, MetadataLogged, Tagged, Untagged, event_to_json
 from drystone.index import Index
 from drystone.ledgers import Commit, next_commit
 from drystone.locks import RunLock as RunLock
@@ -121,22 +113,20 @@ class Workspace(Queries):
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
-        with self._database.session() as (_, index):
-            locks = {(run["name"], run["lock"]) for run in index.running()}
-        dead = {each for each in locks if RunLock.named(self.directory, each[1]).is_free()}
-        if not dead:
-            return []
+        dead: set[tuple[str, str]] = set()
 
         def decide(view: View) -> list[Event]:
             runs = [run for run in view.running() if (run["name"], run["lock"]) in dead]
             return [event for run in runs for event in crash(view, run)]
 
-        try:
-            self.commit(decide)
-        except WorkspaceError as exc:
-            if not isinstance(exc.__cause__, sqlite3.Error):  # a full disk must not keep anybody from reading
-                raise
-        return sorted(name for name, _ in dead)
+        with suppress(WorkspaceError):  # a full disk keeps nobody from reading, nor damage from verifying
+            with self._database.snapshot() as (_, index):
+                locks = [(run["name"], run["lock"]) for run in index.running()]
+            dead.update(each for each in locks if RunLock(self.directory, each[1]).is_free())
+            if dead:
+                self.commit(decide)
+            return sorted(name for name, _ in dead)
+        return []
 
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
@@ -150,8 +140,10 @@ class Workspace(Queries):
 
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
-        with self._database.snapshot() as (ledger, index):
-            return findings(ledger, index, self.store_for)
+        self.mark_crashed()
+        with self._database.snapshot(as_it_is=True) as (ledger, index):
+            found, blobs = findings(ledger, index)
+        return [*found, *spoilt(blobs, self.store_for)]
 
     def resume(self, run: str | Run) -> Run:
         """Go on with a run that crashed, failed or was cancelled; what it finished and is still valid is kept.
@@ -313,25 +305,38 @@ class Workspace(Queries):
         return self.model_version(model, stage)
 
     def tag(self, record: Record, *plain: str, **keyed: str) -> None:
-        """Put tags on a record: plain ones, and ones with a value."""
-        kind, address = _address(record)
-        tags = {**dict.fromkeys(plain, True), **keyed}
-        self.commit(lambda view: [Tagged(kind=kind, record=address, tags=tags)] if tags else [])
+        """Put tags on a record: plain ones, and ones with a value.
+
+        Raises:
+            NotFoundError: The record is not in this workspace.
+        """
+        self._note(Tagged, record, tags={**dict.fromkeys(plain, True), **keyed})
 
     def untag(self, record: Record, *names: str) -> None:
         """Take tags off a record."""
-        kind, address = _address(record)
-        self.commit(lambda view: [Untagged(kind=kind, record=address, tags=tuple(names))] if names else [])
+        self._note(Untagged, record, tags=names)
 
     def log_metadata(self, record: Record, values: Mapping[str, Any]) -> None:
         """Add metadata to a record.
 
         Raises:
             TypeError: A value cannot be kept as metadata. Nothing was logged.
+            NotFoundError: The record is not in this workspace.
         """
+        self._note(MetadataLogged, record, values=contexts.checked_metadata(values))
+
+    def _note(self, event: Callable[..., Event], record: Record, **facts: Collection[str]) -> None:
         kind, address = _address(record)
-        checked = contexts.checked_metadata(values)
-        self.commit(lambda view: [MetadataLogged(kind=kind, record=address, values=checked)] if checked else [])
+
+        def decide(view: View) -> list[Event]:
+            if not view.exists(kind, address):
+                raise NotFoundError(
+                    f"The {kind.replace('_', ' ')} {address!r} is not in this workspace, so nothing can be noted of "
+                    "it. A step is there once it has begun, and a model once a run or a version of it is."
+                )
+            return [event(kind=kind, record=address, **facts)] if any(facts.values()) else []
+
+        self.commit(decide)
 
 
 def save_artifact(value: Any, name: str, **options: Any) -> Any:
