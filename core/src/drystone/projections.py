@@ -7,7 +7,7 @@ from collections.abc import Callable
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
 from drystone.events import is_known
 from drystone.ledgers import Commit
-from drystone.runs import COMPLETE, PENDING, RUNNING
+from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
 
 
 def project(index: Documents, commit: Commit) -> None:
@@ -91,6 +91,8 @@ def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("step", name, body, run=event["run"], key=body["key"], ended=commit.seq)
     for artifact, version in body["inputs"].values():
         index.link("step", name, 0, "input", artifact, version)
+    for artifact, version in body["outputs"].values() if body["status"] == CACHED else ():
+        index.link("key", body["key"], 0, "output", artifact, version)
 
 
 @_of("artifact.saved")
@@ -120,8 +122,9 @@ def _model(index: Documents, name: str) -> Document:
 def _model_declared(index: Documents, event: Fields, commit: Commit) -> None:
     body = _model(index, event["model"])
     tags = body["tags"] | event["tags"]
+    index.untag("model", event["model"], body["tags"])
     index.put("model", event["model"], body | {"description": event["description"], "tags": tags})
-    index.tag("model", event["model"], event["tags"])
+    index.tag("model", event["model"], tags)
 
 
 @_of("model.version_created")
