@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from typing import IO, Any, ClassVar, TextIO
+from typing import IO, Any, TextIO
 
 LIMIT = 16 << 20
 """Bytes of a step's log that are kept; of a longer one the beginning and the end."""
@@ -20,23 +20,20 @@ FOLLOW = 0.1
 
 
 class Log:
-    """The output of one step while it runs."""
+    """The output of one step while it runs.
 
-    spare: ClassVar[list[IO[bytes]]] = []
-    """An empty file left by the step before, since making one costs more than the rest of a trivial step."""
+    Attributes:
+        file: Where it goes; a file of its own, since a child that outlives the step writes on.
+        streams: What may hold some of it in their buffers.
+    """
 
-    def __init__(self) -> None:
-        self.streams = (sys.stdout, sys.stderr)
-        try:
-            self.file = self.spare.pop()
-        except IndexError:
-            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
 
     def read(self) -> bytes:
         """What was printed, also through streams of before the step; of over `LIMIT` bytes the two ends."""
-        for stream in (*self.streams, sys.stdout):
-            with contextlib.suppress(ValueError):  # the step may have closed it
-                stream.flush()
+        self.flush()
         size = os.fstat(self.file.fileno()).st_size
         if size <= LIMIT:
             return os.pread(self.file.fileno(), size, 0)
@@ -44,15 +41,11 @@ class Log:
         head, tail = os.pread(self.file.fileno(), half, 0), os.pread(self.file.fileno(), half, size - half)
         return head + f"\n… {size - LIMIT} bytes left out …\n".encode() + tail
 
-    def close(self) -> None:
-        """Empty the file for the next step, or drop it if there is a spare one."""
-        if self.spare:
-            self.file.close()
-            return
-        if os.fstat(self.file.fileno()).st_size:
-            self.file.truncate(0)
-            self.file.seek(0)
-        self.spare.append(self.file)
+    def flush(self) -> None:
+        """Empty the buffers of the streams that are there and open."""
+        for stream in filter(None, self.streams):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 @contextlib.contextmanager
@@ -63,38 +56,52 @@ def captured(*, exclusive: bool) -> Iterator[Log]:
         exclusive: Nothing else runs in this process meanwhile, so file descriptors 1 and 2 can be redirected, which
             catches C extensions and child processes too.
     """
-    log = Log()
-    try:
-        with _descriptors(log) if exclusive else _context(log):
+    with tempfile.TemporaryFile(buffering=0) as file:
+        log = Log(file)
+        with _descriptors(log) if exclusive and _have_descriptors() else _context(log):
             yield log
-    finally:
-        log.close()
+
+
+def _have_descriptors() -> bool:
+    """Whether file descriptors 1 and 2 are the standard streams; of a process that lacks them they may be any file."""
+    return all(stream is not None and not stream.closed for stream in (sys.__stdout__, sys.__stderr__))
 
 
 @contextlib.contextmanager
 def _descriptors(log: Log) -> Iterator[None]:
-    for stream in log.streams:
-        stream.flush()
-    saved = os.dup(1), os.dup(2)
+    log.flush()
+    former, saved = (sys.stdout, sys.stderr), (os.dup(1), os.dup(2))
     for descriptor in (1, 2):
         os.dup2(log.file.fileno(), descriptor)
     # Whoever holds on to this stream afterwards, such as a logging handler, writes to where descriptor 1 then leads.
-    sys.stdout = sys.stderr = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    own = sys.stdout = sys.stderr = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    log.streams = (*former, own)
     follower = _Follower(log, saved[0]) if os.isatty(saved[0]) else None
     try:
         yield
     finally:
-        printed = log.read() if follower is None else b""
-        sys.stdout, sys.stderr = log.streams
-        for descriptor, former in zip((1, 2), saved, strict=True):
-            os.dup2(former, descriptor)
+        printed = log.read()
+        sys.stdout, sys.stderr = former
+        for descriptor, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, descriptor)
         if follower is not None:
             follower.stop()
         elif printed:
-            sys.stdout.write(printed.decode("utf-8", "replace"))
-            sys.stdout.flush()
-        for former in saved:
-            os.close(former)
+            _pass_on(sys.stdout, printed)
+        for original in saved:
+            os.close(original)
+
+
+def _pass_on(stream: TextIO | None, printed: bytes) -> None:
+    """Write to a stream, byte by byte where it can; nobody may read it any more, and the log has everything."""
+    with contextlib.suppress(OSError, ValueError):
+        if stream is None:
+            return
+        if hasattr(stream, "buffer"):
+            stream.buffer.write(printed)
+        else:
+            stream.write(printed.decode("utf-8", "replace"))
+        stream.flush()
 
 
 class _Follower:
@@ -111,8 +118,9 @@ class _Follower:
             self._copy()
 
     def _copy(self) -> None:
-        while data := os.pread(self._log.file.fileno(), 1 << 16, self._copied):
-            self._copied += os.write(self._terminal, data)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            while data := os.pread(self._log.file.fileno(), 1 << 16, self._copied):
+                self._copied += os.write(self._terminal, data)
 
     def stop(self) -> None:
         self._done.set()
@@ -129,7 +137,7 @@ class _ContextStream(io.TextIOBase):
     lock = threading.Lock()
     users = 0
 
-    def __init__(self, original: TextIO) -> None:
+    def __init__(self, original: TextIO | None) -> None:
         self.original = original
 
     def writable(self) -> bool:
@@ -138,11 +146,17 @@ class _ContextStream(io.TextIOBase):
     def write(self, text: str) -> int:
         log = _log.get()
         if log is not None:
-            log.file.write(text.encode("utf-8", "backslashreplace"))
-        return self.original.write(text)
+            with contextlib.suppress(ValueError):  # its step is over, but not the thread that writes
+                log.file.write(text.encode("utf-8", "backslashreplace"))
+        if self.original is not None:
+            with contextlib.suppress(OSError, ValueError) if log is not None else contextlib.nullcontext():
+                self.original.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        self.original.flush()
+        if self.original is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self.original.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.original, name)

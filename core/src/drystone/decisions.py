@@ -134,17 +134,25 @@ def _shown(model: str, number: int | None) -> str:
 
 def crash(view: Index, run: Document) -> Iterator[Event]:
     """The end of a run whose driver died: what was running is crashed, what never started stays pending."""
-    name, model, steps = run["name"], run["model"], view.steps(run["name"])
-    for step in steps:
+    for step in view.steps(run["name"]):
         if step["status"] == RUNNING:
             error = "The driver died while this step was running."
-            yield StepFinished(run=name, step=step["name"], status=CRASHED, error=error)
+            yield StepFinished(run=run["name"], step=step["name"], status=CRASHED, error=error)
+    error = (
+        "Its driver died without a word: killed, out of memory, or the machine went down. "
+        f"`drystone resume {run['name']}` goes on where it stood."
+    )
+    yield stopped(view, run, CRASHED, error)
+
+
+def stopped(view: Index, run: Document, status: str, error: str) -> RunFinished:
+    """The end of a run that did not get to its own: what it executed is what is on record."""
+    name, model = run["name"], run["model"]
     number = view.version_of_run(model, name) if model is not None else None
-    yield RunFinished(
+    return RunFinished(
         run=name,
-        status=CRASHED,
-        executed=sum(bool(step.get("attempts")) and step["status"] != CACHED for step in steps),
-        error="Its driver died without a word: killed, out of memory, or the machine went down. "
-        f"`drystone resume {name}` goes on where it stood.",
+        status=status,
+        executed=sum(bool(step.get("attempts")) and step["status"] != CACHED for step in view.steps(name)),
+        error=error,
         model_version=(model, number) if number is not None else None,
     )

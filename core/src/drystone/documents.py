@@ -157,11 +157,6 @@ class Documents:
         """Whether there is such a document."""
         return self._one("SELECT 1 FROM v3_documents WHERE kind = ? AND name = ?", kind, name) is not None
 
-    def parent(self, kind: str, name: str) -> str | None:
-        """What a document's number is counted by: the pipeline of a run."""
-        parent: str | None = self._one("SELECT parent FROM v3_documents WHERE kind = ? AND name = ?", kind, name)
-        return parent
-
     def names(self, kind: str) -> list[str]:
         """The names of every document of a kind, or of what numbers are counted by, the newest first."""
         column = "name" if kind in ("run", "model") else "parent"

@@ -171,6 +171,24 @@ def listed(problems: Sequence[str]) -> str:
     return f"{len(problems)} problems:\n" + "\n".join(f"  - {problem}" for problem in problems)
 
 
+SHOWN = 20_000
+"""Characters of an error that are recorded; of a longer one the beginning and the end."""
+
+
+def message_of(exc: BaseException) -> str:
+    """What an exception says, shortened, even if its class cannot say it."""
+    try:
+        return shortened(str(exc))
+    except Exception as failure:
+        return f"(no message: its __str__ raised {type(failure).__name__})"
+
+
+def shortened(text: str) -> str:
+    """A text of any length in at most about `SHOWN` characters."""
+    half = SHOWN // 2
+    return text if len(text) <= SHOWN else f"{text[:half]}\n… {len(text) - SHOWN} characters left out …\n{text[-half:]}"
+
+
 def suggestion(name: str, known: Iterable[str], label: str = "Known") -> str:
     """The sentence that follows an unknown name: the nearest known one, then all of them."""
     import difflib  # noqa: PLC0415 - authoring imports this module, and only a mistake needs difflib

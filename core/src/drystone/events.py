@@ -43,7 +43,10 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class RunStarted(Event):
-    """A run exists now; its planned `steps` are pending. `lock` names the driver's lock."""
+    """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
+
+    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from.
+    """
 
     TYPE: ClassVar[str] = "run.started"
 
@@ -52,6 +55,7 @@ class RunStarted(Event):
     pipeline: str
     stack: str
     parameters: Mapping[str, Any]
+    references: Mapping[str, Any] = attrs.field(factory=dict)
     target: str | None = None
     root: str | None = None
     tags: Mapping[str, Any] = attrs.field(factory=dict)

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from drystone.decisions import check_version_name
 from drystone.digests import module_name
 from drystone.errors import WorkspaceError
 from drystone.events import Event, RunClaimed, RunStarted
-from drystone.journals import Journal
+from drystone.journals import declared
 from drystone.pipelines import Pipeline
-from drystone.preparation import Prepared, prepare, shown_parameter
+from drystone.planning import Planner
+from drystone.preparation import Prepared, prepare
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Plan, Run
 from drystone.signatures import host_name
@@ -42,8 +41,8 @@ class Driver:
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """What `run` would do."""
-        prepared = prepare(pipeline, parameters)
-        return prepared.planner.plan(prepared.stack.name)
+        prepared = prepare(pipeline, parameters, copies=False)
+        return Planner(prepared.hits).plan(prepared.stack.name)
 
     def resume(self, workspace: Workspace, run: str) -> Run:
         """Go on with a run that crashed, failed or was cancelled: what is done and still valid is kept.
@@ -51,6 +50,7 @@ class Driver:
         Raises:
             WorkspaceError: It is still running, has succeeded, or its code cannot be imported.
         """
+        workspace.mark_crashed()
         record = workspace.run(run)
         if record.status in (RUNNING, SUCCEEDED):
             raise WorkspaceError(f"Run {run} is {record.status}; only a crashed, failed or cancelled run is resumed.")
@@ -59,12 +59,14 @@ class Driver:
                 f"Run {run} cannot be resumed: its pipeline is defined inside a function or a session, so it cannot be "
                 "imported. Call the pipeline again; what it finished comes from the cache."
             )
-        pipeline = find_pipeline(record.target, Path(record.root or project_root()))
-        parameters = {name: from_json(value) for name, value in record.parameters.items()}
-        prepared = prepare(pipeline.with_options(stack=record.stack), parameters, workspace)
+        root = Path(record.root or project_root())
+        pipeline = find_pipeline(record.target, root).with_options(stack=record.stack)
+        with workspace.reading() as records:
+            references = (records.index.get("run", run) or {}).get("references", {})
+        parameters = {name: from_json(value) for name, value in {**record.parameters, **references}.items()}
+        prepared = prepare(pipeline, parameters, workspace=workspace, root=root)
         with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
-            prepared = _continued(prepared, run)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
 
@@ -86,7 +88,8 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             number=number,
             pipeline=graph.pipeline,
             stack=prepared.stack.name,
-            parameters={key: shown_parameter(value) for key, value in graph.parameters.items()},
+            parameters=prepared.parameters,
+            references=prepared.references,
             target=_target(prepared.pipeline),
             root=str(prepared.root),
             tags=dict(prepared.pipeline.options.tags),
@@ -98,7 +101,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             lock=lock.name,
             steps=(*graph.nodes,),
         )
-        return [started, *Journal(prepared, name, 1).declared(view)]
+        return [started, *declared(view, role)]
 
     prepared.workspace.commit(decide)
     return name
@@ -117,16 +120,6 @@ def _claimed(workspace: Workspace, run: str, lock: RunLock) -> int:
 
     workspace.commit(decide)
     return epoch
-
-
-def _continued(prepared: Prepared, run: str) -> Prepared:
-    """A resumed run as it stands: it goes on with the model version that it has made."""
-    role = prepared.role
-    if role is None or not role.candidate:
-        return prepared
-    with prepared.workspace.reading() as records:
-        made = records.index.version_made(role.model.name, run)
-    return attrs.evolve(prepared, role=attrs.evolve(role, number=made))
 
 
 def _target(pipeline: Pipeline[Any, Any]) -> str | None:

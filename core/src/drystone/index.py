@@ -76,6 +76,16 @@ class Index(Documents):
         body = self._one(query, key)
         return json.loads(body) if body else None
 
+    def same_result(self, key: str | None, artifact: str, digest: str) -> int | None:
+        """The version of an artifact that a cached step with this key was given for this content."""
+        number: int | None = self._one(
+            """SELECT l.version FROM v2_links l JOIN v2_documents d ON d.kind = 'artifact'
+               AND d.name = l.name || '@' || l.version WHERE l.kind = 'key' AND l.owner = ? AND l.name = ?
+               AND json_extract(d.body, '$.manifest.digest') = ? ORDER BY l.version DESC LIMIT 1""",
+            *(key, artifact, digest),
+        )
+        return number
+
     def last_execution(self, pipeline: str, step: str) -> Document | None:
         """The step as it last was complete in a run of a pipeline."""
         query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'

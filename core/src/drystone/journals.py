@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from drystone.artifacts import ArtifactVersion, Manifest, Reference
+from drystone.artifacts import ArtifactVersion, Manifest
+from drystone.decisions import check_version_name, stopped
 from drystone.errors import LedgerConflict
 from drystone.events import (
     ArtifactSaved,
@@ -24,15 +25,24 @@ from drystone.events import (
     StepStarted,
 )
 from drystone.fingerprints import Closure
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
-from drystone.planning import Decision
-from drystone.preparation import Prepared
-from drystone.runs import CACHED, FAILED, SUCCEEDED
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, lookups
+from drystone.hits import Decision
+from drystone.preparation import ModelRole, Prepared
+from drystone.runs import CACHED, CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED
 from drystone.workers import StepResult
 from drystone.workspaces import View
 
 Entry = Callable[[View], Iterable[Event]]
 """Says what happened, looking at the workspace as it is at the moment of the commit."""
+
+
+def declared(view: View, role: ModelRole | None) -> Iterator[Event]:
+    """The model itself, if a run is the first to know it like this."""
+    if role is None:
+        return
+    model, known = role.model, view.get("model", role.model.name) or {}
+    if (known.get("description"), known.get("declared")) != (model.description, dict(model.tags)):
+        yield ModelDeclared(model=model.name, description=model.description, tags=dict(model.tags))
 
 
 class Journal:
@@ -53,13 +63,20 @@ class Journal:
         self.role = prepared.role
         self.pairs: dict[OutputRef, Pair] = {}
         self.manifests: dict[OutputRef, Manifest] = {}
-        self.model_number = prepared.role.number if prepared.role is not None else None
+        self.model_number = self._known_version()
         self.created: list[str] = []
         self._store = prepared.stack.artifact_store.identity
         self._entries: list[Entry] = []
         self._awaiting: list[Callable[[int], Event]] = []
         self._recorded: set[str] = set()
         self._taken: dict[str, int] = {}
+
+    def _known_version(self) -> int | None:
+        """The version of its model that the run uses, or has made already when it is resumed."""
+        if self.role is None or not self.role.candidate or self.epoch == 1:
+            return self.role.number if self.role is not None else None
+        with self.workspace.reading() as records:
+            return records.index.version_of_run(self.role.model.name, self.run)
 
     @property
     def model_version(self) -> Pair | None:
@@ -72,7 +89,7 @@ class Journal:
         return bool(self._entries)
 
     def flush(self) -> None:
-        """Commit what waits, as one group.
+        """Commit what waits, as one group. If that fails, nobody knows whether it did: the run can only be `abandoned`.
 
         Raises:
             LedgerConflict: Another driver has taken this run over.
@@ -143,9 +160,10 @@ class Journal:
         def entry(view: View) -> Iterator[Event]:
             pairs: dict[str, Pair] = {}
             for output, version, name in zip(node.step.outputs, stored.outputs.values(), names, strict=True):
-                pair = (version.name, version.version)
-                if name != version.name:
-                    pair = self.pairs[OutputRef(node.name, output.name)] = (name, self._next_version(view, name))
+                own = name == version.name
+                known = version.version if own else view.same_result(decision.key, name, version.digest)
+                pair = self.pairs[OutputRef(node.name, output.name)] = (name, known or self._next_version(view, name))
+                if known is None:
                     yield ArtifactSaved(
                         name=name,
                         version=pair[1],
@@ -186,26 +204,39 @@ class Journal:
             ref = OutputRef(node.name, output.name)
             self.manifests[ref], self.pairs[ref] = version.manifest, (version.name, version.version)
 
-    def finished(self, status: str, executed: int, error: str | None, repeated: str | None) -> None:
+    def finished(self, status: str, executed: int, error: str | None, repeated: Iterable[str]) -> None:
         """The run is over.
 
         Args:
             status: How.
             executed: How many steps computed something.
             error: What failed.
-            repeated: The newest run whose results it repeated.
+            repeated: The runs whose results it repeated.
         """
 
         def entry(view: View) -> Iterator[Event]:
-            version = self.model_version
-            if version is None and repeated is not None and self.role is not None and self.role.candidate:
-                number = view.version_of_run(self.role.model.name, repeated)
-                version = (self.role.model.name, number) if number is not None else None
             refs = self.prepared.graph.outputs.items()
             outputs = {name: self.pairs[ref] for name, ref in refs if ref in self.pairs}
+            version = self.model_version
+            if version is None and self.role is not None and self.role.candidate:
+                version = _holder(view, self.role.model.name, repeated, set((outputs or self.pairs).values()))
             yield RunFinished(
                 run=self.run, status=status, outputs=outputs, executed=executed, error=error, model_version=version
             )
+
+        self._entries.append(entry)
+
+    def abandoned(self, status: str, reason: str) -> None:
+        """The driver has to stop; only what is on record counts, and steps that have not ended there are cancelled."""
+
+        def entry(view: View) -> Iterator[Event]:
+            ended = {step["name"] for step in view.steps(self.run) if step["status"] not in (PENDING, RUNNING)}
+            for name in self.prepared.graph.nodes:
+                if name not in ended:
+                    yield StepFinished(run=self.run, step=name, status=CANCELLED, error=reason)
+            ended_run = stopped(view, view.get("run", self.run) or {}, status, reason)
+            fixed = self.role is not None and self.role.number is not None
+            yield attrs.evolve(ended_run, model_version=self.model_version) if fixed else ended_run
 
         self._entries.append(entry)
 
@@ -247,19 +278,11 @@ class Journal:
 
     # The run's model
 
-    def declared(self, view: View) -> Iterator[Event]:
-        """The model itself, if this run is the first to know it like this."""
-        if self.role is None:
-            return
-        model = self.role.model
-        known, tags = view.get("model", model.name) or {}, dict(model.tags)
-        if (known.get("description"), known.get("declared")) != (model.description, tags):
-            yield ModelDeclared(model=model.name, description=model.description, tags=tags)
-
     def _candidate(self, view: View) -> Iterator[Event]:
         if self.role is None or not self.role.candidate or self.model_number is not None:
             return
         model = self.role.model.name
+        check_version_name(view, model, self.role.version_name)
         self.model_number = number = view.next_number("model_version", model)
         yield ModelVersionCreated(model=model, number=number, name=self.role.version_name, run=self.run)
         yield from (make(number) for make in self._awaiting)
@@ -296,8 +319,16 @@ class Journal:
         """Links of what a step took from the run's own model."""
         if self.role is None or (self.model_number is None and not self.role.candidate):
             return
-        taken = set(self._inputs(node).values())
-        for reference, version in self.prepared.found.items():
-            of = reference.model if isinstance(reference, Reference) else None
-            if of is not None and of[0] == self.role.model.name and (version.name, version.version) in taken:
+        for reference in (each for binding in node.bindings.values() for each in lookups(binding)):
+            of, version = getattr(reference, "model", None), self.prepared.found[reference]
+            if of is not None and of[0] == self.role.model.name:
                 yield from self._linked((version.name, version.version), "input")
+
+
+def _holder(view: View, model: str, runs: Iterable[str], pairs: set[Pair]) -> Pair | None:
+    """The newest version of a model that holds what a run repeated from others, all of it."""
+    numbers = {number for run in runs if (number := view.version_of_run(model, run)) is not None}
+    for number in sorted(numbers, reverse=True):
+        if pairs <= {(name, version) for _, name, version in view.linked(model, number)}:
+            return model, number
+    return None

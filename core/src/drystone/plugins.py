@@ -24,6 +24,7 @@ from drystone.errors import (
     DuplicateComponentError,
     PluginLoadError,
     listed,
+    message_of,
     suggestion,
 )
 from drystone.filesystems import FsspecArtifactStore
@@ -217,8 +218,11 @@ class Plugins:
         for each in getattr(self._manager.hook, event).get_hookimpls():
             try:
                 each.function(*(records[name] for name in each.argnames))
-            except (Exception, SystemExit) as exc:  # an observer never disturbs what it observes
-                problems.append(f"The hook {event} of the plugin {each.plugin_name} raised {type(exc).__name__}: {exc}")
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:  # an observer never disturbs what it observes
+                raised = f"{type(exc).__name__}: {message_of(exc)}"
+                problems.append(f"The hook {event} of the plugin {each.plugin_name} raised {raised}")
         return problems
 
     def problems(self) -> list[str]:

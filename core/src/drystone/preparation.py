@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import string
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from drystone.annotations import described
 from drystone.artifacts import ArtifactVersion, Reference
 from drystone.components import RESOURCES, TIMEOUT, Place, Stack
 from drystone.declarations import checked_name
@@ -18,9 +19,10 @@ from drystone.digests import SCRIPT_NAME
 from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
+from drystone.hits import Hits
+from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
 from drystone.pipelines import Pipeline, StepOptions
-from drystone.planning import Planner, refused_pickles
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root
 from drystone.stacks import find_stacks
@@ -40,9 +42,11 @@ class ModelRole:
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """A pipeline that is ready to run: where, its graph, its planner, and what it means in this workspace.
+    """A pipeline that is ready to run: where, its graph, its hits, and what it means in this workspace.
 
     Attributes:
+        parameters: Of the pipeline, as JSON; an artifact as its name and version.
+        references: Those of them that hold artifacts, so that they can be restored.
         names: The artifact name of every output, in order, by node.
         found: What its references mean.
     """
@@ -53,16 +57,30 @@ class Prepared:
     stack: Stack
     plugins: Plugins
     graph: Graph
-    planner: Planner
+    hits: Hits
     role: ModelRole | None
+    parameters: dict[str, Any]
+    references: dict[str, Any]
     names: Mapping[str, tuple[str, ...]]
     found: Mapping[Reference | ArtifactVersion, ArtifactVersion]
 
 
 def prepare(
-    pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any], workspace: Workspace | None = None
+    pipeline: Pipeline[Any, Any],
+    parameters: Mapping[str, Any],
+    *,
+    workspace: Workspace | None = None,
+    root: Path | None = None,
+    copies: bool = True,
 ) -> Prepared:
     """Settle everything about a run, without starting it.
+
+    Args:
+        pipeline: What is to run.
+        parameters: Its arguments.
+        workspace: Where, if not in the current one.
+        root: The project's root, if not that of the working directory.
+        copies: Whether blobs that only another store has are brought into the stack's.
 
     Raises:
         PipelineDefinitionError: The graph is wrong.
@@ -70,7 +88,7 @@ def prepare(
         StackError: The stack cannot be found or built.
         PlanError: The stack cannot run it; all reasons are listed.
     """
-    root = project_root()
+    root = root or project_root()
     _name_script(root)
     plugins = load_plugins()
     workspace = workspace or Workspace.current()
@@ -82,6 +100,8 @@ def prepare(
     references = dict.fromkeys(reference for binding in bindings for reference in lookups(binding))
     found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
     now = datetime.datetime.now().astimezone()
+    _check(graph, stack, workspace.materializers)
+    recorded, restored = _recorded(pipeline, parameters)
     prepared = Prepared(
         pipeline=pipeline,
         root=root,
@@ -89,13 +109,51 @@ def prepare(
         stack=stack,
         plugins=plugins,
         graph=graph,
-        planner=Planner(workspace, stack.artifact_store, graph, pipeline.options, Fingerprints(root), found),
+        hits=Hits(workspace, stack.artifact_store, graph, pipeline.options, Fingerprints(root), found, copies=copies),
         role=_role(pipeline, parameters, workspace, now),
+        parameters=recorded,
+        references=restored,
         names={node.name: _artifact_names(node, graph, now) for node in graph.nodes.values()},
         found=found,
     )
-    _check(prepared)
+    for version in found.values():
+        prepared.hits.ensure(version)
     return prepared
+
+
+def _recorded(pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters as JSON for people, and those that hold artifacts as JSON to restore them from.
+
+    Raises:
+        PlanError: Some have no JSON form; all are listed.
+    """
+    shown: dict[str, Any] = {}
+    exact: dict[str, Any] = {}
+    problems = []
+    for name, value in parameters.items():
+        try:
+            shown[name], exact[name] = to_json(_replaced(value, str)), to_json(_replaced(value, _reference))
+        except (EncodingError, RecursionError) as exc:
+            problems.append(
+                f"Parameter {name!r} of pipeline {pipeline.name!r} cannot be recorded: {exc} Pass something that names "
+                "it, such as a string, and choose in the body of the pipeline."
+            )
+    if problems:
+        raise PlanError(*problems)
+    return shown, {name: value for name, value in exact.items() if value != shown[name]}
+
+
+def _replaced(value: Any, replacement: Callable[[Any], Any]) -> Any:
+    """A value with a replacement for every artifact in it."""
+    if isinstance(value, ArtifactVersion | Reference):
+        return replacement(value)
+    if type(value) is dict:
+        return {key: _replaced(item, replacement) for key, item in value.items()}
+    return type(value)(_replaced(item, replacement) for item in value) if type(value) in (list, tuple) else value
+
+
+def _reference(stored: ArtifactVersion | Reference) -> Reference:
+    return stored if isinstance(stored, Reference) else Reference(stored.name, stored.version)
 
 
 def _name_script(root: Path) -> None:
@@ -121,14 +179,14 @@ def _artifact_names(node: Node, graph: Graph, now: datetime.datetime) -> tuple[s
 
 def _filled(template: str, parameters: Mapping[str, Any], now: datetime.datetime, label: str) -> str:
     """A name with its placeholders filled in: `{date}`, `{time}` and parameters."""
-    values = {**parameters, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}"}
-    for _, placeholder, _, _ in string.Formatter().parse(template):
-        if placeholder is not None and placeholder not in values:
-            hint = suggestion(placeholder, values, "It may hold")
-            raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
+    values = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}", **parameters}
     try:
+        for _, placeholder, _, _ in string.Formatter().parse(template):
+            if placeholder is not None and placeholder not in values:
+                hint = suggestion(placeholder, values, "It may hold")
+                raise PlanError(f"{label} is named {template!r}, and nothing is called {placeholder!r}.{hint}")
         return checked_name(template.format(**values), label[0].lower() + label[1:])
-    except ValueError as exc:
+    except (ValueError, TypeError) as exc:
         raise PlanError(f"{exc} It was made of {template!r}.") from None
 
 
@@ -146,15 +204,25 @@ def _role(
     return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
 
 
-def _check(prepared: Prepared) -> None:
-    """Refuse what this stack cannot run, and inputs that cannot be read."""
-    problems = refused_pickles(prepared.graph, prepared.workspace)
-    for node in prepared.graph.nodes.values():
-        problems += [*_incapable(node, prepared.stack), *_unsendable(node)]
+def _check(graph: Graph, stack: Stack, materializers: Materializers) -> None:
+    """Refuse what this stack cannot run."""
+    problems: list[str] = []
+    for node in graph.nodes.values():
+        problems += [*_unpickled(node, materializers), *_incapable(node, stack), *_unsendable(node)]
     if problems:
         raise PlanError(*problems)
-    for version in prepared.found.values():
-        prepared.planner.ensure(version)
+
+
+def _unpickled(node: Node, materializers: Materializers) -> Iterator[str]:
+    """Annotated outputs that only pickle could store, in a workspace that forbids it."""
+    for output in node.step.outputs:
+        name, _ = materializers.expected(output.annotation) or ("", 0)
+        if name == PickleMaterializer.name and not (materializers.allow_pickle or output.artifact.allow_pickle):
+            yield (
+                f"Step {node.name!r} makes {output.name!r} as {described(output.annotation)}, which only pickle can "
+                "store, and this workspace forbids pickle. Install a plugin for the type, or declare "
+                "Artifact(allow_pickle=True)."
+            )
 
 
 def _incapable(node: Node, stack: Stack) -> Iterator[str]:
@@ -178,8 +246,3 @@ def _unsendable(node: Node) -> Iterator[str]:
                     f"Parameter {parameter!r} of step {node.name!r} cannot be passed as it is: {exc} Make it the "
                     "output of a step, or save_artifact(value, name) and pass the version that returns."
                 )
-
-
-def shown_parameter(value: Any) -> Any:
-    """A pipeline parameter as JSON; an artifact as its name and version."""
-    return to_json(str(value) if isinstance(value, ArtifactVersion | Reference) else value)

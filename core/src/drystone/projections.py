@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
 from drystone.events import is_known
 from drystone.ledgers import Commit
-from drystone.runs import COMPLETE, PENDING, RUNNING
+from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
 
 
 def project(index: Documents, commit: Commit) -> None:
@@ -77,7 +77,7 @@ def _begun(index: Documents, event: Fields) -> tuple[str, Document, Document]:
     body = index.get("step", f"{run}/{step}") or {}
     if body.get("status") not in (RUNNING, PENDING):
         body = {"name": step, "tags": body.get("tags", {}), "metadata": {}}
-    return f"{run}/{step}", body, {"run": run, "parent": f"{index.parent('run', run)}/{step}"}
+    return f"{run}/{step}", body, {"run": run, "parent": f"{run.rpartition('-')[0]}/{step}"}
 
 
 def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
@@ -87,6 +87,8 @@ def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("step", name, body, **found_by, key=body["key"], ended=commit.seq)
     for artifact, version in body["inputs"].values():
         index.link("step", name, 0, "input", artifact, version)
+    for artifact, version in body["outputs"].values() if body["status"] == CACHED else ():
+        index.link("key", body["key"], 0, "output", artifact, version)
 
 
 def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:

@@ -119,10 +119,11 @@ class Run:
 
 @attrs.frozen
 class Cause:
-    """Why a step runs.
+    """Why a step runs, or does not.
 
     Attributes:
-        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `unknown`.
+        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `options`,
+            `condition`, `unknown`.
         text: One sentence.
         diff: A unified diff, where code changed.
     """
@@ -139,7 +140,7 @@ class Cause:
 
 @attrs.frozen(kw_only=True)
 class StepPlan:
-    """What would become of one step: `run`, `cached` (from which run) or `maybe` (if an input changes)."""
+    """What would become of one step: `run`, `cached` (from which run), `skipped`, or `maybe`: that is not known yet."""
 
     name: str
     status: str
@@ -149,7 +150,7 @@ class StepPlan:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What a run would do. Executed steps are all that say `run`, and none that say `cached`."""
+    """What a run would do where no step fails: all that say `run` are executed, and no others but some `maybe`."""
 
     pipeline: str
     stack: str
@@ -158,7 +159,7 @@ class Plan:
     @property
     def would_run(self) -> bool:
         """Whether anything runs or may run."""
-        return any(step.status != CACHED for step in self.steps.values())
+        return any(step.status in (RUN, MAYBE) for step in self.steps.values())
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.steps)

@@ -6,6 +6,7 @@ import concurrent.futures
 import heapq
 import json
 import os
+import queue
 import random
 import threading
 import time
@@ -21,13 +22,13 @@ import attrs
 from drystone.blobs import blob_key
 from drystone.components import ISOLATION, PARALLEL, RunContext
 from drystone.digests import module_name
-from drystone.errors import DrystoneError, LedgerConflict, RunFailedError, StepFailedError
+from drystone.errors import DrystoneError, LedgerConflict, RunFailedError, StepFailedError, message_of
 from drystone.events import MetadataLogged
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
+from drystone.hits import Decision
 from drystone.journals import Journal
 from drystone.pipelines import Retry
-from drystone.planning import Decision
-from drystone.preparation import Prepared, shown_parameter
+from drystone.preparation import Prepared
 from drystone.runs import CACHED, CANCELLED, COMPLETE, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run, StepRun
 from drystone.serialization import structure, to_text, unstructure
 from drystone.values import dumps, to_json
@@ -67,13 +68,13 @@ class Walk:
         self.run = run
         self.journal = Journal(prepared, run, epoch)
         self.statuses: dict[str, str] = {}
-        self.digests: dict[OutputRef, str] = {}
         self.executed = 0
-        self.repeated: str | None = None
+        self.repeated: set[str] = set()
         self.failure: tuple[str, BaseException] | None = None
         self._done = done
         self._stopping: str | None = None
         self._running: dict[Future[str], Attempt] = {}
+        self._ended: queue.SimpleQueue[Future[str]] = queue.SimpleQueue()
         self._delayed: list[tuple[float, str, Attempt]] = []
         self._ready: deque[Node] = deque(node for node in self.graph.nodes.values() if not node.upstream)
         self._missing = {node.name: len(node.upstream) for node in self.graph.nodes.values()}
@@ -82,7 +83,6 @@ class Walk:
             self._dependents[before].append(self.graph.nodes[after])
         self._flushed_at = self._synced_at = time.monotonic()
         self._store = dumps(to_json(prepared.stack.artifact_store))
-        self._parameters = {name: shown_parameter(value) for name, value in self.graph.parameters.items()}
         self._is_listened_to = prepared.plugins.listens("drystone_step_started", "drystone_step_finished")
         can = prepared.stack.orchestrator.capabilities
         self._exclusive = PARALLEL not in can or ISOLATION in can
@@ -93,19 +93,19 @@ class Walk:
         Raises:
             RunFailedError: The run did not succeed.
         """
-        self._tell("drystone_run_started")
         context = RunContext(
             run=self.run, pipeline=self.graph.pipeline, stack=self.prepared.stack.name, steps=len(self.graph.nodes)
         )
         try:
+            self._tell("drystone_run_started")
             with self.prepared.stack.orchestrator.executor(context) as executor:
                 self._walk(executor)
         except LedgerConflict:
             raise
         except BaseException as exc:
             interrupted = isinstance(exc, KeyboardInterrupt)
-            with suppress(DrystoneError):  # what cannot be written down now is found by the next command
-                self._abandon(CANCELLED if interrupted else CRASHED, "interrupted" if interrupted else repr(exc))
+            reason = "interrupted" if interrupted else f"{type(exc).__name__}: {message_of(exc)}"
+            self._abandon(CANCELLED if interrupted else CRASHED, reason)
             raise
         error = self.failure[0] if self.failure else None
         self.journal.finished(FAILED if self.failure else SUCCEEDED, self.executed, error, self.repeated)
@@ -132,14 +132,17 @@ class Walk:
             self.prepared.stack.artifact_store.sync(keys)
 
     def _walk(self, executor: Executor) -> None:
-        while self._ready or self._running or self._delayed:
-            while self._ready:
-                self._begin(self._ready.popleft(), executor)
+        try:
+            while self._ready or self._running or self._delayed:
+                if self._ready:
+                    self._begin(self._ready.popleft(), executor)
+                elif self._delayed and self._delayed[0][0] <= time.monotonic():
+                    self._submit(heapq.heappop(self._delayed)[2], executor)
                 self._collect()
-            while self._delayed and self._delayed[0][0] <= time.monotonic():
-                self._submit(heapq.heappop(self._delayed)[2], executor)
-            if not self._ready:
-                self._wait()
+        except BaseException:
+            for future in self._running:
+                future.cancel()
+            raise
 
     # A step begins
 
@@ -150,15 +153,15 @@ class Walk:
             self.journal.unstarted(node, status, reason)
             self._completed(node, status)
             return
-        decision = self.prepared.planner.decide(node, self.digests)
-        done = self._done.get(node.name)
-        if done is not None and done.key is not None and done.key == decision.key:
+        hits, done = self.prepared.hits, self._done.get(node.name)
+        decision = hits.decide(node, self.journal.manifests)
+        if done is not None and done.key is not None and done.key == decision.key and hits.unusable(done) is None:
             self.journal.reused(node, done.outputs)
             self.executed += done.status == SUCCEEDED
             self._completed(node, done.status)
         elif decision.cached is not None:
             self.journal.cached(node, decision)
-            self.repeated = decision.cached.run
+            self.repeated.add(decision.cached.run)
             self._completed(node, CACHED)
         else:
             self.executed += 1
@@ -171,11 +174,8 @@ class Walk:
         blocked = next((name for name in node.upstream if self.statuses[name] not in COMPLETE), None)
         if blocked is not None:
             return SKIPPED, f"step {blocked!r}, which it depends on, was {self.statuses[blocked]}"
-        if node.when is not None:
-            condition = self.journal.manifests[node.when]
-            workspace, store = self.prepared.workspace, self.prepared.stack.artifact_store
-            if not workspace.materializers.load(condition, store):
-                return SKIPPED, f"its condition, the output of {node.when.node!r}, is false"
+        if node.when is not None and not self.prepared.hits.holds(self.journal.manifests[node.when]):
+            return SKIPPED, f"its condition, the output of {node.when.node!r}, is false"
         return "", ""
 
     def _submit(self, attempt: Attempt, executor: Executor) -> None:
@@ -185,10 +185,14 @@ class Walk:
         here[attempt.task_id] = attempt.node.step
         try:
             future = executor.submit(run_task, to_text(unstructure(self._task(attempt))))
+        except Exception as exc:
+            future = Future()
+            future.set_exception(exc)
         except BaseException:
             here.pop(attempt.task_id, None)
             raise
         self._running[future] = attempt
+        future.add_done_callback(self._ended.put)
 
     def _task(self, attempt: Attempt) -> StepTask:
         node = attempt.node
@@ -205,7 +209,7 @@ class Walk:
                 OutputTask(output=output.name, name=name, artifact=output.artifact)
                 for output, name in zip(node.step.outputs, self.prepared.names[node.name], strict=True)
             ),
-            parameters=self._parameters,
+            parameters=self.prepared.parameters,
             model_version=self.journal.model_version,
             store=self._store,
             allow_pickle=self.prepared.workspace.materializers.allow_pickle,
@@ -226,29 +230,36 @@ class Walk:
     # A step ends
 
     def _collect(self) -> None:
-        """Take in the results that are there."""
-        for future in [future for future in self._running if future.done()]:
-            self._take(self._running.pop(future), future)
+        """Take in the results that are there; where nothing can begin, wait for one, or for a retry that is due.
 
-    def _wait(self) -> None:
-        """Wait for a result or for a retry that is due; what is to be committed waits no longer than `GROUP`."""
-        pause = max(0.0, self._delayed[0][0] - time.monotonic()) if self._delayed else None
-        if not self._running:
-            time.sleep(pause or 0.0)
+        What is to be committed waits no longer than `GROUP`.
+        """
+        pause = 0.0 if self._ready else GROUP if self.journal.waiting else None
+        if self._delayed:
+            due = max(0.0, self._delayed[0][0] - time.monotonic())
+            pause = due if pause is None else min(pause, due)
+        elif not self._running:
             return
-        if self.journal.waiting:
-            pause = min(GROUP, GROUP if pause is None else pause)
-        if not concurrent.futures.wait(self._running, pause, concurrent.futures.FIRST_COMPLETED).done:
-            self._flush()
-        self._collect()
+        try:
+            while True:
+                future = self._ended.get(timeout=pause)
+                self._take(self._running.pop(future), future)
+                pause = 0.0
+        except queue.Empty:
+            if pause:
+                self._flush()
 
     def _take(self, attempt: Attempt, future: Future[str]) -> None:
         here.pop(attempt.task_id, None)
+        if future.cancelled() and self._stopping:
+            self.executed -= 1
+            self._cancel(attempt.node)
+            return
         try:
             answer = future.result()
             result = structure(json.loads(answer), StepResult)
         except (Exception, concurrent.futures.CancelledError) as exc:
-            self._failed(attempt, StepResult(), f"{type(exc).__name__}: {exc}", exc)
+            self._failed(attempt, StepResult(), f"{type(exc).__name__}: {message_of(exc)}", exc)
             return
         if result.failure is not None:
             raised = answer.exception if isinstance(answer, Answer) else None
@@ -270,16 +281,25 @@ class Walk:
         self.journal.failed(node, result, attempt.number, shown)
         self.failure = self.failure or (f"step {node.name!r} raised {error}", exception)
         if self.options.on_error != "continue":
-            self._stopping = f"step {node.name!r} failed"
+            self._stop(f"step {node.name!r} failed")
         self._completed(node, FAILED)
+
+    def _stop(self, reason: str) -> None:
+        """Start nothing more: neither what waits for its turn in the executor nor what waits to be tried again."""
+        self._stopping = reason
+        for future in list(self._running):
+            future.cancel()
+        for _, _, attempt in self._delayed:
+            self._cancel(attempt.node)
+        self._delayed.clear()
+
+    def _cancel(self, node: Node) -> None:
+        self.journal.unstarted(node, CANCELLED, self._stopping or "")
+        self._completed(node, CANCELLED)
 
     def _completed(self, node: Node, status: str) -> None:
         """Note how a step ended, release what waited for it, and call hooks where somebody waits for that."""
         self.statuses[node.name] = status
-        for output in node.step.outputs:
-            ref = OutputRef(node.name, output.name)
-            if ref in self.journal.manifests:
-                self.digests[ref] = self.journal.manifests[ref].digest
         for dependent in self._dependents[node.name]:
             self._missing[dependent.name] -= 1
             if self._missing[dependent.name] == 0:
@@ -303,8 +323,10 @@ class Walk:
         try:
             if hook is not None:
                 hook(record)
-        except Exception as exc:
-            errors.append(f"{getattr(hook, '__qualname__', hook)}: {type(exc).__name__}: {exc}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            errors.append(f"{getattr(hook, '__qualname__', hook)}: {type(exc).__name__}: {message_of(exc)}")
         errors += plugins.emit(event, **{"run" if step is None else "step_run": record})
         if errors:
             before = workspace.run(self.run).metadata.get("hook_errors", [])
@@ -317,11 +339,11 @@ class Walk:
         self._make_durable()
 
     def _abandon(self, status: str, reason: str) -> None:
-        """Record how things stand when the driver has to stop."""
+        """Record how things stand when the driver has to stop; what cannot be written is found by the next command."""
         for attempt in self._running.values():
             here.pop(attempt.task_id, None)
-        for name, node in self.graph.nodes.items():
-            if name not in self.statuses:
-                self.journal.unstarted(node, CANCELLED, reason)
-        self.journal.finished(status, self.executed, reason, None)
-        self._flush()
+        with suppress(DrystoneError):
+            self._flush()
+        with suppress(DrystoneError):
+            self.journal.abandoned(status, reason)
+            self._flush()

@@ -24,7 +24,15 @@ from drystone.blobs import store_bytes
 from drystone.captures import captured
 from drystone.components import ArtifactStore
 from drystone.contexts import StepContext, active, checked_metadata
-from drystone.errors import OutputError, PlanError, StepContextError, VersionPendingError, suggestion
+from drystone.errors import (
+    OutputError,
+    PlanError,
+    StepContextError,
+    VersionPendingError,
+    message_of,
+    shortened,
+    suggestion,
+)
 from drystone.events import ArtifactSaved, Pair
 from drystone.graphs import importing
 from drystone.materializers import Materializers
@@ -205,22 +213,30 @@ def run_task(text: str) -> str:
     """Run a task given as JSON; answers with the JSON of its result. What executors are given."""
     task = structure(json.loads(text), StepTask)
     effects = StepEffects(task)
-    failure: Failure | None = None
     raised: BaseException | None = None
-    with captured(exclusive=task.exclusive) as log:
+    failure: Failure | None = None
+    log: str | None = None
+    with captured(exclusive=task.exclusive) as output:
         try:
             with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
                 _perform(task, effects)
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # panics of libraries that are written in Rust are no Exception
             raised, failure = exc, _failure(exc)
-        printed = log.read()
+        printed = output.read()
     if failure is not None:  # kept with what the step printed, and shown by whoever reports the failure
         printed += failure.traceback.encode("utf-8", "backslashreplace")
+    try:
+        log = store_bytes(effects.store, printed) if printed else None
+    except Exception as exc:
+        if failure is None:  # why the step itself failed says more
+            raised, failure = exc, _failure(exc)
     result = StepResult(
         saved=() if failure else tuple(effects.saved),
         metadata=effects.metadata,
-        log=store_bytes(effects.store, printed) if printed else None,
-        failure=failure,
+        log=log,
+        failure=failure and attrs.evolve(failure, traceback=shortened(failure.traceback)),
     )
     answer = Answer(to_text(unstructure(result)))
     answer.exception = raised
@@ -295,10 +311,10 @@ def _kept_surroundings() -> Iterator[None]:
     try:
         yield
     finally:
-        os.chdir(directory)
         if _environment() != environment:
             os.environ.clear()
             os.environ.update({os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()})
+        os.chdir(directory)
 
 
 def _environment() -> dict[bytes, bytes]:
@@ -312,5 +328,5 @@ def _failure(exc: BaseException) -> Failure:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(OWN):
         frames = frames.tb_next
     shown = "".join(traceback.format_exception(type(exc), exc, frames, chain=frames is not None))
-    message = f"exited with {exc.code!r}" if isinstance(exc, SystemExit) else str(exc)
+    message = f"exited with {exc.code!r:.200}" if isinstance(exc, SystemExit) else message_of(exc)
     return Failure(type=type(exc).__qualname__, message=message, traceback=shown)

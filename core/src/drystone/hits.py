@@ -1,0 +1,288 @@
+"""Hits: whether a stored result can stand for running a step, and if not, why not."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from drystone.annotations import abbreviated, bare
+from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
+from drystone.blobs import BlobReader, BlobWriter, blob_key
+from drystone.components import ArtifactStore
+from drystone.digests import digest_value
+from drystone.errors import BlobLostError, EncodingError, PlanError, suggestion
+from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
+from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
+from drystone.pipelines import PipelineOptions
+from drystone.records import Records
+from drystone.runs import Cause, StepRun
+from drystone.states import annotation_text
+from drystone.workspaces import View, Workspace
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """What is known of a node whose inputs are all known.
+
+    Attributes:
+        key: The cache key; None where there can be none.
+        cached: The stored result to use, or None.
+        causes: Why there is none.
+        facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, reason.
+    """
+
+    key: str | None
+    cached: StepRun | None
+    causes: tuple[Cause, ...]
+    closure: Closure
+    facts: Mapping[str, Any]
+
+
+class Hits:
+    """Decides for each node of one graph whether a stored result can stand for running it.
+
+    Args:
+        workspace: Where results are on record.
+        store: Where their bytes have to be.
+        graph: The graph.
+        options: Of the pipeline.
+        fingerprints: Takes the closures.
+        found: What the graph's references mean.
+        copies: Whether bytes that only another store within reach has are copied; else they only count as there.
+
+    Raises:
+        PlanError: A step that is to be rerun does not exist.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        store: ArtifactStore,
+        graph: Graph,
+        options: PipelineOptions,
+        fingerprints: Fingerprints,
+        found: Mapping[Reference | ArtifactVersion, ArtifactVersion],
+        *,
+        copies: bool,
+    ) -> None:
+        unknown = [name for name in options.rerun if name not in graph.nodes]
+        if unknown:
+            raise PlanError(
+                *(f"There is no step {each!r} to rerun.{suggestion(each, graph.nodes)}" for each in unknown)
+            )
+        self.workspace = workspace
+        self.store = store
+        self.graph = graph
+        self.options = options
+        self.fingerprints = fingerprints
+        self.found = found
+        self.copies = copies
+        self.forced = graph.downstream(set(options.rerun))
+        self._readable: set[str] = set()
+
+    def closure(self, node: Node) -> Closure:
+        """The code that a node's step reaches, through its arguments as well; computed once per function."""
+        values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
+        classes = dict.fromkeys(each for value in values for each in classes_of(value))
+        return self.fingerprints.closure(node.step, classes)
+
+    def decide(self, node: Node, made: Mapping[OutputRef, Manifest]) -> Decision:
+        """Whether a stored result fits a node, given what the nodes before it made."""
+        closure = self.closure(node)
+        values: dict[str, str] = {}
+        shown: dict[str, str] = {}
+        inputs: dict[str, str] = {}
+        unknown: list[Cause] = []
+        for name, binding in node.bindings.items():
+            if not isinstance(binding, Value):
+                inputs[name] = self._digest(binding, made)
+                continue
+            shown[name] = abbreviated(binding.value)
+            try:
+                values[name] = digest_value(binding.value)
+            except EncodingError as exc:
+                unknown.append(Cause("unknown", f"parameter {name}: {exc}"))
+        key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
+        causes, cached = self.uncached(node) or tuple(unknown), None
+        if key is not None and not causes:
+            with self.workspace.reading() as records:
+                cached, causes = self._stored(node, key, records)
+                if cached is None and not causes:
+                    causes = self._compared(node, records.index, closure, values, shown, inputs)
+        facts = {
+            "key": key,
+            "closure": closure.digest,
+            "parameters": shown,
+            "values": values,
+            "input_digests": inputs,
+            "reason": "; ".join(cause.text for cause in causes),
+        }
+        return Decision(key=key, cached=cached, causes=causes, closure=closure, facts=facts)
+
+    def unstored(self, node: Node) -> tuple[Cause, ...]:
+        """Why no stored result can fit a node, whatever its inputs are: none can have come from its code."""
+        closure = self.closure(node)
+        with self.workspace.reading() as records:
+            if closure.digest is not None and records.index.exists("code", closure.digest):
+                return ()
+            return self._compared(node, records.index, closure, {}, {}, {})
+
+    def _digest(self, binding: Binding, made: Mapping[OutputRef, Manifest]) -> str:
+        if isinstance(binding, OutputRef):
+            return made[binding].digest
+        if isinstance(binding, Lookup):
+            return self.found[binding.reference].digest
+        if isinstance(binding, Items):
+            return digest_value((binding.kind, binding.keys, [self._digest(each, made) for each in binding.items]))
+        return digest_value(("value", binding.value))
+
+    def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+        expected = self.workspace.materializers.expected
+        outputs = [(annotation_text(bare(each.annotation)), expected(each.annotation)) for each in node.step.outputs]
+        options = node.step.options
+        return step_key(closure, values, inputs, outputs, options.cache_salt, options.ignore_inputs)
+
+    def uncached(self, node: Node) -> tuple[Cause, ...]:
+        """Why the cache is not even asked for a node."""
+        if node.name in self.options.rerun:
+            return (Cause("rerun", "rerun was asked for"),)
+        if node.name in self.forced:
+            return (Cause("rerun", "depends on a step that is rerun"),)
+        if self._policy(node) is False:
+            return (Cause("cache", "its cache is off"),)
+        closure = self.closure(node)
+        edited = [Cause("edited", f"{name}: file edited since it was loaded") for name in closure.edited]
+        return (*edited, *(Cause("unknown", problem) for problem in closure.problems))
+
+    def _policy(self, node: Node) -> bool | datetime.timedelta:
+        choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
+        return next((choice for choice in choices if choice is not None), True)
+
+    def _stored(self, node: Node, key: str, records: Records) -> tuple[StepRun | None, tuple[Cause, ...]]:
+        """The stored result under a key, or why there is none that can be used."""
+        cached = records.cached_step(key)
+        if cached is None:
+            return None, ()
+        policy, now = self._policy(node), datetime.datetime.now(datetime.UTC)
+        if isinstance(policy, datetime.timedelta) and now - (cached.ended_at or now) > policy:
+            return None, (Cause("cache", f"its stored result is older than {policy}"),)
+        problem = self.unusable(cached)
+        return (cached, ()) if problem is None else (None, (Cause("blob", problem),))
+
+    def unusable(self, step: StepRun) -> str | None:
+        """Why the outputs of a step cannot stand for running it again, or None."""
+        for version in step.outputs.values():
+            manifest = version.manifest
+            if not self.workspace.materializers.current(manifest):
+                return f"{version}: its materializer {manifest.materializer} is now another version"
+            problem = self._unreadable(manifest)
+            if problem:
+                return f"{version}: {problem}"
+        return None
+
+    def _missing(self, manifest: Manifest) -> list[Blob]:
+        return [blob for blob in manifest.blobs if self.store.size(blob_key(blob.digest)) != blob.size]
+
+    def _unreadable(self, manifest: Manifest) -> str | None:
+        """Why stored bytes are out of reach, or None."""
+        if manifest.digest in self._readable:
+            return None
+        missing = self._missing(manifest)
+        if missing and manifest.store == self.store.identity:
+            return "its blobs are missing or damaged in the artifact store"
+        try:
+            if missing and not self._reached(manifest, missing):
+                return f"its blobs are missing or damaged in the artifact store {manifest.store}"
+        except LookupError:
+            return f"its blobs are only in the artifact store {manifest.store}, which is out of reach"
+        self._readable.add(manifest.digest)
+        return None
+
+    def _reached(self, manifest: Manifest, blobs: list[Blob]) -> bool:
+        """Whether another store has some blobs; they are copied from there if that is wanted."""
+        other = self.workspace.store_for(manifest.store)
+        if not self.copies:
+            return all(other.size(blob_key(blob.digest)) == blob.size for blob in blobs)
+        reader = BlobReader(other, manifest)
+        try:
+            for blob in blobs:
+                with BlobWriter(self.store).file(blob.path) as spooled:
+                    reader.copy(blob.path, spooled)
+        except BlobLostError:
+            return False
+        return True
+
+    def holds(self, condition: Manifest) -> bool:
+        """Whether the output that a `when=` stands for is true."""
+        store = self.workspace.store_for(condition.store) if self._missing(condition) else self.store
+        return bool(self.workspace.materializers.load(condition, store))
+
+    def ensure(self, version: ArtifactVersion) -> None:
+        """Make an input from before the run readable through this stack's store.
+
+        Raises:
+            PlanError: Its bytes are out of reach.
+        """
+        problem = self._unreadable(version.manifest)
+        if problem:
+            raise PlanError(f"The input {version} cannot be read: {problem}. Run what makes it again.")
+
+    def _compared(
+        self,
+        node: Node,
+        index: View,
+        closure: Closure,
+        values: Mapping[str, str],
+        shown: Mapping[str, str],
+        inputs: Mapping[str, str],
+    ) -> tuple[Cause, ...]:
+        """What differs from the last time this step was executed."""
+        last = index.last_execution(self.graph.pipeline, node.name)
+        if last is None:
+            return (Cause("new", "never ran here"),)
+        causes = [*_changed_code(closure, last["closure"], index)]
+        ignored = node.step.options.ignore_inputs
+        for name, digest in values.items():
+            if last["values"].get(name) != digest and name not in ignored:
+                before = last["parameters"].get(name, "not given")
+                causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}"))
+        changed = [name for name, digest in inputs.items() if last["input_digests"].get(name) != digest]
+        causes += [Cause("input", f"input {name} changed") for name in changed if name not in ignored]
+        if causes or last["closure"] is None:
+            return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
+        options = "its ignore, ignore_inputs, cache_salt, output annotations or their materializers"
+        return (Cause("options", f"{options} are not those of {last['run']}"),)
+
+
+def _changed_code(closure: Closure, last: str | None, index: View) -> Iterator[Cause]:
+    before = index.get("code", last) if last and last != closure.digest else None
+    if before is None:
+        return
+    members = before["members"]
+    for name, member in closure.members.items():
+        if name not in members:
+            yield Cause("code", f"code of {name} is new")
+        elif members[name] != member.digest:
+            known = index.get("source", members[name])
+            yield _diffed(name, known["text"] if known else "", member.source or "")
+    for name in sorted(members.keys() - closure.members.keys()):
+        yield Cause("code", f"code of {name} is no longer used")
+    if before["python"] != closure.python:
+        yield Cause("python", f"Python {before['python']} → {closure.python}")
+    for name in sorted({*before["packages"], *closure.packages}):
+        old, new = before["packages"].get(name, "not used"), closure.packages.get(name, "not used")
+        if old != new:
+            yield Cause("package", f"package {name} {old} → {new}")
+
+
+def _diffed(name: str, old: str, new: str) -> Cause:
+    if old == new or not old or not new:
+        return Cause("code", f"code of {name} changed")
+    if "\n" not in old.strip() and "\n" not in new.strip():
+        return Cause("code", f"{name} changed: {old.strip()} → {new.strip()}")
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
+    return Cause("code", f"code of {name} changed", "\n".join(lines))
