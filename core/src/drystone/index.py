@@ -79,7 +79,7 @@ class Index(Documents):
     def same_result(self, key: str | None, artifact: str, digest: str) -> int | None:
         """The version of an artifact that a cached step with this key was given for this content."""
         number: int | None = self._one(
-            """SELECT l.version FROM v2_links l JOIN v2_documents d ON d.kind = 'artifact'
+            """SELECT l.version FROM v3_links l JOIN v3_documents d ON d.kind = 'artifact'
                AND d.name = l.name || '@' || l.version WHERE l.kind = 'key' AND l.owner = ? AND l.name = ?
                AND json_extract(d.body, '$.manifest.digest') = ? ORDER BY l.version DESC LIMIT 1""",
             *(key, artifact, digest),

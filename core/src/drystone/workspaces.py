@@ -71,12 +71,11 @@ class Workspace(Queries):
         """
         _check_outside("use the workspace")
         root = project_root()
-        declared = None if os.environ.get("DRYSTONE_WORKSPACE") else find_stacks(root, load_plugins()).workspace
-        if isinstance(declared, Workspace):
-            found = _current.setdefault(declared.directory, declared)
-        else:
+        found = None if os.environ.get("DRYSTONE_WORKSPACE") else find_stacks(root, load_plugins()).workspace
+        if not isinstance(found, Workspace):
             directory = made_directory(workspace_directory(root))
-            found = _current.get(directory) or _current.setdefault(directory, cls(directory))
+            found = _current.get(directory) or cls(directory)
+        found = _current.setdefault(found.directory, found)
         found.mark_crashed()
         return found
 
@@ -280,7 +279,7 @@ class Workspace(Queries):
         """Give a stage to a version of a model; who holds it now loses it in the same instant.
 
         Args:
-            model: The model.
+            model: Or its name.
             version: Its number, name, `latest`, or record.
             stage: `production`, `staging`, or a name of your own.
             expect: The number that must hold the stage now, or None for nobody; else nothing happens.
