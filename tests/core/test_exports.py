@@ -1,5 +1,6 @@
 """The public surface, the cost of importing it, and what the repository's own files promise."""
 
+import ast
 import importlib
 import json
 import os
@@ -107,6 +108,23 @@ def test_files_of_the_source_stay_small() -> None:
     assert len(sources) > 30
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources}
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that are neither blank, nor comment, nor part of a docstring."""
+    tree = ast.parse(source)
+    holders = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    docstrings = [node.body[0] for node in holders if ast.get_docstring(node) is not None]
+    unread = {line for each in docstrings for line in range(each.lineno, (each.end_lineno or 0) + 1)}
+    written = enumerate(source.splitlines(), start=1)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for at, line in written if at not in unread)
+
+
+def test_core_is_no_larger_than_was_decided() -> None:
+    sources = [path.read_text() for path in (ROOT / "core/src/drystone").glob("*.py")]
+    page = (ROOT / "docs/decisions/0009-how-large-core-may-be.md").read_text()
+    allowed = int(re.findall(r"Core may have ([\d,]+) lines of code", page)[0].replace(",", ""))
+    assert 0.9 * allowed < sum(map(lines_of_code, sources)) <= allowed
 
 
 def readme_blocks(language: str) -> list[str]:
