@@ -385,3 +385,11 @@ def test_a_time_zone_known_only_by_its_address_is_refused() -> None:
     with pytest.raises(EncodingError) as caught:
         digest_value(datetime.time(tzinfo=Zone()))
     assert "has no deterministic encoding. Use datetime.timezone, or zoneinfo.ZoneInfo by key." in str(caught.value)
+
+
+def test_a_class_may_have_a_slot_called_module() -> None:
+    class Odd:
+        __slots__ = ("__module__",)
+
+    with pytest.raises(EncodingError, match="has no deterministic encoding"):
+        encode(Odd())

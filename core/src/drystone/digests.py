@@ -132,7 +132,10 @@ _ATOMS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
 @functools.lru_cache(maxsize=1024)
 def rule_of(cls: type) -> Rule | None:
     """The rule of exactly this class."""
-    module = cls.__module__.removesuffix("._local")  # where Python 3.13 has the classes of pathlib
+    module = cls.__module__
+    if not isinstance(module, str):  # a slot of that name, as pandas 2 has
+        return None
+    module = module.removesuffix("._local")  # where Python 3.13 has the classes of pathlib
     return RULES.get(cls.__qualname__ if module == "builtins" else f"{module}:{cls.__qualname__}")
 
 
