@@ -133,7 +133,7 @@ _ATOMS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
 def rule_of(cls: type) -> Rule | None:
     """The rule of exactly this class."""
     module = cls.__module__
-    if not isinstance(module, str):  # a slot of that name, as pandas 2 has
+    if not isinstance(module, str):  # but a slot of that name, as in pandas 2
         return None
     module = module.removesuffix("._local")  # where Python 3.13 has the classes of pathlib
     return RULES.get(cls.__qualname__ if module == "builtins" else f"{module}:{cls.__qualname__}")
