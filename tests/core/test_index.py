@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,7 @@ class Store:
 
     def __init__(self):
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        weakref.finalize(self, self.connection.close)  # also where hypothesis gives an example up
         self.ledger, self.index = SQLiteLedger(self.connection), Index(self.connection)
         self.ledger.create()
         self.index.create()
