@@ -81,6 +81,7 @@ class Database:
     def _set_up(self) -> None:
         execute = self._connection.execute
         if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            execute("PRAGMA page_size = 2048")  # a commit changes a few rows of many pages, and logs whole pages
             execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA wal_autocheckpoint = 4000")

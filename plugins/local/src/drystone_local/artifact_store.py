@@ -21,6 +21,9 @@ from drystone.errors import ArtifactStoreError, StackError
 SPOOL = "spool"
 """The directory for files on their way; on the same disk as the blobs, so that a rename lands them."""
 
+PREFIXES = [f"{number:02x}" for number in range(256)]
+"""What the names of the directories of blobs may be."""
+
 IDENTITY = "store-id"
 """The file that holds what tells this store from others."""
 
@@ -187,12 +190,20 @@ class LocalArtifactStore(ArtifactStore):
             try:
                 change(*arguments)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
+                self._make_directories(os.path.dirname(path))
                 change(*arguments)
         except (FileExistsError, FileNotFoundError):
             raise
         except OSError as exc:
             raise ArtifactStoreError(f"The artifact store {self.root} cannot be written to: {exc}.") from exc
+
+    def _make_directories(self, needed: str) -> None:
+        """Make a directory; of those for blobs all at once, so that this happens once and not for each of them."""
+        blobs, _, prefix = needed.rpartition("/")
+        if blobs == f"{self.root}/blobs" and prefix in PREFIXES:
+            for each in PREFIXES:
+                os.makedirs(f"{blobs}/{each}", exist_ok=True)
+        os.makedirs(needed, exist_ok=True)
 
 
 def _is_internal(key: str) -> bool:
