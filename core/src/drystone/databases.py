@@ -76,6 +76,7 @@ class Database:
             uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=512
         )
         self._ledger, self._index = SQLiteLedger(self._connection), Index(self._connection)
+        self._seen: int | None = None
         weakref.finalize(self, _close, self._connection, self._pid)
 
     def _set_up(self) -> None:
@@ -118,9 +119,8 @@ class Database:
                 yield self._ledger, self._index
                 return
             try:
-                if not as_it_is and self._index.is_behind(self._ledger):
-                    with self.transaction():
-                        self._index.catch_up(self._ledger)
+                if not as_it_is:
+                    self._see_others()
                 self._connection.execute("BEGIN")
                 yield self._ledger, self._index
             except sqlite3.Error as exc:
@@ -131,6 +131,15 @@ class Database:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    def _see_others(self) -> None:
+        """Enter what another version of Drystone committed, if anybody has committed since this was last asked."""
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._seen:
+            if self._index.is_behind(self._ledger):
+                with self.transaction():
+                    self._index.catch_up(self._ledger)
+            self._seen = version
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[SQLiteLedger, Index]]:
