@@ -39,10 +39,10 @@ def workspace(project: Path) -> Iterator[Workspace]:
 def python(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a script of the project in a fresh interpreter; returns what became of it."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path = project, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *arguments],
-            cwd=project,
+            cwd=cwd,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,

@@ -57,7 +57,7 @@ def test_listing_a_folder_finds_it_alone(tmp_path, monkeypatch):
     store = FsspecArtifactStore(url="memory://listing")
     store.write("blobs/ab/cd", b"x")
     filesystem, root = store.filesystem
-    visited, find = [], type(filesystem).find
+    visited, find = [], type(filesystem).find  # listened to: that too much is walked shows in no result
     monkeypatch.setattr(
         type(filesystem), "find", lambda self, path, **options: visited.append(path) or find(self, path, **options)
     )
@@ -68,6 +68,7 @@ def test_listing_a_folder_finds_it_alone(tmp_path, monkeypatch):
 def test_an_upload_that_fails_leaves_nothing(store, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"hello")
     filesystem, root = store.filesystem
+    # Neither file system refuses a move that root asks for, so the last step of an upload is made to fail.
     monkeypatch.setattr(type(filesystem), "mv", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store.upload(tmp_path / "file", "blobs/ab/cd")

@@ -27,7 +27,7 @@ def configure(address: bytes) -> None:
 
 
 def test_the_environment_goes_before_git_and_git_before_the_system(monkeypatch):
-    monkeypatch.setattr(getpass, "getuser", lambda: "mason")
+    monkeypatch.setenv("LOGNAME", "mason")
     assert author_name() == "mason"
     configure(b"ada@example.org")
     assert author_name() == "mason", "asked once per process"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,20 +42,12 @@ class Said:
 
 
 @pytest.fixture
-def command(project: Path) -> Callable[..., Said]:
+def command(python: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Said]:
     """Runs a command line of `drystone` in a process of its own."""
     script = Path(sys.executable).with_name("drystone")
 
-    def run(*arguments: str, cwd: Path = project, **environment: str) -> Said:
-        done = subprocess.run(
-            [str(script), *arguments],
-            cwd=cwd,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def run(*arguments: str, **options: Any) -> Said:
+        done = python(str(script), *arguments, **options)
         return Said(done.returncode, done.stdout, done.stderr)
 
     return run
