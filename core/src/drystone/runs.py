@@ -34,6 +34,8 @@ class StepRun:
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
         reason: Why it ran; empty if it did not.
         tags: Plain tags map to True, keyed tags to their value.
+        where: `inline` in the driver's own process, or `worker`; empty if it did not run.
+        dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
     """
 
     name: str
@@ -53,6 +55,8 @@ class StepRun:
     key: str | None = attrs.field(default=None, repr=False)
     log: str | None = attrs.field(default=None, repr=False)
     store: str = attrs.field(default="", repr=False)
+    where: str = attrs.field(default="", repr=False)
+    dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     def logs(self) -> str:
@@ -140,12 +144,17 @@ class Cause:
 
 @attrs.frozen(kw_only=True)
 class StepPlan:
-    """What would become of one step: `run`, `cached` (from which run), `skipped`, or `maybe`: that is not known yet."""
+    """What would become of one step: `run`, `cached` (from which run), `skipped`, or `maybe`: that is not known yet.
+
+    Attributes:
+        where: `inline` in the driver's own process, or `worker`; empty for a step that does not run.
+    """
 
     name: str
     status: str
     cached_from: str | None = None
     causes: tuple[Cause, ...] = ()
+    where: str = ""
 
 
 @attrs.frozen(kw_only=True)
