@@ -374,9 +374,14 @@ def test_a_model_is_not_an_argument() -> None:
 BEGINNING = "The body of a pipeline cannot "
 REASON = " the output of step 'load': it describes the graph and runs before any step does. "
 COMPARE = "Compare inside a step that returns bool, and use it with with_options(when=flag)."
+ITERATE = "Map a step over it, step.map(…), loop inside a step, or annotate with tuple[A, B] for several outputs."
 REFUSED: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "if": (bool, "test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…)."),
-    "for": (list, "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."),
+    "for": (
+        list,
+        "iterate over",
+        "Map a step over it, step.map(…), loop inside a step, or annotate with tuple[A, B] for several outputs.",
+    ),
     "==": (lambda node: node == 1, "compare", COMPARE),
     "!=": (lambda node: node != 1, "compare", COMPARE),
     "<": (lambda node: node < 1, "compare", COMPARE),

@@ -154,6 +154,23 @@ def member_annotations(annotation: Any, container: type, count: int) -> list[Any
     return [Any] * count
 
 
+def element_annotation(annotation: Any) -> Any:
+    """What the members of a list of this annotation are: `Any` where that is open, None where it is surely no list."""
+    inside = [_inside(each) for each in _alternatives(annotation)]
+    found = [each for each in inside if each is not None]
+    return typing.Union[tuple(found)] if found else None  # noqa: UP007 - of as many as there are
+
+
+def _inside(annotation: Any) -> Any:
+    outer, arguments = _class(annotation), get_args(annotation)
+    if outer is None:
+        return Any
+    if not issubclass(outer, tuple) and not issubclass(list, outer):
+        return None
+    members = [each for each in arguments if each is not Ellipsis]
+    return typing.Union[tuple(members)] if members else Any  # noqa: UP007
+
+
 SAMPLE = 100
 """How many items of a container `accepts` looks at."""
 

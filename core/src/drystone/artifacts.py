@@ -53,6 +53,7 @@ class Manifest:
         blobs: The files.
         store: Identity of the artifact store that holds the blobs.
         provider: Distribution that provided the materializer.
+        inside: Names and versions of the materializers that wrote the parts of a list.
     """
 
     digest: str
@@ -64,6 +65,12 @@ class Manifest:
     provider: str = attrs.field(default="", eq=False)
     trusted: tuple[str, ...] = ()
     allow_pickle: bool = False
+    inside: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def maker(self) -> tuple[str, int]:
+        """Name and version of the materializer."""
+        return self.materializer, self.materializer_version
 
     @property
     def size(self) -> int:

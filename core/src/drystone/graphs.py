@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
 
-from drystone.annotations import Declared, abbreviated, accepts, described, fits, member_annotations
+from drystone import fans
+from drystone.annotations import (
+    Declared,
+    abbreviated,
+    accepts,
+    described,
+    element_annotation,
+    fits,
+    member_annotations,
+)
 from drystone.declarations import Model, ModelReference, Reference, Stored
 from drystone.errors import PipelineDefinitionError
 
 if TYPE_CHECKING:  # records, which no declaration needs
-    from drystone.artifacts import ArtifactVersion
+    from drystone.artifacts import ArtifactVersion, Manifest
 
 
 @attrs.frozen
@@ -47,18 +58,35 @@ class Items:
     keys: tuple[Any, ...] = ()
 
 
-Binding = Value | OutputRef | Lookup | Items
+@attrs.frozen
+class Part:
+    """A parameter of an element of a map, bound to a part of a list: its place there, and what it consists of."""
+
+    place: int
+    manifest: Manifest
+
+
+Binding = Value | OutputRef | Lookup | Items | Part
 
 
 @attrs.frozen(kw_only=True)
 class Node:
-    """One call of a step in a pipeline."""
+    """One call of a step in a pipeline, or one element of a call that maps.
+
+    Attributes:
+        mapped: The parameters whose arguments vary from element to element; empty for a plain call.
+        fan: How they vary: `zip` or `product`.
+        of: The map and the place in it that an element belongs to.
+    """
 
     name: str
     step: Declared[Any, Any] = attrs.field(eq=False)
     bindings: Mapping[str, Binding]
     after: tuple[str, ...] = ()
     when: OutputRef | None = None
+    mapped: tuple[str, ...] = ()
+    fan: str = fans.ZIP
+    of: tuple[str, int] | None = None
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -82,6 +110,12 @@ class Graph:
         """Pairs of node names, upstream first."""
         return [(before, node.name) for node in self.nodes.values() for before in node.upstream]
 
+    @functools.cached_property
+    def in_parts(self) -> frozenset[OutputRef]:
+        """The lists that some map varies, which whoever makes them stores part by part."""
+        lists = (node.bindings[name] for node in self.nodes.values() for name in node.mapped)
+        return frozenset(each for each in lists if isinstance(each, OutputRef))
+
     def downstream(self, names: set[str]) -> set[str]:
         """The given nodes and all that depend on them."""
         reached = set(names)
@@ -91,13 +125,20 @@ class Graph:
         return reached
 
 
-def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
+def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup | Part]:
     """A binding, or those inside it."""
     if isinstance(binding, Items):
         for item in binding.items:
             yield from leaves(item)
     else:
         yield binding
+
+
+def members(binding: Binding) -> Sequence[Binding]:
+    """What the members of a list that is known when the graph is built are bound to."""
+    if isinstance(binding, Items):
+        return binding.items
+    return [Value(item) for item in binding.value] if isinstance(binding, Value) else ()
 
 
 def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
@@ -131,7 +172,8 @@ class NodeOutput:
 
     __bool__ = _refusal("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
     __iter__ = _refusal(
-        "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."
+        "iterate over",
+        "Map a step over it, step.map(…), loop inside a step, or annotate with tuple[A, B] for several outputs.",
     )
     __getitem__ = _refusal("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refusal(
@@ -160,18 +202,32 @@ class Builder:
         self._numbers: dict[str, int] = {}
         self._annotations: dict[OutputRef, Any] = {}
 
-    def add(self, step: Declared[Any, Any], arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
-        """Add a call of a step; returns the handle or handles of its outputs."""
+    def add(
+        self,
+        step: Declared[Any, Any],
+        arguments: Mapping[str, Any],
+        *,
+        after: Any,
+        when: Any,
+        mapped: tuple[str, ...] = (),
+        fan: str = fans.ZIP,
+    ) -> Any:
+        """Add a call of a step, or of one that maps; returns the handle or handles of its outputs."""
         wanted = ".".join([*self.prefixes, step.name])
         name, number = wanted, self._numbers.get(wanted, 1)
         while name in self.nodes:
             number += 1
             name = f"{wanted}_{number}"
         self._numbers[wanted] = number
-        bindings = {parameter: self.binding(value) for parameter, value in arguments.items()}
+        bindings = {
+            parameter: self.binding(self._list(step.label, parameter, value) if parameter in mapped else value)
+            for parameter, value in arguments.items()
+        }
         for parameter, binding in bindings.items():
-            problems = self._problems(parameter, binding, step.annotations.get(parameter, Any))
+            check = self._mapped_problems if parameter in mapped else self._problems
+            problems = check(parameter, binding, step.annotations.get(parameter, Any))
             self.problems += [f"Step {name!r} {problem}" for problem in problems]
+        self._check_lengths(name, {parameter: bindings[parameter] for parameter in mapped}, fan)
         self.nodes[name] = Node(
             name=name,
             step=step,
@@ -180,13 +236,23 @@ class Builder:
                 self._upstream(name, each) for each in (after if isinstance(after, list | tuple) else (after,))
             ),
             when=self._condition(name, when),
+            mapped=mapped,
+            fan=fan,
         )
-        handles = [NodeOutput(self, OutputRef(name, each.name), each.annotation) for each in step.outputs]
+        handles = [
+            NodeOutput(
+                self, OutputRef(name, each.name), GenericAlias(list, each.annotation) if mapped else each.annotation
+            )
+            for each in step.outputs
+        ]
         made = {handle.ref: handle.annotation for handle in handles}
         if len(made) < len(handles):
             self.problems.append(f"Step {name!r} has two outputs of one name. Give each a name of its own.")
         self._annotations |= made
         return step.returned(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
+
+    def _list(self, label: str, parameter: str, value: Any) -> Any:
+        return value if isinstance(value, NodeOutput | Stored) else fans.plain_list(label, parameter, value)
 
     def binding(self, value: Any) -> Binding:
         """What a value in the body of a pipeline stands for."""
@@ -200,6 +266,8 @@ class Builder:
             raise PipelineDefinitionError(
                 f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."
             )
+        if isinstance(value, fans.Unmapped):
+            raise PipelineDefinitionError("unmapped(…) belongs among the arguments of step.map or step.product.")
         kind = type(value)
         if kind in (list, tuple, dict):
             bound = tuple(self.binding(item) for item in (value.values() if kind is dict else value))
@@ -245,6 +313,33 @@ class Builder:
             for index, (item, annotation) in enumerate(zip(binding.items, inside, strict=True)):
                 key = binding.keys[index] if binding.keys else index
                 yield from self._problems(f"{parameter}[{key!r}]", item, annotation)
+
+    def _mapped_problems(self, parameter: str, binding: Binding, wanted: Any) -> Iterator[str]:
+        """What is wrong with what a parameter that varies is bound to."""
+        if isinstance(binding, OutputRef) and binding.output:
+            have = self._annotations[binding]
+            inside = element_annotation(have)
+            if inside is None:
+                yield f"maps over {parameter!r}, but step {binding.node!r} makes {described(have)}, which is no list."
+            elif not fits(inside, wanted):
+                yield (
+                    f"takes {parameter!r} as {described(wanted)}, but is mapped over what step {binding.node!r} makes: "
+                    f"{described(have)}. Change one of the annotations, or put a step between them."
+                )
+        elif isinstance(binding, OutputRef):
+            yield from self._problems(parameter, binding, wanted)
+        elif not isinstance(binding, Lookup):
+            for index, item in enumerate(members(binding)):
+                problem = next(self._problems(f"{parameter}[{index}]", item, wanted), None)
+                if problem is not None:  # the others may be as many as the list is long
+                    yield problem
+                    return
+
+    def _check_lengths(self, name: str, lists: Mapping[str, Binding], fan: str) -> None:
+        known = {each: len(members(binding)) for each, binding in lists.items() if isinstance(binding, Value | Items)}
+        problem = fans.mismatch(fan, known) if known else None
+        if problem is not None:
+            self.problems.append(f"Step {name!r} {problem}")
 
     def _owns(self, handle: object) -> TypeGuard[NodeOutput]:
         return isinstance(handle, NodeOutput) and handle.builder is self

@@ -125,7 +125,7 @@ class Journal:
             if saved.output is not None:
                 self.manifests[OutputRef(node.name, saved.output)] = saved.manifest
             self.created.extend(blob.digest for blob in saved.manifest.blobs)
-        deterministic = all(known.deterministic(saved.manifest.materializer) for saved in result.saved)
+        deterministic = all(known.deterministic(saved.manifest) for saved in result.saved)
 
         def entry(view: View) -> Iterator[Event]:
             outputs: dict[str, Pair] = {}

@@ -13,6 +13,7 @@ from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
 from drystone.graphs import Builder, Graph, building, importing, unlike
+from drystone.maps import Mappable
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
@@ -133,13 +134,11 @@ class StepOptions:
     on_failure: StepHook | None = None
 
 
-class Step(Declared[P, R]):
+class Step(Mappable[P, R]):
     """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
 
     kind = "Step"
     options: StepOptions
-    after: Any = ()
-    when: Any = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, or in the body of a pipeline add a node that will."""

@@ -50,11 +50,19 @@ OWN = f"{os.path.dirname(__file__)}{os.sep}"
 
 @attrs.frozen(kw_only=True)
 class OutputTask:
-    """How one output is to be kept: what the step calls it, the artifact's name, and how that is declared."""
+    """How one output is to be kept.
+
+    Attributes:
+        output: What the step calls it.
+        name: The artifact's name.
+        artifact: How that is declared.
+        in_parts: Whether it is a list that is stored member by member, because some step maps over it.
+    """
 
     output: str
     name: str
     artifact: Artifact
+    in_parts: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -167,17 +175,25 @@ class StepEffects:
         """Store a value; it becomes a version together with the step's outputs."""
         metadata = checked_metadata(options.pop("metadata", None) or {})
         artifact = Artifact(name, **{key: option for key, option in options.items() if option is not None})
-        return PendingArtifact(name, self._save(value, name, artifact, None, metadata).digest)
+        stored = self.materializers.save(value, artifact, self.store)
+        return PendingArtifact(name, self._note(stored, name, artifact, None, metadata).digest)
 
     def save_outputs(self, values: list[Any]) -> None:
         """Store what the step returned."""
         for task, value in zip(self._task.outputs, values, strict=True):
-            self._save(value, task.name, task.artifact, task.output, self._of_outputs.get(task.output, {}))
+            save = self.materializers.save_parts if task.in_parts else self.materializers.save
+            stored = save(value, task.artifact, self.store)
+            self._note(stored, task.name, task.artifact, task.output, self._of_outputs.get(task.output, {}))
 
-    def _save(
-        self, value: Any, name: str, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]
+    def _note(
+        self,
+        stored: tuple[Manifest, dict[str, Any]],
+        name: str,
+        artifact: Artifact,
+        output: str | None,
+        metadata: Mapping[str, Any],
     ) -> Manifest:
-        manifest, noted = self.materializers.save(value, artifact, self.store)
+        manifest, noted = stored
         self.saved.append(
             ArtifactSaved(
                 name=name,
