@@ -143,6 +143,63 @@ def test_a_plan_leaves_open_what_another_step_may_make_before_it_is_loaded(proje
     assert {each.status for each in shop.plan(2).steps.values()} == {"cached"}
 
 
+ELSEWHERE = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import attrs
+
+from drystone import Orchestrator, Stack, Workspace, load_artifact, pipeline, save_artifact, step
+from drystone_local import LocalArtifactStore
+
+
+@attrs.frozen(kw_only=True)
+class Processes(Orchestrator):
+    def executor(self, run):
+        return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+@step
+def total(n: int) -> int:
+    save_artifact(n, "mine")
+    return sum(load_artifact("prices")) + load_artifact("mine") + load_artifact("prices", 1)[0]
+
+
+@step
+def lost() -> int:
+    return load_artifact("losses")
+
+
+@pipeline(on_error="continue")
+def both():
+    return total(10), total(20), lost()
+
+
+if __name__ == "__main__":
+    Workspace.current().save_artifact([1, 2], "prices")
+    try:
+        both.with_options(stack=Stack("p", orchestrator=Processes(), artifact_store=LocalArtifactStore()))()
+    except Exception as exc:
+        print(type(exc.__cause__).__name__, exc)
+"""
+
+
+def test_workers_that_have_only_the_store_ask_through_it(project, python):
+    (project / "elsewhere.py").write_text(ELSEWHERE)
+    done = python("elsewhere.py")
+    assert done.stdout.startswith("NotFoundError Run both-1 failed: step 'lost' raised NotFoundError: There is no")
+    run = Workspace.current().run("both-1")
+    assert {name: each.status for name, each in run.steps.items()} == {
+        "total": "succeeded",
+        "total_2": "succeeded",
+        "lost": "failed",
+    }
+    outputs = [run.steps[name].outputs["output"].load() for name in ("total", "total_2")]
+    assert outputs == [14, 24]
+    assert list(run.steps["total"].dynamic_inputs) == ["prices@latest", "prices@1"]
+    assert not [each for each in (project / ".drystone" / "artifacts").rglob("tasks/*/*/*/*/*") if each.is_file()]
+
+
 # Who makes what
 
 
@@ -283,6 +340,17 @@ def test_a_run_is_cancelled_from_elsewhere_while_it_computes(shared):
     assert run.error is not None
     assert run.error.startswith("cancelled by ")
     assert err.splitlines()[-1].startswith("drystone.errors.RunCancelledError: Run one-1 was cancelled by ")
+
+
+def test_the_command_line_cancels_and_waits_for_the_end(shared, command):
+    driver = started(shared, str(Path(sys.executable).with_name("drystone")), "run", "shared.py:one")
+    wait_for_step("one-1")
+    assert command("cancel", "one-1").out == "one-1 cancelled\n"
+    _, err = driver.communicate(timeout=20)
+    assert driver.returncode == 1
+    assert err.splitlines()[-1].startswith("Error: Run one-1 was cancelled by ")
+    assert command("cancel", "one-1").message.startswith("Error: Run one-1 is cancelled; only a running one")
+    assert command("cancel", "one-9").code == 2
 
 
 def test_a_run_whose_driver_is_not_in_the_main_thread_is_cancelled_between_steps(project):
