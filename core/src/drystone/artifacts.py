@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -22,6 +22,9 @@ class Source(Protocol):
 
     def read_log(self, digest: str, store: str) -> str:
         """The text of a step's log."""
+
+    def elements(self, run: str, step: str) -> Sequence[Any]:
+        """The elements of a map, as `StepRun` records."""
 
     def resolve(self, reference: Reference) -> ArtifactVersion:
         """The version that a lazy reference means now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -122,6 +122,16 @@ class StepEffects:
         )
         return manifest
 
+    @functools.cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The pipeline's parameters; read when they are asked for where they do not stand in the task."""
+        at = self._task.parameters_at
+        return (
+            Parameters(self.store, at)
+            if at
+            else {name: from_json(each) for name, each in self._task.parameters.items()}
+        )
+
     def argument(self, spec: Mapping[str, Any]) -> Any:
         """The value of one of the task's inputs."""
         if "value" in spec:
@@ -132,6 +142,22 @@ class StepEffects:
         if spec["kind"] == "dict":
             return dict(zip((from_json(key) for key in spec["keys"]), items, strict=True))
         return tuple(items) if spec["kind"] == "tuple" else items
+
+
+class Parameters(Mapping[str, Any]):
+    """Parameters that are stored for many tasks at once, and read when somebody wants one."""
+
+    def __init__(self, store: ArtifactStore, key: str) -> None:
+        self._read = functools.cache(lambda: from_json(json.loads(store.read_range(key, 0, None))))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
 
 
 @functools.lru_cache(maxsize=8)

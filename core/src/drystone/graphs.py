@@ -89,6 +89,11 @@ class Node:
     of: tuple[str, int] | None = None
 
     @property
+    def call(self) -> str:
+        """Its name in the graph; of an element that of its map."""
+        return self.of[0] if self.of is not None else self.name
+
+    @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes that must be done before this one, each once."""
         bound = [leaf for binding in self.bindings.values() for leaf in leaves(binding)]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from drystone.annotations import abbreviated, bare
+from drystone.annotations import Output, abbreviated, bare
 from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
 from drystone.blobs import BlobReader, BlobWriter, blob_key
 from drystone.components import ArtifactStore
 from drystone.digests import digest_value
 from drystone.errors import BlobLostError, EncodingError, NotFoundError, PlanError, suggestion
 from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
-from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
+from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Part, Value
+from drystone.parts import brief, split
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
 from drystone.runs import Cause, StepRun
@@ -46,6 +47,34 @@ class Decision:
     dynamic: bool
 
 
+@attrs.frozen(kw_only=True)
+class Arguments:
+    """What is known of arguments of a step.
+
+    Attributes:
+        values: Digests of the plain ones.
+        shown: The same as text.
+        inputs: Digests of the others' content.
+        classes: What is behind the plain ones.
+        problems: Why some of them have no digest.
+    """
+
+    values: Mapping[str, str]
+    shown: Mapping[str, str]
+    inputs: Mapping[str, str]
+    classes: tuple[type, ...]
+    problems: tuple[Cause, ...]
+
+    def __or__(self, other: Arguments) -> Arguments:
+        return Arguments(
+            values={**self.values, **other.values},
+            shown={**self.shown, **other.shown},
+            inputs={**self.inputs, **other.inputs},
+            classes=tuple(dict.fromkeys((*self.classes, *other.classes))),
+            problems=self.problems + other.problems,
+        )
+
+
 class Hits:
     """Decides for each node of one graph whether a stored result can stand for running it.
 
@@ -57,6 +86,9 @@ class Hits:
         fingerprints: Takes the closures.
         found: What the graph's references mean.
         copies: Whether bytes that only another store within reach has are copied; else they only count as there.
+
+    Attributes:
+        lists: The parts of lists that are known, by the lists' digests.
 
     Raises:
         PlanError: A step that is to be rerun does not exist.
@@ -86,45 +118,53 @@ class Hits:
         self.found = found
         self.copies = copies
         self.forced = graph.downstream(set(options.rerun))
+        self.lists: dict[str, Sequence[Manifest]] = {}
         self._readable: set[str] = set()
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
-        values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
-        classes = dict.fromkeys(each for value in values for each in classes_of(value))
-        return self.fingerprints.closure(node.step, classes)
+        return self.fingerprints.closure(node.step, _classes(node.bindings.values()))
 
-    def decide(self, node: Node, made: Mapping[OutputRef, Manifest]) -> Decision:
-        """Whether a stored result fits a node, given what the nodes before it made."""
-        closure = self.closure(node)
+    def arguments(self, bindings: Mapping[str, Binding], made: Mapping[OutputRef, Manifest]) -> Arguments:
+        """What is known of arguments, given what the nodes before made."""
         values: dict[str, str] = {}
-        shown: dict[str, str] = {}
-        inputs: dict[str, str] = {}
-        unknown: list[Cause] = []
-        for name, binding in node.bindings.items():
-            if not isinstance(binding, Value):
-                inputs[name] = self._digest(binding, made)
-                continue
-            shown[name] = abbreviated(binding.value)
+        problems: list[Cause] = []
+        plain = {name: each.value for name, each in bindings.items() if isinstance(each, Value)}
+        for name, value in plain.items():
             try:
-                values[name] = digest_value(binding.value)
+                values[name] = digest_value(value)
             except EncodingError as exc:
-                unknown.append(Cause("unknown", f"parameter {name}: {exc}"))
-        key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
-        refused = self.uncached(node)
-        causes, cached = refused or tuple(unknown), None
+                problems.append(Cause("unknown", f"parameter {name}: {exc}"))
+        return Arguments(
+            values=values,
+            shown={name: abbreviated(value) for name, value in plain.items()},
+            inputs={name: self._digest(each, made) for name, each in bindings.items() if name not in plain},
+            classes=_classes(bindings.values()),
+            problems=tuple(problems),
+        )
+
+    def decide(self, node: Node, made: Mapping[OutputRef, Manifest], arguments: Arguments | None = None) -> Decision:
+        """Whether a stored result fits a node, given what the nodes before it made, or what is known of its arguments.
+
+        Why there is none for an element of a map is said of the map.
+        """
+        given = arguments or self.arguments(node.bindings, made)
+        closure = self.fingerprints.closure(node.step, given.classes)
+        key = self._key(node, closure, given) if closure.digest and not given.problems else None
+        refused = self._refused(node, closure)
+        causes, cached = refused or given.problems, None
         if key is not None and not causes:
             with self.workspace.reading() as records:
                 cached, causes = self._stored(node, key, records)
-                if cached is None and not causes:
-                    causes = self._compared(node, records.index, closure, values, shown, inputs)
+                if cached is None and not causes and node.of is None:
+                    causes = self._compared(node, records.index, closure, given)
         dynamic = bool(cached and cached.dynamic_inputs) or any(cause.kind == "dynamic" for cause in causes)
         facts = {
             "key": key,
             "closure": closure.digest,
-            "parameters": shown,
-            "values": values,
-            "input_digests": inputs,
+            "parameters": given.shown,
+            "values": given.values,
+            "input_digests": given.inputs,
             "reason": "; ".join(cause.text for cause in causes),
         }
         return Decision(
@@ -143,7 +183,7 @@ class Hits:
         with self.workspace.reading() as records:
             if closure.digest is not None and records.index.exists("code", closure.digest):
                 return ()
-            return self._compared(node, records.index, closure, {}, {}, {})
+            return self._compared(node, records.index, closure, self.arguments({}, {}))
 
     def _digest(self, binding: Binding, made: Mapping[OutputRef, Manifest]) -> str:
         if isinstance(binding, OutputRef):
@@ -152,23 +192,34 @@ class Hits:
             return self.found[binding.reference].digest
         if isinstance(binding, Items):
             return digest_value((binding.kind, binding.keys, [self._digest(each, made) for each in binding.items]))
+        if isinstance(binding, Part):
+            return binding.manifest.digest
         return digest_value(("value", binding.value))
 
-    def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-        expected = self.workspace.materializers.expected
-        outputs = [(annotation_text(bare(each.annotation)), expected(each.annotation)) for each in node.step.outputs]
+    def _key(self, node: Node, closure: Closure, given: Arguments) -> str:
+        outputs: Any = [self._specified(node, each) for each in node.step.outputs]
+        if node.mapped:
+            outputs = (node.fan, sorted(node.mapped), outputs)
         options = node.step.options
-        return step_key(closure, values, inputs, outputs, options.cache_salt, options.ignore_inputs)
+        return step_key(closure, given.values, given.inputs, outputs, options.cache_salt, options.ignore_inputs)
+
+    def _specified(self, node: Node, output: Output) -> tuple[Any, ...]:
+        """How an output is stored."""
+        stored = (annotation_text(bare(output.annotation)), self.workspace.materializers.expected(output.annotation))
+        in_parts = not node.mapped and OutputRef(node.name, output.name) in self.graph.in_parts
+        return (*stored, "in parts") if in_parts else stored
 
     def uncached(self, node: Node) -> tuple[Cause, ...]:
         """Why the cache is not even asked for a node."""
-        if node.name in self.options.rerun:
+        return self._refused(node, self.closure(node))
+
+    def _refused(self, node: Node, closure: Closure) -> tuple[Cause, ...]:
+        if node.call in self.options.rerun:
             return (Cause("rerun", "rerun was asked for"),)
-        if node.name in self.forced:
+        if node.call in self.forced:
             return (Cause("rerun", "depends on a step that is rerun"),)
         if self._policy(node) is False:
             return (Cause("cache", "its cache is off"),)
-        closure = self.closure(node)
         edited = [Cause("edited", f"{name}: file edited since it was loaded") for name in closure.edited]
         return (*edited, *(Cause("unknown", problem) for problem in closure.problems))
 
@@ -178,7 +229,7 @@ class Hits:
 
     def _stored(self, node: Node, key: str, records: Records) -> tuple[StepRun | None, tuple[Cause, ...]]:
         """The stored result under a key, or why there is none that can be used."""
-        cached = records.cached_step(key)
+        cached = records.cached_step(key) if node.of is None else records.cached_element(key)
         if cached is None:
             return None, ()
         policy, now = self._policy(node), datetime.datetime.now(datetime.UTC)
@@ -233,8 +284,24 @@ class Hits:
 
     def holds(self, condition: Manifest) -> bool:
         """Whether the output that a `when=` stands for is true."""
-        store = self.workspace.store_for(condition.store) if self._missing(condition) else self.store
-        return bool(self.workspace.materializers.load(condition, store))
+        return bool(self.load(condition))
+
+    def load(self, manifest: Manifest) -> Any:
+        """The value of something stored, wherever that is."""
+        return self.workspace.materializers.load(manifest, self._holder(manifest))
+
+    def parts(self, manifest: Manifest) -> Sequence[Manifest]:
+        """The parts of a list, which are looked up once."""
+        if manifest.digest not in self.lists:
+            self.lists[manifest.digest] = split(manifest, self._holder(manifest))
+        return self.lists[manifest.digest]
+
+    def manifest(self, binding: OutputRef | Lookup, made: Mapping[OutputRef, Manifest]) -> Manifest:
+        """What an argument consists of."""
+        return made[binding] if isinstance(binding, OutputRef) else self.found[binding.reference].manifest
+
+    def _holder(self, manifest: Manifest) -> ArtifactStore:
+        return self.workspace.store_for(manifest.store) if self._missing(brief(manifest)) else self.store
 
     def ensure(self, version: ArtifactVersion) -> None:
         """Make an input from before the run readable through this stack's store.
@@ -251,9 +318,7 @@ class Hits:
         node: Node,
         index: View,
         closure: Closure,
-        values: Mapping[str, str],
-        shown: Mapping[str, str],
-        inputs: Mapping[str, str],
+        given: Arguments,
     ) -> tuple[Cause, ...]:
         """What differs from the last time this step was executed."""
         last = index.last_execution(self.graph.pipeline, node.name)
@@ -261,16 +326,22 @@ class Hits:
             return (Cause("new", "never ran here"),)
         causes = [*_changed_code(closure, last["closure"], index)]
         ignored = node.step.options.ignore_inputs
-        for name, digest in values.items():
+        for name, digest in given.values.items():
             if last["values"].get(name) != digest and name not in ignored:
                 before = last["parameters"].get(name, "not given")
-                causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}"))
-        changed = [name for name, digest in inputs.items() if last["input_digests"].get(name) != digest]
+                causes.append(Cause("parameter", f"parameter {name} {before} → {given.shown[name]}"))
+        changed = [name for name, digest in given.inputs.items() if last["input_digests"].get(name) != digest]
         causes += [Cause("input", f"input {name} changed") for name in changed if name not in ignored]
         if causes or last["closure"] is None:
             return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
         options = "its ignore, ignore_inputs, cache_salt, output annotations or their materializers"
         return (Cause("options", f"{options} are not those of {last['run']}"),)
+
+
+def _classes(bindings: Iterable[Binding]) -> tuple[type, ...]:
+    """The classes behind plain arguments."""
+    values = [binding.value for binding in bindings if isinstance(binding, Value)]
+    return tuple(dict.fromkeys(each for value in values for each in classes_of(value)))
 
 
 def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:

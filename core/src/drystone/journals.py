@@ -33,6 +33,9 @@ from drystone.runs import CACHED, CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED
 from drystone.tasks import StepResult
 from drystone.workspaces import View
 
+LIST = "list"
+"""The kind of what a map makes."""
+
 Entry = Callable[[View], Iterable[Event]]
 """Says what happened, looking at the workspace as it is at the moment of the commit."""
 
@@ -66,7 +69,7 @@ class Journal:
         self.manifests: dict[OutputRef, Manifest] = {}
         self.model_number = self._known_version()
         self.created: list[str] = []
-        self._store = prepared.stack.artifact_store.identity
+        self.store = prepared.stack.artifact_store.identity
         self._entries: list[Entry] = []
         self._awaiting: list[Callable[[int], Event]] = []
         self._recorded: set[str] = set()
@@ -109,20 +112,24 @@ class Journal:
 
         self.workspace.commit(decide)
 
-    def started(self, node: Node, decision: Decision, attempt: int, where: str) -> None:
+    def add(self, entry: Entry) -> None:
+        """Let something be committed with the next group."""
+        self._entries.append(entry)
+
+    def started(self, node: Node, decision: Decision, attempt: int, where: str, elements: int | None = None) -> None:
         """An attempt at a step begins; the first of a run makes its model version."""
 
         def entry(view: View) -> Iterator[Event]:
-            yield from self._code(view, decision.closure)
+            yield from self.code(view, decision.closure)
             yield from self._candidate(view)
-            yield StepStarted(attempt=attempt, where=where, **self._facts(node, decision))
+            yield StepStarted(attempt=attempt, where=where, elements=elements, **self.facts(node, decision))
 
         self._entries.append(entry)
 
-    def claimed(self, node: Node, decision: Decision, where: str) -> bool:
+    def claimed(self, node: Node, decision: Decision, where: str, elements: int | None = None) -> bool:
         """Begin the first attempt at a step, unless another run is making the same result; commits at once.
 
-        Whoever has a started step of this key in a live run holds the claim on it.
+        A map begins with all its elements. Whoever has a started step of this key in a live run holds the claim on it.
         """
         is_free = True
 
@@ -132,7 +139,7 @@ class Journal:
             if is_free:
                 yield from begin(view)
 
-        self.started(node, decision, 1, where)
+        self.started(node, decision, 1, where, elements)
         begin, self._entries[-1] = self._entries[-1], entry
         self.flush()
         return is_free
@@ -146,36 +153,43 @@ class Journal:
             error=error,
             metadata=result.metadata,
             log=result.log,
-            store=self._store,
+            store=self.store,
         )
         self._entries.append(lambda view: [event])
 
-    def succeeded(self, node: Node, result: StepResult, attempts: int) -> None:
+    def stored(self, result: StepResult) -> None:
+        """Blobs are in the store that nobody has made durable."""
+        self.created.extend(blob.digest for saved in result.saved for blob in saved.manifest.blobs)
+
+    def saved(self, view: View, saved: ArtifactSaved) -> Iterator[Event]:
+        """A new version of what a step has stored."""
+        pair = (saved.name, self._next_version(view, saved.name))
+        yield attrs.evolve(saved, version=pair[1])
+        yield from self._linked(pair)
+
+    def succeeded(self, node: Node, result: StepResult, attempts: int, **facts: Any) -> None:
         """A step is done and its outputs are stored."""
         known = self.workspace.materializers
         for saved in result.saved:
             if saved.output is not None:
                 self.manifests[OutputRef(node.name, saved.output)] = saved.manifest
-            self.created.extend(blob.digest for blob in saved.manifest.blobs)
         deterministic = all(known.deterministic(saved.manifest) for saved in result.saved)
 
         def entry(view: View) -> Iterator[Event]:
             outputs: dict[str, Pair] = {}
             for saved in result.saved:
-                pair = (saved.name, self._next_version(view, saved.name))
+                yield from self.saved(view, saved)
                 if saved.output is not None:
+                    pair = (saved.name, self._taken[saved.name])
                     outputs[saved.output] = self.pairs[OutputRef(node.name, saved.output)] = pair
-                yield attrs.evolve(saved, version=pair[1])
-                yield from self._linked(pair)
             ended = StepFinished(
-                run=self.run,
-                step=node.name,
+                **{"run": self.run, "step": node.name, **facts},
                 status=SUCCEEDED,
                 attempts=attempts,
                 outputs=outputs,
                 metadata=result.metadata,
                 log=result.log,
-                store=self._store,
+                store=self.store,
                 deterministic=deterministic,
                 dynamic_inputs={
                     name: (each.name, each.version, each.manifest.digest)
@@ -186,10 +200,17 @@ class Journal:
 
         self._entries.append(entry)
 
-    def cached(self, node: Node, decision: Decision) -> None:
-        """A stored result stands for running a step. Where it has another artifact name, it gets this one as well."""
+    def cached(self, node: Node, decision: Decision, counts: Mapping[str, int] | None = None) -> None:
+        """A stored result stands for running a step. Where it has another artifact name, it gets this one as well.
+
+        Args:
+            node: The step.
+            decision: What was found.
+            counts: Of a map, how its elements ended; by default all were cached with it.
+        """
         stored = decision.cached
         assert stored is not None
+        counted = counts or ({CACHED: sum(stored.counts.values())} if stored.counts else {})
         self.reused(node, stored.outputs)
         names = self.prepared.names[node.name]
 
@@ -203,7 +224,7 @@ class Journal:
                     yield ArtifactSaved(
                         name=name,
                         version=pair[1],
-                        kind=output.artifact.kind,
+                        kind=LIST if node.mapped else output.artifact.kind,
                         manifest=version.manifest,
                         metadata=version.metadata,
                         tags=output.artifact.tags,
@@ -214,9 +235,10 @@ class Journal:
                 pairs[output.name] = pair
                 yield from self._linked(pair)
             dynamic = {name: (each.name, each.version, each.digest) for name, each in stored.dynamic_inputs.items()}
-            facts = self._facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
-            facts["dynamic_inputs"] = dynamic
-            ended = StepFinished(status=CACHED, cached_from=stored.run, cached_step=stored.name, **facts)
+            facts = self.facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
+            facts |= {"dynamic_inputs": dynamic, "counts": dict(counted)}
+            facts |= {"cached_from": stored.run or None, "cached_step": stored.name or None}
+            ended = StepFinished(status=CACHED, **facts)
             yield from self._complete(node, ended)
 
         self._entries.append(entry)
@@ -226,14 +248,14 @@ class Journal:
         yield from self._logged(ended.metadata)
         yield from self._consumed(node)
 
-    def failed(self, node: Node, result: StepResult, attempts: int, error: str) -> None:
+    def failed(self, node: Node, result: StepResult, attempts: int, error: str, **facts: Any) -> None:
         """A step failed for good."""
-        facts = {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self._store}
-        self.unstarted(node, FAILED, error, **facts)
+        noted = {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self.store}
+        self.unstarted(node, FAILED, error, **noted, **facts)
 
     def unstarted(self, node: Node, status: str, reason: str, **facts: Any) -> None:
         """A step was skipped or cancelled."""
-        event = StepFinished(run=self.run, step=node.name, status=status, error=reason, **facts)
+        event = StepFinished(**{"run": self.run, "step": node.name, **facts}, status=status, error=reason)
         self._entries.append(lambda view: [event])
 
     def reused(self, node: Node, outputs: Mapping[str, ArtifactVersion]) -> None:
@@ -278,11 +300,13 @@ class Journal:
 
         self._entries.append(entry)
 
-    def _facts(self, node: Node, decision: Decision) -> dict[str, Any]:
-        return {"run": self.run, "step": node.name, "inputs": self._inputs(node), **decision.facts}
+    def facts(self, node: Node, decision: Decision) -> dict[str, Any]:
+        """What events say of a step: what was decided, and the artifact versions among its arguments."""
+        return {"run": self.run, "step": node.name, "inputs": self.inputs(node.bindings), **decision.facts}
 
-    def _inputs(self, node: Node) -> dict[str, Pair]:
-        return {place: pair for name, binding in node.bindings.items() for place, pair in self._bound(name, binding)}
+    def inputs(self, bindings: Mapping[str, Binding]) -> dict[str, Pair]:
+        """The artifact versions that some arguments are, or hold."""
+        return {place: pair for name, binding in bindings.items() for place, pair in self._bound(name, binding)}
 
     def _bound(self, place: str, binding: Binding) -> Iterator[tuple[str, Pair]]:
         if isinstance(binding, OutputRef):
@@ -300,7 +324,7 @@ class Journal:
         self._taken[name] += 1
         return self._taken[name]
 
-    def _code(self, view: View, closure: Closure) -> Iterator[Event]:
+    def code(self, view: View, closure: Closure) -> Iterator[Event]:
         """The code that a step runs, if nobody has recorded it."""
         if closure.digest is None or closure.digest in self._recorded:
             return

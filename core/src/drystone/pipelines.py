@@ -12,12 +12,9 @@ from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
 from drystone.graphs import Builder, Graph, building, importing, unlike
-<<<<<<< HEAD
 from drystone.maps import Mappable
-=======
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry
->>>>>>> main
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta

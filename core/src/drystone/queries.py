@@ -14,7 +14,7 @@ from drystone.errors import NotFoundError
 from drystone.ledgers import FORMAT
 from drystone.models import SHARED, Model, ModelRecord, ModelVersion, StageMove
 from drystone.records import Records
-from drystone.runs import Run
+from drystone.runs import Run, StepRun
 
 
 def name_of(model: str | Model) -> str:
@@ -65,6 +65,20 @@ class Queries:
         with self.reading() as records:
             found = records.index.select("run", facts, tag=tag, limit=limit)
             return [records.run(body) for body in found]
+
+    def step(self, run: str, name: str) -> StepRun:
+        """One step of a run, or one element of a map, as `sq[3]`.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        with self.reading() as records:
+            return records.step_at(run, name)
+
+    def elements(self, run: str, step: str) -> list[StepRun]:
+        """The elements of a map; `StepRun.elements` asks for them."""
+        with self.reading() as records:
+            return records.elements(run, step)
 
     def artifact(self, name: str, version: int | str = LATEST) -> ArtifactVersion:
         """One version of an artifact.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ class StepRun:
         tags: Plain tags map to True, keyed tags to their value.
         where: `inline` in the driver's own process, or `worker`; empty if it did not run.
         dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
+        counts: Of a map, how many of its elements have which status.
     """
 
     name: str
@@ -70,7 +72,13 @@ class StepRun:
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
+    counts: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
+
+    @functools.cached_property
+    def elements(self) -> tuple[StepRun, ...]:
+        """What became of each element of a map, as steps named `sq[0]`, `sq[1]`, …; looked up on first use."""
+        return tuple(self._source.elements(self.run, self.name)) if self.counts and self._source else ()
 
     def logs(self, attempt: int | None = None) -> str:
         """What it printed and logged, in its last attempt or in a failed one before."""
@@ -161,6 +169,7 @@ class StepPlan:
 
     Attributes:
         where: `inline` in the driver's own process, or `worker`; empty for a step that does not run.
+        elements: Of a map over known values, how many of its elements would run, and how many are cached.
     """
 
     name: str
@@ -168,6 +177,7 @@ class StepPlan:
     cached_from: str | None = None
     causes: tuple[Cause, ...] = ()
     where: str = ""
+    elements: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -38,7 +38,7 @@ class StepTask:
         closure: Digest of the code that it reaches, which must be the same wherever it is imported; None if unknown.
         root: The project's root.
         inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
-        parameters: The pipeline's, as JSON.
+        parameters: The pipeline's, as JSON; where they are large, `parameters_at` is their key in the artifact store.
         store: The artifact store, as JSON.
         exclusive: Whether nothing else runs in the worker's process meanwhile.
         pid: Process id of the driver.
@@ -68,6 +68,7 @@ class StepTask:
     resources: dict[str, Any] | None = None
     log: str | None = None
     debug: bool = False
+    parameters_at: str | None = None
 
     @property
     def folder(self) -> str:

@@ -13,16 +13,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, suppress
-from typing import Any
 
+from drystone.announcements import Announcer
 from drystone.blobs import blob_key
 from drystone.cancellations import Watch
 from drystone.components import RunContext
 from drystone.digests import module_name
 from drystone.dispatches import Attempt, Dispatch
 from drystone.errors import DrystoneError, LedgerConflict, RunCancelledError, RunFailedError, message_of
-from drystone.events import MetadataLogged
-from drystone.failures import Failure, rebuilt
+from drystone.expansions import Expansion
+from drystone.failures import Failure, failure_of, rebuilt
 from drystone.flights import Flights
 from drystone.graphs import Node
 from drystone.hits import Decision
@@ -79,7 +79,8 @@ class Walk:
             self._dependents[before].append(self.graph.nodes[after])
         self._flushed_at = self._synced_at = time.monotonic()
         self._watch = Watch(prepared.workspace, run, lambda: self._ended.put(None))
-        self._is_listened_to = prepared.plugins.listens("drystone_step_started", "drystone_step_finished")
+        self._announcer = Announcer(prepared, run)
+        self._maps: dict[str, Expansion] = {}
 
     def finish(self) -> Run:
         """Run to the end and return the record.
@@ -89,7 +90,7 @@ class Walk:
             RunCancelledError: Somebody cancelled it from elsewhere.
         """
         try:
-            self._tell("drystone_run_started")
+            self._announcer.tell("drystone_run_started")
             with self._watch, ExitStack() as stack:
                 self._walk(stack)
         except LedgerConflict:
@@ -103,7 +104,7 @@ class Walk:
         self._make_durable(at_once=True)
         self.prepared.workspace.checkpoint()
         hook = self.options.on_failure if self.failure else self.options.on_success
-        self._tell("drystone_run_finished", hook=hook)
+        self._announcer.tell("drystone_run_finished", hook=hook)
         self.dispatch.clean()
         record = self.prepared.workspace.run(self.run)
         if self.failure is not None:
@@ -157,6 +158,9 @@ class Walk:
 
     def _begin(self, node: Node, stack: ExitStack) -> None:
         """Skip a step, take its stored result, start it, or wait for the one that makes the same result."""
+        if node.of is not None:
+            self._begin_element(node, stack)
+            return
         status, reason = self._unneeded(node)
         if status:
             self.journal.unstarted(node, status, reason)
@@ -175,8 +179,82 @@ class Walk:
             self.journal.cached(node, decision)
             self.repeated.add(decision.cached.run)
             self._completed(node, CACHED)
-        elif not self._flights.joined(node, decision):
+        elif self._flights.joined(node, decision):
+            return
+        elif node.mapped:
+            self._expand(node, decision)
+        else:
             self._claim(node, decision, stack)
+
+    def _decided(self, node: Node, decide: Callable[[Node], Decision]) -> Decision:
+        """What is decided of a node, once what it may repeat is on record."""
+        decision = decide(node)
+        if not self._flights.is_uncommitted(decision):
+            return decision
+        self._flush()
+        return decide(node)
+
+    def _expand(self, node: Node, decision: Decision) -> None:
+        """Begin with the elements of a map."""
+        try:
+            expansion = self._maps[node.name] = Expansion(self.prepared, self.journal, node, decision)
+        except DrystoneError as exc:
+            self._gave_up(Attempt(node, decision), StepResult(), failure_of(exc), exc)
+            return
+        self._flights.begin(node, decision)
+        self._ready.extend(expansion.following())
+        if expansion.is_over:
+            self._close(expansion)
+
+    def _begin_element(self, element: Node, stack: ExitStack) -> None:
+        """Take the stored result of an element, start it, or wait for what makes the same; the next one follows."""
+        expansion = self._maps[element.call]
+        if self._stopping:
+            self._cancel(element)
+            return
+        decision = self._decided(element, expansion.decide)
+        is_kept = expansion.kept(element, decision)
+        is_new = not is_kept and decision.cached is None and not self._flights.joined(element, decision)
+        if is_new and not self._is_claimed(expansion):
+            self._flights.wait(element, expansion.decision)
+            return
+        self._ready.extend(expansion.following())
+        if is_new:
+            self.executed += 1
+            self._flights.begin(element, decision)
+            self._start(Attempt(element, decision), stack)
+        elif is_kept:
+            self._element_ended(element)
+        elif decision.cached is not None:
+            expansion.cached(element, decision)
+            self._element_ended(element)
+
+    def _is_claimed(self, expansion: Expansion) -> bool:
+        """Begin a map, unless it has begun or another run is making its result."""
+        if not expansion.is_begun:
+            node = expansion.node
+            where = self.dispatch.where[node.name]
+            expansion.is_begun = self.journal.claimed(node, expansion.decision, where, len(expansion))
+            self._flushed()
+            if expansion.is_begun:
+                self._announcer.tell("drystone_step_started", node.name)
+        return expansion.is_begun
+
+    def _element_ended(self, element: Node) -> None:
+        """Release what waited for an element; with the last one its map ends."""
+        self._ready.extend(self._flights.land(element))
+        expansion = self._maps[element.call]
+        if expansion.is_over:
+            self._close(expansion)
+        else:
+            self._flush_if_due()
+
+    def _close(self, expansion: Expansion) -> None:
+        status = expansion.close(self._stopping or "")
+        self.repeated |= expansion.repeated
+        self.executed += expansion.kept_executed
+        del self._maps[expansion.node.name]
+        self._completed(expansion.node, status)
 
     def _unneeded(self, node: Node) -> tuple[str, str]:
         """The status of a step that is not to run, with the reason."""
@@ -202,16 +280,18 @@ class Walk:
 
     def _submit(self, attempt: Attempt, stack: ExitStack) -> None:
         """Start a further attempt."""
-        self.journal.started(attempt.node, attempt.decision, attempt.number, self.dispatch.where[attempt.node.name])
-        self._flush()
+        if attempt.node.of is None:
+            self.journal.started(attempt.node, attempt.decision, attempt.number, self.dispatch.where[attempt.node.name])
+            self._flush()
         self._start(attempt, stack)
 
     def _start(self, attempt: Attempt, stack: ExitStack) -> None:
-        self._tell("drystone_step_started", attempt.node.name)
+        if attempt.node.of is None:
+            self._announcer.tell("drystone_step_started", attempt.node.name)
         text = self.dispatch.task(attempt)
         here[attempt.task_id] = (attempt.node.step, self.dispatch.answer)
         try:
-            if self.dispatch.where[attempt.node.name] == INLINE:
+            if self.dispatch.where[attempt.node.call] == INLINE:
                 future = self._run_inline(text)
             else:
                 future = self._workers(stack).submit(run_task, text)
@@ -297,23 +377,40 @@ class Walk:
             self._failed(attempt, result, result.failure, raised or rebuilt(result.failure))
             return
         self.dispatch.ended(attempt)
-        self.journal.succeeded(attempt.node, result, attempt.number)
-        self._completed(attempt.node, SUCCEEDED)
+        self.journal.stored(result)
+        if attempt.node.of is not None:
+            self._maps[attempt.node.call].succeeded(attempt.node, attempt.decision, result, attempt.number)
+            self._element_ended(attempt.node)
+        else:
+            self.journal.succeeded(attempt.node, result, attempt.number)
+            self._completed(attempt.node, SUCCEEDED)
 
     def _failed(self, attempt: Attempt, result: StepResult, failure: Failure, exception: BaseException) -> None:
         node, error = attempt.node, f"{failure.type}: {failure.message}"
         retry = node.step.options.retries or self.options.retries
         if retry is not None and attempt.number <= retry.max and not self._stopping and retry.covers(exception):
-            self.journal.retried(node, result, attempt.number, error)
+            told = self.journal if node.of is None else self._maps[node.call]
+            told.retried(node, result, attempt.number, error)
             due = time.monotonic() + retry.wait(attempt.number, random.random())
             again = Attempt(node, attempt.decision, attempt.number + 1)
             heapq.heappush(self._delayed, (due, again.task_id, again))
-            return
-        self.journal.failed(node, result, attempt.number, failure.traceback)
-        self.failure = self.failure or (f"step {node.name!r} raised {error}", exception)
+        else:
+            self._gave_up(attempt, result, failure, exception)
+
+    def _gave_up(self, attempt: Attempt, result: StepResult, failure: Failure, exception: BaseException) -> None:
+        """A step, or an element of a map, failed for good."""
+        node = attempt.node
+        if node.of is None:
+            self.journal.failed(node, result, attempt.number, failure.traceback)
+        else:
+            self._maps[node.call].failed(node, attempt.decision, result, attempt.number, failure)
+        self.failure = self.failure or (f"step {node.name!r} raised {failure.type}: {failure.message}", exception)
         if self.options.on_error != "continue":
             self._stop(f"step {node.name!r} failed", at_once=self.options.on_error == "fail_fast")
-        self._completed(node, FAILED)
+        if node.of is None:
+            self._completed(node, FAILED)
+        else:
+            self._element_ended(node)
 
     def _stop(self, reason: str, *, at_once: bool) -> None:
         """Start nothing more: neither what waits for its turn nor what waits to be tried again."""
@@ -331,6 +428,10 @@ class Walk:
                 future.cancel()
 
     def _cancel(self, node: Node) -> None:
+        if node.of is not None:
+            self._maps[node.call].cancelled(node)
+            self._element_ended(node)
+            return
         self.journal.unstarted(node, CANCELLED, self._stopping or "")
         self._completed(node, CANCELLED)
 
@@ -344,32 +445,15 @@ class Walk:
         self._ready.extend(self._flights.land(node))
         options = node.step.options
         hook = {SUCCEEDED: options.on_success, FAILED: options.on_failure}.get(status)
-        if hook is not None or self._is_listened_to:
+        if hook is not None or self._announcer.steps:
             self._flush()
-            self._tell("drystone_step_finished", node.name, hook)
-        elif time.monotonic() - self._flushed_at > GROUP:
-            self._flush()
+            self._announcer.tell("drystone_step_finished", node.name, hook)
+        else:
+            self._flush_if_due()
 
-    def _tell(self, event: str, step: str | None = None, hook: Callable[[Any], object] | None = None) -> None:
-        """Call a hook, and the plugins that listen to an event; their errors are noted and change nothing."""
-        workspace, plugins = self.prepared.workspace, self.prepared.plugins
-        if hook is None and not plugins.listens(event):
-            return
-        with workspace.reading() as records:
-            record: Any = records.found_run(self.run) if step is None else records.found_step(self.run, step)
-        errors = []
-        try:
-            if hook is not None:
-                hook(record)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exc:
-            errors.append(f"{getattr(hook, '__qualname__', hook)}: {type(exc).__name__}: {message_of(exc)}")
-        errors += plugins.emit(event, **{"run" if step is None else "step_run": record})
-        if errors:
-            before = workspace.run(self.run).metadata.get("hook_errors", [])
-            noted = MetadataLogged(kind="run", record=self.run, values={"hook_errors": [*before, *errors]})
-            workspace.commit(lambda view: [noted])
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._flushed_at > GROUP:
+            self._flush()
 
     def _flush(self) -> None:
         self.journal.flush()
@@ -379,6 +463,8 @@ class Walk:
         self._flights.committed()
         self._flushed_at = time.monotonic()
         self._make_durable()
+        for expansion in [each for each in self._maps.values() if each.is_begun]:
+            self._announcer.progressed(expansion.node.name, expansion.progress)
 
     def _abandon(self, status: str, reason: str) -> None:
         """Record how things stand when the driver has to stop; what cannot be written is found by the next command."""
@@ -389,4 +475,4 @@ class Walk:
         with suppress(DrystoneError):
             self.journal.abandoned(status, reason)
             self._flush()
-            self._tell("drystone_run_finished")
+            self._announcer.tell("drystone_run_finished")
