@@ -109,10 +109,19 @@ class Dispatch:
 
     def salvaged(self, attempt: Attempt) -> str | None:
         """The log of an attempt whose worker cannot tell any more, stored; its digest, if there is one."""
+        return self._stored(self._log(attempt))
+
+    def _stored(self, path: Path) -> str | None:
         with suppress(OSError, DrystoneError):
-            printed = kept(self._log(attempt))
+            printed = kept(path)
             return store_bytes(self._prepared.stack.artifact_store, printed) if printed else None
         return None
+
+    def left(self) -> dict[str, str]:
+        """The logs of attempts that did not come to their end, stored; their digests by node."""
+        attempts = {path: path.stem.rpartition("-")[0] for path in sorted(self._live.glob("*.log"))}
+        stored = {name: self._stored(path) for path, name in attempts.items()}
+        return {name: digest for name, digest in stored.items() if digest is not None}
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over and its log is stored, so nobody needs the file any more."""
