@@ -17,7 +17,7 @@ from drystone.digests import digest_value
 from drystone.errors import BlobLostError, EncodingError, PlanError, suggestion
 from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
-from drystone.pipelines import PipelineOptions
+from drystone.options import PipelineOptions
 from drystone.records import Records
 from drystone.runs import Cause, StepRun
 from drystone.states import annotation_text

@@ -27,7 +27,7 @@ from drystone.events import MetadataLogged
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.pipelines import Retry
+from drystone.options import Retry
 from drystone.preparation import Prepared
 from drystone.runs import CACHED, CANCELLED, COMPLETE, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run, StepRun
 from drystone.serialization import structure, to_text, unstructure
