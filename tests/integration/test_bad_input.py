@@ -116,7 +116,7 @@ def test_a_parameter_of_a_wrong_type(flows: Path, project: Path, command: Callab
     assert str(caught.value) == "Pipeline 'training' takes 'rows' as int, but is given 'many', which is str."
     refused = command("run", "flows:training", "--param", "rows=many")
     assert refused.code == 2
-    assert refused.message == "Error: --param rows=many: it takes a whole number, not 'many'."
+    assert refused.message == "Error: --param rows: it takes a whole number, not 'many'."
     assert_nothing_is_lost()
 
 

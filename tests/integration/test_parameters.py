@@ -180,7 +180,7 @@ def test_what_is_wrong_with_the_whole_command_is_one_report(
         "  - params.json: parameters.rowz: Pipeline 'training' has no parameter 'rowz'. Did you mean 'rows'? "
         "Its parameters: mode, rows.",
         "  - none.yaml: it cannot be read: No such file or directory.",
-        "  - --param mode=fats: it takes one of FAST, SLOW, not 'fats'. Did you mean 'fast'?",
+        "  - --param mode: it takes one of FAST, SLOW, not 'fats'. Did you mean 'fast'?",
         "  - params.json: steps.fit.retries: it takes a whole number or a table with max, delay, backoff, "
         "jitter, not 'x'.",
     ]

@@ -76,8 +76,8 @@ def test_annotations_that_cannot_be_read_are_told_by_the_pipeline():
 
 def test_every_wrong_text_is_named_at_once():
     assert problems(params=["rows=x", "day=y", "nonsense", "label=a", "label=b", "rat=1"], tags=["=x"]) == [
-        "--param rows=x: it takes a whole number, not 'x'.",
-        "--param day=y: it takes a date like 2026-01-31, not 'y'.",
+        "--param rows: it takes a whole number, not 'x'.",
+        "--param day: it takes a date like 2026-01-31, not 'y'.",
         "--param 'nonsense' is not of the form name=value.",
         "--param label is given twice.",
         "--param rat: Pipeline 'training' has no parameter 'rat'. Did you mean 'rate'? "
@@ -88,7 +88,7 @@ def test_every_wrong_text_is_named_at_once():
 
 def test_a_parameter_without_a_value_is_told_with_the_rest():
     assert problems(params=["rate=x"]) == [
-        "--param rate=x: it takes a number, not 'x'.",
+        "--param rate: it takes a number, not 'x'.",
         "Pipeline 'training' needs 'rows', which has no default.",
     ]
 

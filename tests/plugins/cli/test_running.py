@@ -116,7 +116,7 @@ def test_wrong_usage_is_one_paragraph_with_the_way_out(drystone):
             "--param",
             "row=1",
         ): "Error: --param row: Pipeline 'training' has no parameter 'row'. Did you mean 'rows'?",
-        (TARGET, "--param", "rows=x"): "Error: --param rows=x: it takes a whole number, not 'x'.",
+        (TARGET, "--param", "rows=x"): "Error: --param rows: it takes a whole number, not 'x'.",
         (TARGET, "--stack", "defalt"): "Error: There is no stack 'defalt'. Did you mean 'default'?",
     }.items():
         found = drystone("run", *arguments)

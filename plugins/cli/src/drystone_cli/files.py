@@ -42,7 +42,7 @@ def load(path: pathlib.Path) -> dict[str, Any]:
 def _toml(text: str) -> Any:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except ValueError as exc:  # also of a number with more digits than Python reads
         raise FileError(f"it is no TOML: {exc}.") from None
 
 

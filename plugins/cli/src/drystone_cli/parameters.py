@@ -45,6 +45,8 @@ STEP_OPTIONS: Mapping[str, Any] = {
 }
 """What a file may say of one step."""
 
+TOO_DEEP = "it is nested too deeply."
+
 PARAMETERS, PIPELINE, STEPS = SECTIONS = ("parameters", "pipeline", "steps")
 
 
@@ -140,8 +142,9 @@ class _Request:
             self.arguments[name] = from_text(text, self.parameters[name])
         except UnreadableError as exc:
             self.unread.add(name)
-            place = f"--param {name}={text}"
-            self.problems += [f"{place}: {inner.lstrip('.')}{': ' * bool(inner)}{each}" for inner, each in exc.problems]
+            self.problems += [f"--param {name}{place}: {message}" for place, message in exc.problems]
+        except RecursionError:
+            self.problems.append(f"--param {name}: {TOO_DEEP}")
 
     def take_file(self, path: pathlib.Path) -> None:
         """Parameters and options of a file."""
@@ -192,6 +195,8 @@ class _Request:
                     found[str(name)] = from_data(data, known[name])
             except UnreadableError as exc:
                 self.problems += [f"{place}.{name}{inner}: {message}" for inner, message in exc.problems]
+            except RecursionError:
+                self.problems.append(f"{place}.{name}: {TOO_DEEP}")
         return found
 
     def _read_options(

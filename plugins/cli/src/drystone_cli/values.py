@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
 import datetime
 import decimal
 import difflib
@@ -14,15 +13,20 @@ import re
 import types
 import typing
 import uuid
+from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 
+from drystone import Secret
 from drystone_cli.structures import Plain, UnreadableError, has_fields, reader, shown, unlike
 
 WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 NOTHING = ("none", "null", "")
+
+HIDDEN = Plain("what was given")
+"""What a message shows of a text that may be a secret itself."""
 
 UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
@@ -44,7 +48,7 @@ def _number(text: str) -> int | float:
 class Scalar:
     """How values of a type are written: what reads a text, and what such a text is called."""
 
-    read: Callable[[str], Any]
+    read: Callable[[Any], Any]
     label: str
     quoted: bool = True
     """Whether files keep it as a text, having no word for it."""
@@ -64,9 +68,9 @@ SCALARS: Mapping[Any, Scalar] = {
     datetime.timedelta: Scalar(_duration, "a duration like 90s, 12h or 1d 30min"),
     pathlib.Path: Scalar(pathlib.Path, "a path"),
     uuid.UUID: Scalar(uuid.UUID, "a UUID"),
+    Secret: Scalar(Secret, "the reference of a secret like env:API_KEY"),
 }
 
-abc = collections.abc
 LISTS = (list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
 SETS = (set, abc.Set, abc.MutableSet)
 DICTS = (dict, abc.Mapping, abc.MutableMapping)
@@ -228,11 +232,11 @@ def _member(data: Any, kind: Any) -> Any:
 # Scalars
 
 
-def _scalar(text: str, kind: Any) -> Any:
+def _scalar(data: Any, kind: Any) -> Any:
     try:
-        return SCALARS[kind].read(text)
+        return SCALARS[kind].read(data)
     except (ValueError, KeyError, ArithmeticError):
-        raise unlike(text, SCALARS[kind].label) from None
+        raise unlike(HIDDEN if kind is Secret else data, SCALARS[kind].label) from None
 
 
 def _exact(data: Any, kind: Any) -> Any:
@@ -242,7 +246,7 @@ def _exact(data: Any, kind: Any) -> Any:
     if type(data) is str and scalar.quoted:
         return _scalar(data, kind)
     if type(data) in scalar.wider:
-        return _scalar(str(data), kind)
+        return _scalar(str(data) if type(data) is float else data, kind)
     raise unlike(data, scalar.label)
 
 
@@ -276,7 +280,7 @@ def _json(text: str, kind: Any) -> Any:
         data = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError:
         data = None
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise UnreadableError(("", str(exc))) from None
     if not isinstance(data, form):
         raise unlike(text, "JSON like " + ('{"name": value}' if form is dict else "[1, 2, 3]"))
