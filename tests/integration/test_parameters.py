@@ -182,7 +182,7 @@ def test_what_is_wrong_with_the_whole_command_is_one_report(
         "  - none.yaml: it cannot be read: No such file or directory.",
         "  - --param mode: it takes one of FAST, SLOW, not 'fats'. Did you mean 'fast'?",
         "  - params.json: steps.fit.retries: it takes a whole number or a table with max, delay, backoff, "
-        "jitter, not 'x'.",
+        "jitter, when, not 'x'.",
     ]
     assert Workspace.current().runs() == []
 

@@ -21,7 +21,7 @@ import attrs
 
 from drystone.digests import type_name
 from drystone.errors import StackError, listed, suggestion
-from drystone.options import Resources
+from drystone.pipelines import Resources
 
 
 @attrs.frozen

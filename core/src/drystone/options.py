@@ -1,21 +1,15 @@
-"""How steps and pipelines are run: what decorators and `with_options` take."""
+"""Values of a step's options: what is tried again, and what a step needs of the machine it runs on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import attrs
 
-from drystone.declarations import Model, ModelReference
-from drystone.errors import PipelineDefinitionError, suggestion
-from drystone.overrides import Overrides, check_overrides
+from drystone.errors import PipelineDefinitionError
 
-if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
-    from datetime import timedelta
-
-    from drystone.runs import Run, StepRun
+Predicate = Callable[[BaseException], bool]
 
 
 @attrs.frozen
@@ -27,12 +21,21 @@ class Retry:
         delay: Seconds before the second attempt.
         backoff: What the delay is multiplied by for each further one.
         jitter: Up to this share of the delay is added at random.
+        when: What is tried again: classes of exceptions, or a function that says it of an exception. Everything that a
+            step raises, by default, and what ends its worker.
     """
 
     max: int = attrs.field(validator=attrs.validators.ge(0))
     delay: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
     backoff: float = attrs.field(default=2.0, validator=attrs.validators.ge(1))
     jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    when: Predicate | type[BaseException] | tuple[type[BaseException], ...] = Exception
+
+    def covers(self, exception: BaseException) -> bool:
+        """Whether a step that raised this is tried again."""
+        if isinstance(self.when, type | tuple):
+            return isinstance(exception, self.when)
+        return bool(self.when(exception))
 
     def wait(self, attempt: int, chance: float) -> float:
         """Seconds to wait after a failed attempt (1 is the first), given a random number from 0 to 1."""
@@ -70,82 +73,3 @@ class Resources:
         default=None, converter=_bytes, validator=attrs.validators.optional(attrs.validators.gt(0))
     )
     gpus: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(0)))
-
-
-def _retry(value: int | Retry | None) -> Retry | None:
-    return Retry(value) if isinstance(value, int) else value
-
-
-def _seconds(value: float | timedelta | None) -> float | None:
-    return value if value is None or isinstance(value, int | float) else value.total_seconds()
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
-
-
-StepHook = Callable[["StepRun"], object]
-RunHook = Callable[["Run"], object]
-
-
-@attrs.frozen(kw_only=True)
-class StepOptions:
-    """How a step is run and cached.
-
-    Attributes:
-        cache: False: never use a stored result. A timedelta: use one no older than that.
-        cache_salt: Any text; changing it makes the step run once more.
-        depends_on: Objects, modules or file globs (relative to the project root) that its result depends on.
-        ignore: Objects, or their canonical names, whose code and value do not count.
-        ignore_inputs: Parameters that do not count.
-        retries: Further attempts after a failure.
-        timeout: Seconds after which it is ended.
-    """
-
-    cache: bool | timedelta | None = None
-    cache_salt: str = ""
-    depends_on: tuple[Any, ...] = attrs.field(default=(), converter=_several)
-    ignore: tuple[Any, ...] = attrs.field(default=(), converter=_several)
-    ignore_inputs: tuple[str, ...] = attrs.field(default=(), converter=_several)
-    retries: Retry | None = attrs.field(default=None, converter=_retry)
-    timeout: float | None = attrs.field(default=None, converter=_seconds)
-    resources: Resources | None = None
-    tags: Mapping[str, Any] = attrs.field(factory=dict)
-    on_success: StepHook | None = None
-    on_failure: StepHook | None = None
-
-
-ON_ERROR = ("continue", "stop", "fail_fast")
-
-
-def _known_mode(options: object, attribute: object, value: str) -> None:
-    if value not in ON_ERROR:
-        raise PipelineDefinitionError(f"on_error={value!r} is not known.{suggestion(value, ON_ERROR)}")
-
-
-@attrs.frozen(kw_only=True)
-class PipelineOptions:
-    """How a pipeline is run.
-
-    Attributes:
-        model: The model it makes versions of, serves (`.shared`) or uses (`.version(…)`).
-        cache: Overrides the steps that say nothing themselves; False computes everything.
-        on_error: `continue` with independent branches, `stop` starting, or `fail_fast`.
-        stack: Name of the stack to run on, or the stack itself.
-        rerun: Names of steps to compute again, with everything that depends on them.
-        version: Name of the model version it makes; may hold `{date}`, `{time}` and parameters.
-        steps: Options of single steps, by name, and under `parameters` values that take the place of those which the
-            body passes: `{"train": {"retries": 2, "parameters": {"depth": 10}}}`.
-    """
-
-    model: Model | ModelReference | None = None
-    tags: Mapping[str, Any] = attrs.field(factory=dict)
-    cache: bool | timedelta | None = None
-    retries: Retry | None = attrs.field(default=None, converter=_retry)
-    on_error: str = attrs.field(default="continue", validator=_known_mode)
-    on_success: RunHook | None = None
-    on_failure: RunHook | None = None
-    stack: Any = None
-    rerun: tuple[str, ...] = attrs.field(default=(), converter=_several)
-    version: str | None = None
-    steps: Overrides = attrs.field(factory=dict, validator=check_overrides)

@@ -11,15 +11,16 @@ import attrs
 
 from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
-from drystone.errors import ParameterError, PipelineDefinitionError, TargetError
+from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
 from drystone.graphs import Builder, Graph, building, importing, unlike
-from drystone.options import PipelineOptions, Resources, Retry, RunHook, StepHook, StepOptions
-from drystone.overrides import merged, overridden
+from drystone.options import Resources as Resources
+from drystone.options import Retry as Retry
+from drystone.overrides import Overrides, check_overrides, merged, overridden
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
 
-    from drystone.runs import Plan, Run
+    from drystone.runs import Plan, Run, StepRun
 
 RUNNER = "drystone.execution:Driver"
 """What runs and plans a pipeline; imported on the first call of one, never before."""
@@ -36,6 +37,49 @@ class Runner(Protocol):
 
     def resume(self, workspace: Any, run: str) -> Run:
         """Go on with a run that ended before it was done."""
+
+
+def _retry(value: int | Retry | None) -> Retry | None:
+    return Retry(value) if isinstance(value, int) else value
+
+
+def _seconds(value: float | timedelta | None) -> float | None:
+    return value if value is None or isinstance(value, int | float) else value.total_seconds()
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+StepHook = Callable[["StepRun"], object]
+RunHook = Callable[["Run"], object]
+
+
+@attrs.frozen(kw_only=True)
+class StepOptions:
+    """How a step is run and cached.
+
+    Attributes:
+        cache: False: never use a stored result. A timedelta: use one no older than that.
+        cache_salt: Any text; changing it makes the step run once more.
+        depends_on: Objects, modules or file globs (relative to the project root) that its result depends on.
+        ignore: Objects, or their canonical names, whose code and value do not count.
+        ignore_inputs: Parameters that do not count.
+        retries: Further attempts after a failure.
+        timeout: Seconds after which it is ended.
+    """
+
+    cache: bool | timedelta | None = None
+    cache_salt: str = ""
+    depends_on: tuple[Any, ...] = attrs.field(default=(), converter=_several)
+    ignore: tuple[Any, ...] = attrs.field(default=(), converter=_several)
+    ignore_inputs: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    retries: Retry | None = attrs.field(default=None, converter=_retry)
+    timeout: float | None = attrs.field(default=None, converter=_seconds)
+    resources: Resources | None = None
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    on_success: StepHook | None = None
+    on_failure: StepHook | None = None
 
 
 class Step(Declared[P, R]):
@@ -152,6 +196,44 @@ def step(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
         PipelineDefinitionError: The function is async, a generator, a method, or takes `*args` or `**kwargs`.
     """
     return _declared(Step, function, name, _evolved(StepOptions(), _given(options), "step"))
+
+
+ON_ERROR = ("continue", "stop", "fail_fast")
+
+
+def _known_mode(options: object, attribute: object, value: str) -> None:
+    if value not in ON_ERROR:
+        raise PipelineDefinitionError(f"on_error={value!r} is not known.{suggestion(value, ON_ERROR)}")
+
+
+@attrs.frozen(kw_only=True)
+class PipelineOptions:
+    """How a pipeline is run.
+
+    Attributes:
+        model: The model it makes versions of, serves (`.shared`) or uses (`.version(…)`).
+        cache: Overrides the steps that say nothing themselves; False computes everything.
+        on_error: `continue` with independent branches, `stop` starting, or `fail_fast`.
+        stack: Name of the stack to run on, or the stack itself.
+        rerun: Names of steps to compute again, with everything that depends on them.
+        version: Name of the model version it makes; may hold `{date}`, `{time}` and parameters.
+        debug: Run every step in this process, one after the other, and open the debugger where one fails.
+        steps: Options of single steps, by name, and under `parameters` values that take the place of those which the
+            body passes: `{"train": {"retries": 2, "parameters": {"depth": 10}}}`.
+    """
+
+    model: Model | ModelReference | None = None
+    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    cache: bool | timedelta | None = None
+    retries: Retry | None = attrs.field(default=None, converter=_retry)
+    on_error: str = attrs.field(default="continue", validator=_known_mode)
+    on_success: RunHook | None = None
+    on_failure: RunHook | None = None
+    stack: Any = None
+    rerun: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    version: str | None = None
+    debug: bool = False
+    steps: Overrides = attrs.field(factory=dict, validator=check_overrides)
 
 
 class Pipeline(Declared[P, R]):

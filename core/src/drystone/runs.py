@@ -21,6 +21,17 @@ COMPLETE = (SUCCEEDED, CACHED)
 
 
 @attrs.frozen(kw_only=True)
+class FailedAttempt:
+    """An attempt at a step that failed and was followed by another: its error, what it logged, its log's digest."""
+
+    attempt: int
+    error: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
+    ended_at: datetime.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
 class StepRun:
     """What became of one step in one run.
 
@@ -31,6 +42,7 @@ class StepRun:
         outputs: Artifact versions it made or, when cached, linked, by output name.
         parameters: Its other arguments, as text.
         attempts: How often it was started.
+        failed_attempts: Those before the last one.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
         reason: Why it ran; empty if it did not.
         tags: Plain tags map to True, keyed tags to their value.
@@ -57,13 +69,14 @@ class StepRun:
     store: str = attrs.field(default="", repr=False)
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
-    def logs(self) -> str:
-        """What it printed and logged."""
-        if self.log is None or self._source is None:
-            return ""
-        return self._source.read_log(self.log, self.store)
+    def logs(self, attempt: int | None = None) -> str:
+        """What it printed and logged, in its last attempt or in a failed one before."""
+        earlier = {each.attempt: each.log for each in self.failed_attempts}
+        log = self.log if attempt is None else earlier.get(attempt, self.log)
+        return "" if log is None or self._source is None else self._source.read_log(log, self.store)
 
 
 @attrs.frozen(kw_only=True)

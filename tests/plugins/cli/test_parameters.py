@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import attrs
 import pytest
 
-from drystone import Resources, Retry, pipeline, step
+from drystone import Resources, Retry, Secret, pipeline, step
 from drystone.errors import ParameterError, PipelineDefinitionError
 from drystone.pipelines import PipelineOptions, StepOptions
 from drystone_cli.parameters import PIPELINE_OPTIONS, STEP_OPTIONS, requested
@@ -153,7 +153,7 @@ def test_a_file_says_all_that_can_be_said(file):
 
 def test_files_can_say_every_option_but_those_that_are_code():
     code = {"on_success", "on_failure"}
-    assert {*PIPELINE_OPTIONS} == {*attrs.fields_dict(PipelineOptions)} - code - {"model", "steps"}
+    assert {*PIPELINE_OPTIONS} == {*attrs.fields_dict(PipelineOptions)} - code - {"model", "steps", "debug"}
     assert {*STEP_OPTIONS} == {*attrs.fields_dict(StepOptions)} - code
 
 
@@ -224,6 +224,41 @@ def test_sections_that_are_no_tables_are_told(file):
         "FILE: steps: it takes a table of names and values, not [1].",
         "FILE: pipeline: it takes a table of names and values, not 'x'.",
     ]
+
+
+def test_keys_that_are_no_names_are_told_like_any_other(file):
+    path = file(
+        "null: 1\nparameters: {null: 1, 3.5: 2}\npipeline: {null: 1}\nsteps: {null: {null: 1}, fit: {~: 1}}\n", "a.yaml"
+    )
+    assert [each.partition(".")[0] for each in problems(path, params=["rows=1"])] == [
+        "FILE: None: there is no such section",
+        "FILE: parameters",
+        "FILE: parameters",
+        "FILE: pipeline",
+        "FILE: steps",
+        "FILE: steps",
+        "FILE: steps: Pipeline 'training' has no step 'None'",
+    ]
+
+
+def test_what_has_no_end_is_told_as_nested_too_deeply(file):
+    path = file("parameters: {anything: &a [*a], label: b}\n", "a.yaml")
+    deep = "[" * 100_000 + "]" * 100_000
+    assert problems(path, params=["rows=1"]) == ["FILE: parameters.anything: it is nested too deeply."]
+    assert requested(training, ["rows=1", f"anything={deep}"])[1]["anything"] == deep
+
+
+def test_a_secret_is_given_by_reference_and_never_shown(file):
+    @pipeline
+    def publishing(key: Secret) -> Any:
+        return load(1)
+
+    path = file("[parameters]\nkey = 'hunter2'\n")
+    assert requested(publishing, ["key=env:API_KEY"])[1] == {"key": Secret("env:API_KEY")}
+    for files, params in [([path], []), ([], ["key=hunter2"])]:
+        with pytest.raises(ParameterError, match="the reference of a secret like env:API_KEY") as caught:
+            requested(publishing, params, files)
+        assert "hunter2" not in str(caught.value)
 
 
 def test_what_is_wrong_with_one_file_is_told_once(file):

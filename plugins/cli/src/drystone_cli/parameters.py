@@ -156,7 +156,7 @@ class _Request:
         self.problems += [f"{path}: {name}: {self._stray(str(name))}" for name in data if name not in SECTIONS]
         found = self._tables(path, data, SECTIONS)
         arguments = found.get(PARAMETERS, {})
-        unknown = {name: self._unknown_parameter(name) for name in arguments if name not in self.parameters}
+        unknown = {name: self._unknown_parameter(str(name)) for name in arguments if name not in self.parameters}
         self.arguments |= self._read(f"{path}: {PARAMETERS}", arguments, self.parameters, unknown)
         self.unread |= {name for name in arguments if name in self.parameters} - {*self.arguments}
         self._take_options(f"{path}: {PIPELINE}", found.get(PIPELINE, {}))
@@ -204,7 +204,7 @@ class _Request:
     ) -> dict[str, Any]:
         """The options of a table; of a name that is one of the `parameters`, it is said to which section it belongs."""
         missing = [name for name in given if name not in known]
-        unknown = {name: f"there is no such option.{suggestion(name, known, 'Options')}" for name in missing}
+        unknown = {name: f"there is no such option.{suggestion(str(name), known, 'Options')}" for name in missing}
         misplaced = f"it is no option but a parameter, and belongs into the section {section!r}."
         unknown |= {name: misplaced for name in missing if name in parameters}
         found = self._read(place, given, known, unknown)
