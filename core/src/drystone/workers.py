@@ -227,19 +227,17 @@ def run_task(text: str, ask: Callable[[str], str] | None = None) -> str:
     raised: BaseException | None = None
     failure: Failure | None = None
     log: str | None = None
-    with captured(exclusive=task.exclusive) as output:
+    with captured(exclusive=task.exclusive, path=task.log) as output:
         try:
             with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
                 _perform(task, effects)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # panics of libraries that are written in Rust are no Exception
-            raised, failure = exc, _failure(exc)
-        printed = output.read()
-    if failure is not None:  # kept with what the step printed, and shown by whoever reports the failure
-        printed += failure.traceback.encode("utf-8", "backslashreplace")
+            raised, failure = exc, _failure(exc)  # kept with what it printed, and shown by whoever reports the failure
+            output.postscript = failure.traceback.encode("utf-8", "backslashreplace")
     try:
-        log = store_bytes(effects.store, printed) if printed else None
+        log = store_bytes(effects.store, output.content) if output.content else None
     except Exception as exc:
         if failure is None:  # why the step itself failed says more
             raised, failure = exc, _failure(exc)
