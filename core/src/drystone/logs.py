@@ -8,7 +8,6 @@ import fcntl
 import os
 import struct
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -41,7 +40,10 @@ def live_path(directory: Path, run: str, step: str, attempt: int) -> Path:
 
 def read_log(file: int) -> bytes:
     """What a log holds; of over `LIMIT` bytes the two ends, and between them how much is missing."""
-    return b"".join(pieces(file))
+    size = os.fstat(file).st_size
+    if size <= LIMIT:
+        return os.pread(file, size, 0)
+    return os.pread(file, HALF, 0) + _left_out(size - LIMIT) + os.pread(file, HALF, size - HALF)
 
 
 def read_log_file(path: Path | str) -> bytes:
@@ -49,23 +51,6 @@ def read_log_file(path: Path | str) -> bytes:
     with suppress(OSError), open(path, "rb", buffering=0) as file:
         return read_log(file.fileno())
     return b""
-
-
-def pieces(file: int) -> Iterator[bytes]:
-    """A log as `read_log` reads it, in pieces."""
-    size = os.fstat(file).st_size
-    if size <= LIMIT:
-        yield from _between(file, 0, size)
-        return
-    yield from _between(file, 0, HALF)
-    yield _left_out(size - LIMIT)
-    yield from _between(file, size - HALF, size)
-
-
-def _between(file: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (piece := os.pread(file, min(PIECE, end - start), start)):
-        start += len(piece)
-        yield piece
 
 
 def _left_out(size: int) -> bytes:
@@ -106,7 +91,7 @@ def _punch(file: int, start: int, length: int) -> None:
 
 def _cut(file: int, size: int) -> None:
     """What is left where a filesystem knows no holes: move the end. What is printed in this instant may be lost."""
-    end = b"".join(_between(file, size - HALF, size))
+    end = os.pread(file, HALF, size - HALF)
     os.ftruncate(file, HALF)
     os.pwrite(file, _left_out(size - LIMIT) + end, HALF)
 
