@@ -130,6 +130,26 @@ class StepStarted(StepEvent):
 
 
 @attrs.frozen(kw_only=True)
+class AttemptFailed(Event):
+    """An attempt at a step failed, and there is to be another one.
+
+    Attributes:
+        log: Digest of the blob that holds what it printed; `store` is where that is.
+    """
+
+    TYPE: ClassVar[str] = "step.attempt_failed"
+    critical: ClassVar[bool] = False
+
+    run: str
+    step: str
+    number: int
+    error: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
+    store: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class StepFinished(StepEvent):
     """A step ended, or never ran: cached, skipped, cancelled. What its start has said need not be said again.
 

@@ -12,6 +12,7 @@ from drystone.decisions import check_version_name, stopped
 from drystone.errors import LedgerConflict
 from drystone.events import (
     ArtifactSaved,
+    AttemptFailed,
     CodeRecorded,
     Event,
     Linked,
@@ -187,6 +188,12 @@ class Journal:
         yield ended
         yield from self._logged(ended.metadata)
         yield from self._consumed(node)
+
+    def attempt_failed(self, node: Node, result: StepResult, number: int, error: str) -> None:
+        """A step failed, and is tried again."""
+        facts: dict[str, Any] = {"metadata": result.metadata, "log": result.log, "store": self._store}
+        event = AttemptFailed(run=self.run, step=node.name, number=number, error=error, **facts)
+        self._entries.append(lambda view: [event])
 
     def failed(self, node: Node, result: StepResult, attempts: int, error: str) -> None:
         """A step failed for good."""

@@ -67,6 +67,13 @@ def _step_started(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("step", name, body, **found_by, key=event["key"], ended=None)
 
 
+def _attempt_failed(index: Documents, event: Fields, commit: Commit) -> None:
+    name, before, found_by = _begun(index, event)
+    failed = _facts(event, "run", "step") | {"ended_at": commit.at}
+    body = before | {"failed_attempts": [*before.get("failed_attempts", ()), failed]}
+    index.put("step", name, body, **found_by)
+
+
 def _begun(index: Documents, event: Fields) -> tuple[str, Document, Document]:
     """A step that goes on, or begins: of what another driver completed, but this one does anew, only tags count.
 
@@ -175,6 +182,7 @@ _PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
     "run.claimed": _run_claimed,
     "run.finished": _run_finished,
     "step.started": _step_started,
+    "step.attempt_failed": _attempt_failed,
     "step.finished": _step_finished,
     "artifact.saved": _artifact_saved,
     "code.recorded": _code_recorded,

@@ -15,7 +15,7 @@ from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import ModelRecord, ModelVersion, StageMove
-from drystone.runs import PENDING, Code, Run, StepRun
+from drystone.runs import PENDING, Code, FailedAttempt, Run, StepRun
 from drystone.serialization import structure
 
 
@@ -85,7 +85,9 @@ class Records:
     def step(self, body: Document) -> StepRun:
         """A step of a run."""
         inputs, outputs = self._resolved(body.get("inputs", {})), self._resolved(body.get("outputs", {}))
-        return _record(StepRun, body, inputs=inputs, outputs=outputs, source=self._source)
+        failed = [_record(FailedAttempt, each, source=self._source) for each in body.get("failed_attempts", ())]
+        given: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "failed_attempts": tuple(failed)}
+        return _record(StepRun, body, **given, source=self._source)
 
     def version(self, name: str, version: int) -> ArtifactVersion | None:
         """An artifact version, if it exists."""

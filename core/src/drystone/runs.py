@@ -21,6 +21,29 @@ COMPLETE = (SUCCEEDED, CACHED)
 
 
 @attrs.frozen(kw_only=True)
+class FailedAttempt:
+    """A try of a step that failed and was followed by another one.
+
+    Attributes:
+        number: 1 for the first.
+        error: Type, message and traceback.
+        metadata: What it logged until then.
+    """
+
+    number: int
+    error: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
+    log: str | None = attrs.field(default=None, repr=False)
+    store: str = attrs.field(default="", repr=False)
+    _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
+
+    def logs(self) -> str:
+        """What it printed and logged."""
+        return self._source.read_log(self.log, self.store) if self._source is not None and self.log else ""
+
+
+@attrs.frozen(kw_only=True)
 class StepRun:
     """What became of one step in one run.
 
@@ -31,6 +54,7 @@ class StepRun:
         outputs: Artifact versions it made or, when cached, linked, by output name.
         parameters: Its other arguments, as text.
         attempts: How often it was started.
+        failed_attempts: Those before the last one.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
         reason: Why it ran; empty if it did not.
         tags: Plain tags map to True, keyed tags to their value.
@@ -46,6 +70,7 @@ class StepRun:
     outputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     parameters: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     attempts: int = 0
+    failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     error: str | None = attrs.field(default=None, repr=False)
@@ -60,10 +85,12 @@ class StepRun:
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     def logs(self) -> str:
-        """What it printed and logged."""
-        if self.log is None or self._source is None:
+        """What it printed and logged, at the last attempt; if that is running, or its driver died, as far as it got."""
+        if self._source is None:
             return ""
-        return self._source.read_log(self.log, self.store)
+        if self.log is None and self.status in (RUNNING, CRASHED):
+            return self._source.read_live_log(self.run, self.name, self.attempts)
+        return self._source.read_log(self.log, self.store) if self.log else ""
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -27,6 +28,7 @@ from drystone.events import MetadataLogged
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
 from drystone.hits import Decision
 from drystone.journals import Journal
+from drystone.logs import live_path
 from drystone.pipelines import Retry
 from drystone.preparation import Prepared
 from drystone.runs import CACHED, CANCELLED, COMPLETE, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run, StepRun
@@ -111,6 +113,8 @@ class Walk:
         self.journal.finished(FAILED if self.failure else SUCCEEDED, self.executed, error, self.repeated)
         self._flush()
         self._make_durable(at_once=True)
+        with suppress(OSError):  # a log may be left whose worker died
+            live_path(self.prepared.workspace.directory, self.run, "", 0).parent.rmdir()
         self.prepared.workspace.checkpoint()
         hook = self.options.on_failure if self.failure else self.options.on_success
         self._tell("drystone_run_finished", hook=hook)
@@ -215,7 +219,11 @@ class Walk:
             allow_pickle=self.prepared.workspace.materializers.allow_pickle,
             exclusive=self._exclusive,
             pid=os.getpid(),
+            log=str(self._live_log(attempt)),
         )
+
+    def _live_log(self, attempt: Attempt) -> Path:
+        return live_path(self.prepared.workspace.directory, self.run, attempt.node.name, attempt.number)
 
     def _input(self, binding: Binding) -> dict[str, Any]:
         if isinstance(binding, OutputRef):
@@ -258,6 +266,7 @@ class Walk:
         try:
             answer = future.result()
             result = structure(json.loads(answer), StepResult)
+            self._live_log(attempt).unlink(missing_ok=True)
         except (Exception, concurrent.futures.CancelledError) as exc:
             self._failed(attempt, StepResult(), f"{type(exc).__name__}: {message_of(exc)}", exc)
             return
@@ -270,14 +279,14 @@ class Walk:
         self._completed(attempt.node, SUCCEEDED)
 
     def _failed(self, attempt: Attempt, result: StepResult, error: str, exception: BaseException) -> None:
-        node = attempt.node
+        node, shown = attempt.node, result.failure.traceback if result.failure is not None else error
         retry: Retry | None = node.step.options.retries or self.options.retries
         if retry is not None and attempt.number <= retry.max and not self._stopping:
             due = time.monotonic() + retry.wait(attempt.number, random.random())
             again = Attempt(node, attempt.decision, attempt.number + 1)
             heapq.heappush(self._delayed, (due, again.task_id, again))
+            self.journal.attempt_failed(node, result, attempt.number, shown)
             return
-        shown = result.failure.traceback if result.failure is not None else error
         self.journal.failed(node, result, attempt.number, shown)
         self.failure = self.failure or (f"step {node.name!r} raised {error}", exception)
         if self.options.on_error != "continue":
