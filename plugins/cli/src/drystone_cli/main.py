@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("drystone_cli.running:run", "Run a pipeline."),
     "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
+    "logs": ("drystone_cli.logs:logs", "Print what the steps of a run printed, or print."),
     "runs": ("drystone_cli.runs:runs", "List and show runs."),
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
