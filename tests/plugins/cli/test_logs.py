@@ -20,7 +20,7 @@ DRYSTONE = str(Path(sys.executable).with_name("drystone"))
 
 TALKING = '''
 import os, signal, sys
-from drystone import pipeline, step, get_context
+from drystone import Retry, get_context, pipeline, step
 
 
 def wait(name):
@@ -74,7 +74,7 @@ def silent():
     return quiet()
 
 
-@step(retries=2)
+@step(retries=Retry(2, delay=0.01))
 def shaky() -> int:
     attempt = get_context().attempt
     print("attempt", attempt)
