@@ -22,25 +22,14 @@ COMPLETE = (SUCCEEDED, CACHED)
 
 @attrs.frozen(kw_only=True)
 class FailedAttempt:
-    """A try of a step that failed and was followed by another one.
+    """An attempt at a step that failed and was followed by another: its error, what it logged, its log's digest."""
 
-    Attributes:
-        number: 1 for the first.
-        error: Type, message and traceback.
-        metadata: What it logged until then.
-    """
-
-    number: int
+    attempt: int
     error: str
-    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
-    log: str | None = attrs.field(default=None, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
     store: str = attrs.field(default="", repr=False)
-    _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
-
-    def logs(self) -> str:
-        """What it printed and logged."""
-        return self._source.read_log(self.log, self.store) if self._source is not None and self.log else ""
+    ended_at: datetime.datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +59,6 @@ class StepRun:
     outputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     parameters: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     attempts: int = 0
-    failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     error: str | None = attrs.field(default=None, repr=False)
@@ -82,15 +70,20 @@ class StepRun:
     store: str = attrs.field(default="", repr=False)
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
-    def logs(self) -> str:
-        """What it printed and logged, at the last attempt; if that is running, or its driver died, as far as it got."""
+    def logs(self, attempt: int | None = None) -> str:
+        """What it printed and logged, in its last attempt or in a failed one before.
+
+        Of an attempt that is running, or whose driver died, it is what there is so far.
+        """
+        of = next((each for each in self.failed_attempts if each.attempt == attempt), self)
         if self._source is None:
             return ""
-        if self.log is None and self.status in (RUNNING, CRASHED):
+        if of.log is None and of is self and self.status in (RUNNING, CRASHED):
             return self._source.read_live_log(self.run, self.name, self.attempts)
-        return self._source.read_log(self.log, self.store) if self.log else ""
+        return self._source.read_log(of.log, of.store) if of.log else ""
 
 
 @attrs.frozen(kw_only=True)

@@ -151,9 +151,7 @@ class Attempt:
         self.is_over = True
 
     def _kept(self, step: Any) -> str:
-        if self._number == step.attempts:
-            return str(step.logs())
-        return "".join(each.logs() for each in step.failed_attempts if each.number == self._number)
+        return str(step.logs(self._number))
 
     def _show(self, step: Any, text: str) -> None:
         if text:
