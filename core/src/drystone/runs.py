@@ -28,6 +28,7 @@ class FailedAttempt:
     error: str
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     log: str | None = None
+    store: str = attrs.field(default="", repr=False)
     ended_at: datetime.datetime | None = None
 
 
@@ -73,10 +74,16 @@ class StepRun:
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     def logs(self, attempt: int | None = None) -> str:
-        """What it printed and logged, in its last attempt or in a failed one before."""
-        earlier = {each.attempt: each.log for each in self.failed_attempts}
-        log = self.log if attempt is None else earlier.get(attempt, self.log)
-        return "" if log is None or self._source is None else self._source.read_log(log, self.store)
+        """What it printed and logged, in its last attempt or in a failed one before.
+
+        Of an attempt that is running, or whose driver died, it is what there is so far.
+        """
+        of = next((each for each in self.failed_attempts if each.attempt == attempt), self)
+        if self._source is None:
+            return ""
+        if of.log is None and of is self and self.status in (RUNNING, CRASHED):
+            return self._source.read_live_log(self.run, self.name, self.attempts)
+        return self._source.read_log(of.log, of.store) if of.log else ""
 
 
 @attrs.frozen(kw_only=True)
