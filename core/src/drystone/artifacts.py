@@ -26,6 +26,9 @@ class Source(Protocol):
     def elements(self, run: str, step: str) -> Sequence[Any]:
         """The elements of a map, as `StepRun` records."""
 
+    def read_live_log(self, run: str, step: str, attempt: int) -> str:
+        """The text of a step's log so far."""
+
     def resolve(self, reference: Reference) -> ArtifactVersion:
         """The version that a lazy reference means now."""
 

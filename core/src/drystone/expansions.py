@@ -134,7 +134,8 @@ class Expansion:
     def retried(self, element: Node, result: StepResult, attempt: int, error: str) -> None:
         """An attempt at an element failed, and another one follows."""
         failed = {"attempt": attempt, "error": error, "metadata": result.metadata, "log": result.log}
-        self._failed_attempts.setdefault(_index(element), []).append(failed | {"ended_at": _now()})
+        failed |= {"store": self._journal.store, "ended_at": _now()}
+        self._failed_attempts.setdefault(_index(element), []).append(failed)
 
     def failed(self, element: Node, decision: Decision, result: StepResult, attempts: int, failure: Failure) -> None:
         """An element failed for good."""

@@ -187,8 +187,9 @@ class Index(Documents):
         for kind in ("step", "element"):
             for name, body in self._execute(query, (kind,)):
                 step = json.loads(body)
-                if step.get("log"):
-                    yield f"the log of {name}", step["store"], step["log"], None
+                for attempt in (*step.get("failed_attempts", ()), step):
+                    if attempt.get("log"):
+                        yield f"the log of {name}", attempt["store"], attempt["log"], None
                 for part in step.get("outputs", {}).values() if kind == "element" else ():
                     yield from ((name, part["store"], blob["digest"], blob["size"]) for blob in part["blobs"])
         for name, body in self._execute(query, ("artifact",)):

@@ -189,9 +189,9 @@ class Walk:
     def _decided(self, node: Node, decide: Callable[[Node], Decision]) -> Decision:
         """What is decided of a node, once what it may repeat is on record."""
         decision = decide(node)
-        if not self._flights.is_uncommitted(decision):
+        if not self._flights.is_uncommitted(decision) and not (decision.dynamic and self.journal.waiting):
             return decision
-        self._flush()
+        self._flush()  # what other steps made can be found, and loaded, once it is committed
         return decide(node)
 
     def _expand(self, node: Node, decision: Decision) -> None:
@@ -473,6 +473,7 @@ class Walk:
         with suppress(DrystoneError):
             self._flush()
         with suppress(DrystoneError):
-            self.journal.abandoned(status, reason)
+            self.journal.abandoned(status, reason, self.dispatch.left())
             self._flush()
+            self.dispatch.clean()
             self._announcer.tell("drystone_run_finished")
