@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from drystone.artifacts import LATEST
 from drystone.documents import Document
 from drystone.errors import NotFoundError, StageError, suggestion
-from drystone.events import Event, ModelVersionCreated, RunFinished, StageMoved, StepFinished
+from drystone.events import Event, ModelVersionCreated, Pair, RunFinished, StageMoved, StepFinished
 from drystone.index import Index
 from drystone.runs import CACHED, CRASHED, FAILED, RUNNING, SUCCEEDED
 
@@ -164,3 +164,12 @@ def _executed(view: Index, step: Document) -> int:
         return bool(step.get("attempts")) and step["status"] != CACHED
     counts = view.counts(step["run"], step["name"])
     return counts.get(SUCCEEDED, 0) + counts.get(FAILED, 0)
+
+
+def version_held(view: Index, model: str, runs: Iterable[str], pairs: set[Pair]) -> Pair | None:
+    """The newest version of a model that holds what a run repeated from others, all of it."""
+    numbers = {number for run in runs if (number := view.version_of_run(model, run)) is not None}
+    for number in sorted(numbers, reverse=True):
+        if pairs <= {(name, version) for _, name, version in view.linked(model, number)}:
+            return model, number
+    return None

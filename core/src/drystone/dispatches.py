@@ -153,7 +153,7 @@ class Dispatch:
     def clean(self) -> None:
         """The run is over: what it has left for followers and workers can go."""
         shutil.rmtree(self._live, ignore_errors=True)
-        if self.may_be_asked or self._parameters:
+        if self.may_be_asked or vars(self).get("_parameters"):
             store = self._prepared.stack.artifact_store
             for key, _ in list(store.list(f"tasks/{self._run}/")):
                 store.delete(key)

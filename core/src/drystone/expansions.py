@@ -13,7 +13,6 @@ from drystone import parts
 from drystone.artifacts import ArtifactVersion, Manifest
 from drystone.elements import Elements
 from drystone.events import ArtifactSaved, DynamicInput, ElementFinished, Event
-from drystone.failures import Failure
 from drystone.graphs import Node, Part
 from drystone.hits import Decision
 from drystone.journals import LIST, Journal
@@ -55,6 +54,7 @@ class Expansion:
         self._failed: list[str] = []
         self._error = ""
         self._dynamic: dict[str, DynamicInput] = {}
+        self._decisions: dict[int, Decision] = {}
         self._failed_attempts: dict[int, list[dict[str, Any]]] = {}
 
     def __len__(self) -> int:
@@ -71,10 +71,19 @@ class Expansion:
 
     def decide(self, element: Node) -> Decision:
         """Whether a stored result fits an element."""
-        return self._elements.decide(element)
+        decision = self._decisions[_index(element)] = self._elements.decide(element)
+        return decision
 
-    def kept(self, element: Node, decision: Decision) -> bool:
-        """Keep an element that this run completed before it was resumed, if it is still valid."""
+    def takes_stored(self, element: Node, decision: Decision) -> bool:
+        """Whether a stored result, of this run before it was resumed or of another one, stands for an element."""
+        if self._is_kept(element, decision):
+            return True
+        if decision.cached is not None:
+            self._cached(element, decision.cached)
+        return decision.cached is not None
+
+    def _is_kept(self, element: Node, decision: Decision) -> bool:
+        """Whether this run completed an element before it was resumed, and that is still valid."""
         if self._journal.epoch == 1 or decision.key is None:
             return False
         with self._journal.workspace.reading() as records:
@@ -84,21 +93,18 @@ class Expansion:
             return False
         if self._prepared.hits.unusable(done) is not None:
             return False
+        del self._decisions[_index(element)]
         self.kept_executed += done.status == SUCCEEDED
         self._repeat(element, done, done.status)
         return True
 
     # Elements end
 
-    def cached(self, element: Node, decision: Decision) -> None:
-        """A stored result stands for an element."""
-        stored = decision.cached
-        assert stored is not None
+    def _cached(self, element: Node, stored: StepRun) -> None:
         self.repeated.add(stored.run)
         self._repeat(element, stored, CACHED)
         self._note(
             element,
-            decision,
             CACHED,
             outputs={name: each.manifest for name, each in stored.outputs.items()},
             noted={name: each.metadata for name, each in stored.outputs.items() if each.metadata},
@@ -115,14 +121,13 @@ class Expansion:
         }
         self._end(element, status, {name: each.manifest for name, each in stored.outputs.items()}, dynamic)
 
-    def succeeded(self, element: Node, decision: Decision, result: StepResult, attempts: int) -> None:
+    def succeeded(self, element: Node, result: StepResult, attempts: int) -> None:
         """An element is done and its outputs are stored."""
         made = {each.output: each for each in result.saved if each.output is not None}
         manifests = {name: each.manifest for name, each in made.items()}
         self._end(element, SUCCEEDED, manifests, result.dynamic_inputs)
         self._note(
             element,
-            decision,
             SUCCEEDED,
             result,
             outputs=manifests,
@@ -137,17 +142,17 @@ class Expansion:
         failed |= {"store": self._journal.store, "ended_at": _now()}
         self._failed_attempts.setdefault(_index(element), []).append(failed)
 
-    def failed(self, element: Node, decision: Decision, result: StepResult, attempts: int, failure: Failure) -> None:
+    def failed(self, element: Node, result: StepResult, attempts: int, error: str) -> None:
         """An element failed for good."""
         self._failed.append(element.name)
-        self._error = self._error or failure.traceback
+        self._error = self._error or error
         self._end(element, FAILED)
-        self._note(element, decision, FAILED, result, attempts=attempts, error=failure.traceback)
+        self._note(element, FAILED, result, attempts=attempts, error=error)
 
-    def cancelled(self, element: Node) -> None:
-        """An element is not to run any more; neither are those that follow."""
+    def unstarted(self, element: Node, status: str, reason: str) -> None:
+        """An element is not to run any more; neither are those that follow, and all that is said of the map."""
         self._coming = iter(())
-        self._end(element, CANCELLED)
+        self._end(element, status)
 
     def _end(
         self,
@@ -163,10 +168,9 @@ class Expansion:
         for name, each in (dynamic or {}).items():
             self._dynamic.setdefault(name, each)  # of several versions the first, which will not be found current
 
-    def _note(
-        self, element: Node, decision: Decision, status: str, result: StepResult | None = None, **facts: Any
-    ) -> None:
+    def _note(self, element: Node, status: str, result: StepResult | None = None, **facts: Any) -> None:
         """Tell the ledger how an element ended; what it has in common with the others is said of the map."""
+        decision = self._decisions.pop(_index(element))
         own = {name: element.bindings[name] for name in self.node.mapped}
         told: dict[str, Any] = {
             kind: {name: fact for name, fact in decision.facts[kind].items() if name in own}

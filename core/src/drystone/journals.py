@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import ArtifactVersion, Manifest
-from drystone.decisions import check_version_name, stopped
+from drystone.decisions import check_version_name, stopped, version_held
 from drystone.errors import LedgerConflict
 from drystone.events import (
     ArtifactSaved,
@@ -279,7 +279,7 @@ class Journal:
             outputs = {name: self.pairs[ref] for name, ref in refs if ref in self.pairs}
             version = self.model_version
             if version is None and self.role is not None and self.role.candidate:
-                version = _holder(view, self.role.model.name, repeated, set((outputs or self.pairs).values()))
+                version = version_held(view, self.role.model.name, repeated, set((outputs or self.pairs).values()))
             yield RunFinished(
                 run=self.run, status=status, outputs=outputs, executed=executed, error=error, model_version=version
             )
@@ -300,14 +300,8 @@ class Journal:
             for name in self.prepared.graph.nodes:
                 if name not in ended:
                     log = logs.get(name)
-                    yield StepFinished(
-                        run=self.run,
-                        step=name,
-                        status=CANCELLED,
-                        error=reason,
-                        log=log,
-                        store=self.store if log else "",
-                    )
+                    kept: dict[str, Any] = {"log": log, "store": self.store if log else ""}
+                    yield StepFinished(run=self.run, step=name, status=CANCELLED, error=reason, **kept)
             ended_run = stopped(view, view.get("run", self.run) or {}, status, reason)
             fixed = self.role is not None and self.role.number is not None
             yield attrs.evolve(ended_run, model_version=self.model_version) if fixed else ended_run
@@ -399,12 +393,3 @@ class Journal:
             of, version = getattr(reference, "model", None), self.prepared.found[reference]
             if of is not None and of[0] == self.role.model.name:
                 yield from self._linked((version.name, version.version), "input")
-
-
-def _holder(view: View, model: str, runs: Iterable[str], pairs: set[Pair]) -> Pair | None:
-    """The newest version of a model that holds what a run repeated from others, all of it."""
-    numbers = {number for run in runs if (number := view.version_of_run(model, run)) is not None}
-    for number in sorted(numbers, reverse=True):
-        if pairs <= {(name, version) for _, name, version in view.linked(model, number)}:
-            return model, number
-    return None

@@ -113,7 +113,7 @@ class Records:
         body = self.index.get("step", f"{run}/{step}") or {}
         if body.get("cached_step"):
             source = (body["cached_from"], body["cached_step"])
-            said = {"run": run, "status": CACHED, "cached_from": source[0]}
+            said = {"run": run, "status": CACHED, "cached_from": source[0], "attempts": 0}
             found = enumerate(self.elements(*source))
             return [attrs.evolve(each, name=fans.element_name(step, place), **said) for place, each in found]
         whole = self.step(body)

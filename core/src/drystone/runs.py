@@ -81,6 +81,11 @@ class StepRun:
         """What became of each element of a map, as steps named `sq[0]`, `sq[1]`, …; looked up on first use."""
         return tuple(self._source.elements(self.run, self.name)) if self.counts and self._source else ()
 
+    @property
+    def executed(self) -> int:
+        """1 if it computed its outputs, else 0; of a map how many of its elements did."""
+        return self.counts.get(SUCCEEDED, 0) if self.counts else int(self.status == SUCCEEDED)
+
     def logs(self, attempt: int | None = None) -> str:
         """What it printed and logged, in its last attempt or in a failed one before.
 
