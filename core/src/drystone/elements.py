@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import attrs
 
 from drystone import fans, parts
 from drystone.artifacts import Artifact, Manifest
-from drystone.errors import MaterializerError
+from drystone.errors import MaterializerError, PipelineDefinitionError
+from drystone.filesystems import FsspecArtifactStore
 from drystone.graphs import Binding, Lookup, Node, OutputRef, Part, Value, members
 from drystone.hits import Decision, Hits
 from drystone.materializers import JSONMaterializer
@@ -24,7 +26,8 @@ class Elements:
         made: What the nodes before it made.
 
     Raises:
-        MaterializerError: Something that is mapped over is no list, or the lists' lengths differ.
+        MaterializerError: Something that is mapped over is no list.
+        PipelineDefinitionError: The lists' lengths differ.
         BlobLostError: A list cannot be read.
     """
 
@@ -36,7 +39,7 @@ class Elements:
         self._lengths = {name: len(each) for name, each in self._lists.items()}
         problem = fans.mismatch(node.fan, self._lengths)
         if problem is not None:
-            raise MaterializerError(f"Step {node.name!r} {problem}")
+            raise PipelineDefinitionError(f"Step {node.name!r} {problem}")
         shared = {name: each for name, each in node.bindings.items() if name not in node.mapped}
         self._shared = hits.arguments(shared, made)
 
@@ -78,5 +81,7 @@ class Elements:
         if manifest.materializer == JSONMaterializer.name:  # so its members are plain as well
             return [Value(each) for each in value]
         declared = Artifact(trusted=manifest.trusted, allow_pickle=manifest.allow_pickle)
-        saved, _ = self._hits.workspace.materializers.save_parts(value, declared, self._hits.store)
-        return [Part(*each) for each in enumerate(self._hits.parts(saved))]
+        save = self._hits.workspace.materializers.save_parts
+        with tempfile.TemporaryDirectory() as scratch:  # for plans, which leave nothing behind
+            store = self._hits.store if self._hits.copies else FsspecArtifactStore(url=f"file://{scratch}")
+            return [Part(*each) for each in enumerate(parts.split(save(value, declared, store)[0], store))]

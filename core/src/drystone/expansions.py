@@ -13,6 +13,7 @@ from drystone import parts
 from drystone.artifacts import ArtifactVersion, Manifest
 from drystone.elements import Elements
 from drystone.events import ArtifactSaved, DynamicInput, ElementFinished, Event
+from drystone.fans import element_name
 from drystone.graphs import Node, Part
 from drystone.hits import Decision
 from drystone.journals import LIST, Journal
@@ -51,8 +52,7 @@ class Expansion:
         self._coming = iter(self._elements)
         self._open = 0
         self._made: dict[int, Mapping[str, Manifest]] = {}
-        self._failed: list[str] = []
-        self._error = ""
+        self._errors: dict[int, str] = {}
         self._dynamic: dict[str, DynamicInput] = {}
         self._decisions: dict[int, Decision] = {}
         self._failed_attempts: dict[int, list[dict[str, Any]]] = {}
@@ -144,8 +144,7 @@ class Expansion:
 
     def failed(self, element: Node, result: StepResult, attempts: int, error: str) -> None:
         """An element failed for good."""
-        self._failed.append(element.name)
-        self._error = self._error or error
+        self._errors[_index(element)] = "" if self._errors else error
         self._end(element, FAILED)
         self._note(element, FAILED, result, attempts=attempts, error=error)
 
@@ -238,13 +237,15 @@ class Expansion:
 
     def _facts(self) -> dict[str, Any]:
         """What is not on record of the map."""
-        known = {} if self.is_begun else self._journal.facts(self.node, self.decision)
-        return known | {"counts": dict(self.counts)}
+        return {"decision": None if self.is_begun else self.decision, "counts": dict(self.counts)}
 
     def _said(self) -> str:
-        """What to say of elements that failed: which, and the error of the first."""
-        named = ", ".join([*self._failed[:NAMED], *["…"] * (len(self._failed) > NAMED)])
-        return f"{len(self._failed)} of {len(self)} elements failed: {named}. The first of them:\n{self._error}"
+        """What to say of elements that failed: which, and the error of the first that did."""
+        first, *others = self._errors
+        named = [element_name(self.node.name, place) for place in sorted([first, *others[: NAMED - 1]])]
+        more = ["…"] if len(self._errors) > NAMED else []
+        said = f"{len(self._errors)} of {len(self)} elements failed: {', '.join(named + more)}."
+        return f"{said} The first to fail was {element_name(self.node.name, first)}:\n{self._errors[first]}"
 
     def _lists(self) -> Iterator[tuple[str, Manifest]]:
         """What each output of the map consists of."""

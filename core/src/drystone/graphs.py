@@ -224,6 +224,8 @@ class Builder:
             number += 1
             name = f"{wanted}_{number}"
         self._numbers[wanted] = number
+        if fans.element_address(name) is not None:
+            self.problems.append(f"Step {name!r} is called like an element of a map. Give it another name.")
         bindings = {
             parameter: self.binding(self._list(step.label, parameter, value) if parameter in mapped else value)
             for parameter, value in arguments.items()

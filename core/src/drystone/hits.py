@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import Output, abbreviated, bare
+from drystone.annotations import abbreviated, bare
 from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
 from drystone.blobs import BlobReader, BlobWriter, blob_key
 from drystone.components import ArtifactStore
@@ -120,6 +120,7 @@ class Hits:
         self.forced = graph.downstream(set(options.rerun))
         self.lists: dict[str, Sequence[Manifest]] = {}
         self._readable: set[str] = set()
+        self._specified: dict[tuple[str, bool], Any] = {}
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
@@ -197,17 +198,21 @@ class Hits:
         return digest_value(("value", binding.value))
 
     def _key(self, node: Node, closure: Closure, given: Arguments) -> str:
-        outputs: Any = [self._specified(node, each) for each in node.step.outputs]
-        if node.mapped:
-            outputs = (node.fan, sorted(node.mapped), outputs)
+        call = (node.call, node.of is None)
+        if call not in self._specified:
+            self._specified[call] = self._specify(node)
+        outputs = self._specified[call]
         options = node.step.options
         return step_key(closure, given.values, given.inputs, outputs, options.cache_salt, options.ignore_inputs)
 
-    def _specified(self, node: Node, output: Output) -> tuple[Any, ...]:
-        """How an output is stored."""
-        stored = (annotation_text(bare(output.annotation)), self.workspace.materializers.expected(output.annotation))
-        in_parts = not node.mapped and OutputRef(node.name, output.name) in self.graph.in_parts
-        return (*stored, "in parts") if in_parts else stored
+    def _specify(self, node: Node) -> Any:
+        """How the outputs of a node are made and stored."""
+        expected = self.workspace.materializers.expected
+        plain = [(annotation_text(bare(each.annotation)), expected(each.annotation)) for each in node.step.outputs]
+        if node.mapped:
+            return (node.fan, sorted(node.mapped), plain)
+        in_parts = [OutputRef(node.name, each.name) in self.graph.in_parts for each in node.step.outputs]
+        return [(*each, "in parts") if apart else each for each, apart in zip(plain, in_parts, strict=True)]
 
     def uncached(self, node: Node) -> tuple[Cause, ...]:
         """Why the cache is not even asked for a node."""

@@ -122,7 +122,7 @@ class Journal:
         def entry(view: View) -> Iterator[Event]:
             yield from self.code(view, decision.closure)
             yield from self._candidate(view)
-            yield StepStarted(attempt=attempt, where=where, elements=elements, **self.facts(node, decision))
+            yield StepStarted(attempt=attempt, where=where, elements=elements, **self._facts(node, decision))
 
         self._entries.append(entry)
 
@@ -167,8 +167,10 @@ class Journal:
         yield attrs.evolve(saved, version=pair[1])
         yield from self._linked(pair)
 
-    def succeeded(self, node: Node, result: StepResult, attempts: int, **facts: Any) -> None:
-        """A step is done and its outputs are stored."""
+    def succeeded(
+        self, node: Node, result: StepResult, attempts: int, decision: Decision | None = None, **facts: Any
+    ) -> None:
+        """A step is done and its outputs are stored. What was decided of it is told if no start has told it."""
         known = self.workspace.materializers
         for saved in result.saved:
             if saved.output is not None:
@@ -183,7 +185,8 @@ class Journal:
                     pair = (saved.name, self._taken[saved.name])
                     outputs[saved.output] = self.pairs[OutputRef(node.name, saved.output)] = pair
             ended = StepFinished(
-                **{"run": self.run, "step": node.name, **facts},
+                **self._said(node, decision),
+                **facts,
                 status=SUCCEEDED,
                 attempts=attempts,
                 outputs=outputs,
@@ -235,7 +238,7 @@ class Journal:
                 pairs[output.name] = pair
                 yield from self._linked(pair)
             dynamic = {name: (each.name, each.version, each.digest) for name, each in stored.dynamic_inputs.items()}
-            facts = self.facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
+            facts = self._facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
             facts |= {"dynamic_inputs": dynamic, "counts": dict(counted)}
             facts |= {"cached_from": stored.run or None, "cached_step": stored.name or None}
             ended = StepFinished(status=CACHED, **facts)
@@ -250,13 +253,13 @@ class Journal:
 
     def failed(self, node: Node, result: StepResult, attempts: int, error: str, **facts: Any) -> None:
         """A step failed for good."""
-        noted = {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self.store}
-        self.unstarted(node, FAILED, error, **noted, **facts)
+        facts |= {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self.store}
+        self.unstarted(node, FAILED, error, **facts)
 
-    def unstarted(self, node: Node, status: str, reason: str, **facts: Any) -> None:
+    def unstarted(self, node: Node, status: str, reason: str, decision: Decision | None = None, **facts: Any) -> None:
         """A step was skipped or cancelled."""
-        event = StepFinished(**{"run": self.run, "step": node.name, **facts}, status=status, error=reason)
-        self._entries.append(lambda view: [event])
+        facts |= {"status": status, "error": reason}
+        self._entries.append(lambda view: [StepFinished(**self._said(node, decision), **facts)])
 
     def reused(self, node: Node, outputs: Mapping[str, ArtifactVersion]) -> None:
         """Versions that exist already are the outputs of a step."""
@@ -308,8 +311,10 @@ class Journal:
 
         self._entries.append(entry)
 
-    def facts(self, node: Node, decision: Decision) -> dict[str, Any]:
-        """What events say of a step: what was decided, and the artifact versions among its arguments."""
+    def _said(self, node: Node, decision: Decision | None) -> dict[str, Any]:
+        return {"run": self.run, "step": node.name} if decision is None else self._facts(node, decision)
+
+    def _facts(self, node: Node, decision: Decision) -> dict[str, Any]:
         return {"run": self.run, "step": node.name, "inputs": self.inputs(node.bindings), **decision.facts}
 
     def inputs(self, bindings: Mapping[str, Binding]) -> dict[str, Pair]:

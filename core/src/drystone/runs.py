@@ -212,6 +212,7 @@ class Plan:
         lines = [f"{self.pipeline} on stack {self.stack}"]
         for step in self.steps.values():
             source = f" from {step.cached_from}" if step.cached_from else ""
-            lines.append(f"  {step.name:<{width}}  {step.status}{source}")
+            counted = ", ".join(f"{count} {status}" for status, count in step.elements.items())
+            lines.append(f"  {step.name:<{width}}  {step.status}{source}{counted and f' ({counted})'}")
             lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
         return "\n".join(lines)
