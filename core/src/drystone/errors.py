@@ -10,6 +10,7 @@ Catch the class that matches the decision you can take; every one of them is a `
     ├── RunError
     │   ├── RunFailedError                        a run ended without success: `.run` is its record
     │   ├── StepFailedError                       user code raised somewhere its exception object could not leave
+    │   ├── ReplayError                           a recorded step cannot be called as it was
     │   └── OutputError (TypeError)               a step returned what its annotation does not promise
     ├── StepContextError                          a call that belongs inside (or outside) a step
     │   └── VersionPendingError                   the version exists once the step is committed
@@ -82,6 +83,14 @@ class RunFailedError(RunError):
 
 class StepFailedError(RunError):
     """User code raised in a place its exception object could not leave; the text holds its traceback."""
+
+
+class ReplayError(RunError):
+    """A recorded step cannot be called again as it was. Every reason is in `problems`."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(listed(problems))
 
 
 class OutputError(RunError, TypeError):

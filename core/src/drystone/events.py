@@ -45,7 +45,8 @@ class Event:
 class RunStarted(Event):
     """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
 
-    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from.
+    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
+    what was chosen other than by default.
     """
 
     TYPE: ClassVar[str] = "run.started"
@@ -56,6 +57,7 @@ class RunStarted(Event):
     stack: str
     parameters: Mapping[str, Any]
     references: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, str] = attrs.field(factory=dict)
     target: str | None = None
     root: str | None = None
     tags: Mapping[str, Any] = attrs.field(factory=dict)
@@ -106,7 +108,9 @@ class StepEvent(Event):
         values: Digests of the same arguments.
         inputs: The artifact versions among its arguments.
         input_digests: Their content.
-        reason: Why it runs.
+        causes: Why it runs: kind, text and name of each.
+        compared_with: The run that it was compared with for that, and the digest of the code that the step reached there.
+        options: What its step declares other than by default and may change what becomes of it, as text.
     """
 
     run: str
@@ -117,7 +121,9 @@ class StepEvent(Event):
     values: Mapping[str, str] = attrs.field(factory=dict)
     inputs: Mapping[str, Pair] = attrs.field(factory=dict)
     input_digests: Mapping[str, str] = attrs.field(factory=dict)
-    reason: str = ""
+    causes: tuple[tuple[str, str, str], ...] = ()
+    compared_with: tuple[str, str | None] | None = None
+    options: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from drystone.comparisons import told
 from drystone.decisions import check_version_name
 from drystone.digests import module_name
 from drystone.errors import WorkspaceError
@@ -18,10 +19,10 @@ from drystone.pipelines import Pipeline
 from drystone.planning import Planner
 from drystone.preparation import Prepared, prepare
 from drystone.projects import find_pipeline, project_root
-from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Plan, Run
+from drystone.replays import Announce, replayed, restored_parameters
+from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Plan, Replay, Run
 from drystone.signatures import host_name
 from drystone.traversal import Walk
-from drystone.values import from_json
 from drystone.workspaces import RunLock, View, Workspace
 
 
@@ -42,7 +43,7 @@ class Driver:
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """What `run` would do."""
         prepared = prepare(pipeline, parameters, copies=False)
-        return Planner(prepared.hits).plan(prepared.stack.name)
+        return Planner(prepared.hits).plan(prepared.stack)
 
     def resume(self, workspace: Workspace, run: str) -> Run:
         """Go on with a run that crashed, failed or was cancelled: what is done and still valid is kept.
@@ -61,14 +62,20 @@ class Driver:
             )
         root = Path(record.root or project_root())
         pipeline = find_pipeline(record.target, root).with_options(stack=record.stack)
-        with workspace.reading() as records:
-            references = (records.index.get("run", run) or {}).get("references", {})
-        parameters = {name: from_json(value) for name, value in {**record.parameters, **references}.items()}
-        prepared = prepare(pipeline, parameters, workspace=workspace, root=root)
+        prepared = prepare(pipeline, restored_parameters(workspace, record), workspace=workspace, root=root)
         with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
+
+
+    def replay(self, workspace: Workspace, run: str, step: str, *, debug: bool, announce: Announce | None) -> Replay:
+        """Run a step again on its recorded inputs, in this process, and record nothing.
+
+        Raises:
+            ReplayError: It cannot be called as it was.
+        """
+        return replayed(workspace, run, step, debug=debug, announce=announce)
 
 
 def _announced(prepared: Prepared, lock: RunLock) -> str:
@@ -90,6 +97,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             stack=prepared.stack.name,
             parameters=prepared.parameters,
             references=prepared.references,
+            options=told(prepared.pipeline.options),
             target=_target(prepared.pipeline),
             root=str(prepared.root),
             tags=dict(prepared.pipeline.options.tags),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -92,6 +93,19 @@ class Index(Documents):
                    AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT 1"""
         body = self._one(query, f"{pipeline}/{step}")
         return json.loads(body) if body else None
+
+    def durations(self, pipeline: str, step: str, count: int = 5) -> list[float]:
+        """Seconds that the last executions of a step took, behind its last complete runs: hits lead to what they hit."""
+        rows = self._execute(
+            """SELECT DISTINCT e.name, json_extract(e.body, '$.started_at'), json_extract(e.body, '$.ended_at') FROM
+               (SELECT name, body FROM v3_documents WHERE parent = ? AND kind = 'step'
+                AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT ?) AS last
+               JOIN v3_documents e ON e.kind = 'step' AND e.name = coalesce(json_extract(last.body, '$.cached_from')
+               || '/' || json_extract(last.body, '$.cached_step'), last.name) LIMIT ?""",
+            (f"{pipeline}/{step}", 2 * count, count),
+        )
+        times = [[datetime.datetime.fromisoformat(each) for each in (begun, ended)] for _, begun, ended in rows if begun and ended]
+        return [(ended - begun).total_seconds() for begun, ended in times]
 
     def version_of_run(self, model: str, run: str) -> int | None:
         """The version of a model that a run made, or whose outputs it repeated."""

@@ -16,7 +16,7 @@ from drystone.graphs import Builder, Graph, building, importing, unlike
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
 
-    from drystone.runs import Plan, Run, StepRun
+    from drystone.runs import Plan, Replay, Run, StepRun
 
 RUNNER = "drystone.execution:Driver"
 """What runs and plans a pipeline; imported on the first call of one, never before."""
@@ -33,6 +33,11 @@ class Runner(Protocol):
 
     def resume(self, workspace: Any, run: str) -> Run:
         """Go on with a run that ended before it was done."""
+
+    def replay(
+        self, workspace: Any, run: str, step: str, *, debug: bool, announce: Callable[[Replay], object] | None
+    ) -> Replay:
+        """Run a step again on its recorded inputs, and record nothing."""
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import Manifest
+from drystone.components import PARALLEL, Stack
 from drystone.graphs import Node, OutputRef, leaves
 from drystone.hits import Hits
-from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan
+from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan, of_step, origins_of
 
 
 class Planner:
@@ -23,16 +25,44 @@ class Planner:
         self._made: dict[OutputRef, Manifest] = {}
         self._doubtful: set[str] = set()
         self._keys: dict[str, str | None] = {}
+        self._origins: dict[str, tuple[Cause, ...]] = {}
 
-    def plan(self, stack: str) -> Plan:
+    def plan(self, stack: Stack) -> Plan:
         """The plan of the whole graph."""
         graph = self._hits.graph
         for node in graph.nodes.values():
             self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
+            self._origins[node.name] = self._comes_from(self._steps[node.name])
         for name, rival in list(self._rivals()):
-            cause = Cause("input", f"runs unless {rival} makes the same before it")
+            cause = Cause("input", f"runs unless {rival} makes the same before it", name=rival)
             self._steps[name] = _maybe(self._steps[name], cause)
-        return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps)
+        self._time(parallel=PARALLEL in stack.orchestrator.capabilities)
+        return Plan(pipeline=graph.pipeline, stack=stack.name, steps=self._steps)
+
+    def _comes_from(self, step: StepPlan) -> tuple[Cause, ...]:
+        """The steps that a step runs for: itself if it has causes of its own, else some before it."""
+        own = [cause for cause in step.causes if cause.kind != "input"]
+        if own and step.runs:
+            return (of_step(step.name, "runs" if step.status == RUN else "may run", own),)
+        return origins_of(each for cause in step.causes for each in cause.causes)
+
+    def _time(self, *, parallel: bool) -> None:
+        """Note how long steps will take, from what they took, and when they will be done."""
+        done, clock = dict[str, float](), 0.0
+        with self._hits.workspace.reading() as records:
+            for node in self._hits.graph.nodes.values():
+                step = self._steps[node.name]
+                took = records.index.durations(self._hits.graph.pipeline, node.name) if step.runs else []
+                seconds = statistics.median(took) if took else None
+                start = max((done[name] for name in node.upstream), default=0.0) if parallel else clock
+                done[node.name] = clock = start + (seconds or 0.0)
+                self._steps[node.name] = attrs.evolve(
+                    step,
+                    seconds=seconds,
+                    done_after=clock,
+                    ignored=self._hits.closure(node).ignored,
+                    ignored_inputs=node.step.options.ignore_inputs,
+                )
 
     def _is(self, name: str, *statuses: str) -> bool:
         return self._steps[name].status in statuses
@@ -55,7 +85,8 @@ class Planner:
         if unknown:
             self._keys[node.name] = None
             certain = self._hits.uncached(node) or self._hits.unstored(node)
-            waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes")
+            causes = origins_of(each for name in unknown for each in self._origins[name])
+            waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes", causes=causes)
             return StepPlan(name=node.name, status=RUN if certain else MAYBE, causes=certain or (waiting,))
         decision = self._hits.decide(node, self._made)
         if decision.cached is None:

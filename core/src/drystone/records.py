@@ -15,7 +15,7 @@ from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import ModelRecord, ModelVersion, StageMove
-from drystone.runs import PENDING, Code, Run, StepRun
+from drystone.runs import PENDING, Cause, Code, Run, StepRun
 from drystone.serialization import structure
 
 
@@ -85,7 +85,8 @@ class Records:
     def step(self, body: Document) -> StepRun:
         """A step of a run."""
         inputs, outputs = self._resolved(body.get("inputs", {})), self._resolved(body.get("outputs", {}))
-        return _record(StepRun, body, inputs=inputs, outputs=outputs, source=self._source)
+        causes = tuple(Cause(kind, text, name=name) for kind, text, name in body.get("causes", ()))
+        return _record(StepRun, body, inputs=inputs, outputs=outputs, causes=causes, source=self._source)
 
     def version(self, name: str, version: int) -> ArtifactVersion | None:
         """An artifact version, if it exists."""

@@ -260,7 +260,7 @@ def _perform(task: StepTask, effects: StepEffects) -> None:
         active.set(context)
         return definition.fn(**arguments)
 
-    effects.save_outputs(_outputs(definition, contextvars.copy_context().run(call)))
+    effects.save_outputs(checked_outputs(definition, contextvars.copy_context().run(call)))
 
 
 def _imported(task: StepTask) -> Declared[Any, Any]:
@@ -278,7 +278,7 @@ def _imported(task: StepTask) -> Declared[Any, Any]:
     return definition
 
 
-def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
+def checked_outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
     """The values of a step's outputs, each of the type that was promised.
 
     Raises:
