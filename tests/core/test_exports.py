@@ -26,7 +26,7 @@ PUBLIC = {
     *("Run", "StepRun", "ArtifactVersion", "ModelVersion", "Plan"),
     # What authors of plugins use.
     *("hookimpl", "StackComponent", "Orchestrator", "ArtifactStore", "ContainerRegistry", "Materializer"),
-    *("FsspecArtifactStore", "Place", "RunContext", "BlobReader", "BlobWriter"),
+    *("FsspecArtifactStore", "Place", "RunContext", "StepNeeds", "BlobReader", "BlobWriter"),
     *("find_pipeline", "find_stacks", "project_root", "load_plugins"),
 }
 HEAVY = {"cattrs", "pluggy", "fsspec", "numpy", "pandas", "docker", "s3fs", "click", "rich"}

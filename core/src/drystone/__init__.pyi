@@ -9,6 +9,7 @@ from drystone.components import RunContext as RunContext
 from drystone.components import Secret as Secret
 from drystone.components import Stack as Stack
 from drystone.components import StackComponent as StackComponent
+from drystone.components import StepNeeds as StepNeeds
 from drystone.contexts import get_context as get_context
 from drystone.contexts import log_metadata as log_metadata
 from drystone.declarations import Artifact as Artifact

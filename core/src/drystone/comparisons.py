@@ -86,16 +86,16 @@ class Difference:
     """One thing that two runs have differently.
 
     Attributes:
-        kind: Of runs: `pipeline`, `target`, `stack`, `commit`, `model version`, `executed`, `tag`. Of runs and of steps:
-            `status`, `parameter`, `option`, `metadata`, `duration` (seconds; only if it differs by more than a tenth
-            and by more than 0.1 s). Of steps: `code`, `package`, `python`, `input`, `output`, `error`.
+        kind: Of runs `pipeline`, `target`, `stack`, `commit`, `model version`, `executed`, `tag`; of steps `code`,
+            `package`, `python`, `input`, `output`, `error`; of both `status`, `parameter`, `option`, `metadata`, and
+            `duration` (in seconds, if it differs by more than a tenth and by more than 0.1).
         name: Which parameter, option, function, package, input, output; empty if there is but one.
         before: What it is in the first run, or None: an artifact version as text, other things as they are.
         after: What it is in the second.
         steps: The steps that it belongs to; none if it is the run's own.
-        text: One sentence.
         diff: A unified diff, where code changed.
         same_content: Of an input or output: whether only the version differs, and the content does not.
+        text: One sentence.
     """
 
     kind: str
@@ -103,15 +103,15 @@ class Difference:
     before: Any = attrs.field(default=None, kw_only=True)
     after: Any = attrs.field(default=None, kw_only=True)
     steps: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    text: str = attrs.field(kw_only=True)
     diff: str | None = attrs.field(default=None, kw_only=True, repr=False)
     same_content: bool = attrs.field(default=False, kw_only=True)
+    text: str = attrs.field(kw_only=True)
 
     @text.default
     def _sentence(self) -> str:
         values = [span(each) if self.kind == "duration" else _shown(each) for each in (self.before, self.after)]
         content = ", same content" if self.same_content else ""
-        return f"{' '.join(filter(None, (self.kind, self.name)))} {' → '.join(values)}{content}"
+        return f"{' '.join(filter(None, dict.fromkeys((self.kind, self.name))))} {' → '.join(values)}{content}"
 
     def lines(self) -> Iterator[str]:
         """The difference as text, with its diff indented below."""
@@ -147,8 +147,12 @@ class RunDiff:
 def run_diff(records: Records, before: Run, after: Run) -> RunDiff:
     """What two runs have differently."""
     old, new = ({step["name"]: step for step in records.index.steps(run.name)} for run in (before, after))
-    found = [*_of_runs(before, after), *_of_code(records.index, old, new)]
+    code = defaultdict[str, list[Difference]](list)
+    for each in _of_code(records.index, old, new):
+        code[each.steps[0] if len(each.steps) == 1 else ""].append(each)
+    found = [*_of_runs(before, after), *code[""]]
     for name in dict.fromkeys([*before.steps, *after.steps]):
+        found += code[name]
         found += _of_step(name, before.steps.get(name), after.steps.get(name), old.get(name, {}), new.get(name, {}))
     return RunDiff(before=before.name, after=after.name, differences=tuple(found))
 

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ import attrs
 
 from drystone.digests import type_name
 from drystone.errors import StackError, listed, suggestion
+from drystone.pipelines import Resources
 
 
 @attrs.frozen
@@ -61,14 +62,47 @@ class Place:
     workspace: Path
 
 
+def _unanswered(message: str) -> str:
+    raise StackError("Nobody answers what steps ask for here: no driver serves this run.")
+
+
 @attrs.frozen(kw_only=True)
 class RunContext:
-    """What an orchestrator is told of the run it serves: name of run, pipeline and stack, and how many steps it has."""
+    """What an orchestrator is told of the run it serves.
+
+    Attributes:
+        run: Its name; `pipeline` and `stack` are those of its pipeline and stack.
+        steps: How many steps it has.
+        modules: The modules that its steps are defined in, which workers may import ahead.
+        root: The project's root.
+        answer: Answers what a running step asks of the workspace, one JSON text for another; from any thread.
+    """
 
     run: str
     pipeline: str
     stack: str
     steps: int
+    modules: tuple[str, ...] = ()
+    root: Path = attrs.field(factory=Path)
+    answer: Callable[[str], str] = attrs.field(default=_unanswered, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class StepNeeds:
+    """What is known of a step before a run, for the orchestrator to decide where it runs.
+
+    Attributes:
+        alone: Whether no other step of its pipeline can run beside it.
+        importable: Whether another process could import it.
+        timeout: Seconds after which it is to be ended, or None.
+        resources: What it needs of the machine, or None.
+    """
+
+    name: str
+    alone: bool
+    importable: bool
+    timeout: float | None = None
+    resources: Resources | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -135,8 +169,18 @@ class Orchestrator(StackComponent, ABC):
         """A `concurrent.futures.Executor` for one run.
 
         The driver submits one module-level function and one JSON string per step, reads the JSON string it returns,
-        and shuts the executor down when the run is over.
+        and shuts the executor down when the run is over. It asks for one when the first step needs it.
+
+        Whoever runs the function may pass it `ask=`, a function that takes a JSON text to `run.answer` and brings the
+        answer back. The JSON object has `timeout` (seconds) and `resources` (`cpus`, `memory` in bytes, `gpus`), each
+        null where the step says nothing. A future whose worker had to be ended raises `StepTimeoutError`,
+        `MemoryLimitError` or `WorkerDiedError`; `cancel` on a running one ends its step where the orchestrator has the
+        capability `cancel`.
         """
+
+    def runs_inline(self, needs: StepNeeds) -> bool:
+        """Whether the driver runs this step itself, in its own process, while no other is running there."""
+        return False
 
 
 @attrs.frozen(kw_only=True)

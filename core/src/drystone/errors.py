@@ -9,8 +9,13 @@ Catch the class that matches the decision you can take; every one of them is a `
     ├── PlanError                                 this pipeline cannot run on this stack; nothing was started
     ├── RunError
     │   ├── RunFailedError                        a run ended without success: `.run` is its record
+    │   │   └── RunCancelledError                 it was cancelled, by Ctrl-C or `drystone cancel`
     │   ├── StepFailedError                       user code raised somewhere its exception object could not leave
     │   ├── ReplayError                           a recorded step cannot be called as it was
+=======
+    │   │   ├── StepTimeoutError                  a step took longer than its timeout, and was ended
+    │   │   ├── MemoryLimitError                  a step took more memory than it may, and was ended
+    │   │   └── WorkerDiedError                   the process that ran a step died: killed, crashed, or it exited
     │   └── OutputError (TypeError)               a step returned what its annotation does not promise
     ├── StepContextError                          a call that belongs inside (or outside) a step
     │   └── VersionPendingError                   the version exists once the step is committed
@@ -81,6 +86,10 @@ class RunFailedError(RunError):
         super().__init__(message)
 
 
+class RunCancelledError(RunFailedError):
+    """A run was cancelled before it was done."""
+
+
 class StepFailedError(RunError):
     """User code raised in a place its exception object could not leave; the text holds its traceback."""
 
@@ -91,6 +100,18 @@ class ReplayError(RunError):
     def __init__(self, *problems: str) -> None:
         self.problems = problems
         super().__init__(listed(problems))
+
+
+class StepTimeoutError(StepFailedError):
+    """A step took longer than its timeout, and was ended with everything it had started."""
+
+
+class MemoryLimitError(StepFailedError):
+    """A step took more memory than its resources allow, and was ended with everything it had started."""
+
+
+class WorkerDiedError(StepFailedError):
+    """The process that ran a step died before it answered; the message names its signal or exit code."""
 
 
 class OutputError(RunError, TypeError):

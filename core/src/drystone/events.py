@@ -109,7 +109,7 @@ class StepEvent(Event):
         inputs: The artifact versions among its arguments.
         input_digests: Their content.
         causes: Why it runs: kind, text and name of each.
-        compared_with: The run that it was compared with for that, and the digest of the code that the step reached there.
+        compared_with: The run that it was compared with for that, and the digest of the code it reached there.
         options: What its step declares other than by default and may change what becomes of it, as text.
     """
 

@@ -68,7 +68,6 @@ class Driver:
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
 
-
     def replay(self, workspace: Workspace, run: str, step: str, *, debug: bool, announce: Announce | None) -> Replay:
         """Run a step again on its recorded inputs, in this process, and record nothing.
 

@@ -125,7 +125,7 @@ class Hits:
             "input_digests": inputs,
             "causes": _stated(causes),
             "compared_with": last and (last["run"], last["closure"]),
-            "options": self._options(node),
+            "options": _options(node, closure),
         }
         return Decision(key=key, cached=cached, causes=causes, closure=closure, facts=facts)
 
@@ -247,7 +247,7 @@ class Hits:
         """What differs from the last time this step was executed."""
         if last is None:
             return (Cause("new", "never ran here"),)
-        causes = [*_code(closure, last, index), *self._other_options(node, last)]
+        causes = [*_code(closure, last, index), *_other_options(node, closure, last)]
         ignored = node.step.options.ignore_inputs
         for name, digest in values.items():
             if last["values"].get(name) != digest and name not in ignored:
@@ -258,17 +258,6 @@ class Hits:
         if causes or last["closure"] is None:
             return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
         return (Cause("options", f"its output annotations or their materializers are not those of {last['run']}"),)
-
-    def _options(self, node: Node) -> dict[str, str]:
-        """Options that are recorded, as text."""
-        ignored = self.closure(node).ignored
-        return told(node.step.options) | ({"ignore": ", ".join(ignored)} if ignored else {})
-
-    def _other_options(self, node: Node, last: Document) -> Iterator[Cause]:
-        """Options that are part of the key, and were others."""
-        for name, (before, now) in changed(last.get("options", {}), self._options(node)):
-            if name in ("cache_salt", "ignore", "ignore_inputs"):
-                yield Cause("options", f"{name} {before or 'not given'} → {now or 'not given'}", name=name)
 
 
 def closure_of(node: Node, fingerprints: Fingerprints) -> Closure:
@@ -296,6 +285,18 @@ def _code(closure: Closure, last: Document, index: View) -> Iterator[Cause]:
     before = index.get("code", last["closure"]) if last["closure"] not in (None, closure.digest) else None
     if before is not None:
         yield from code_changes(before, closure.recorded(), recorded_text(index), closure.text)
+
+
+def _options(node: Node, closure: Closure) -> dict[str, str]:
+    """Options of a step that are recorded, as text."""
+    return told(node.step.options) | ({"ignore": ", ".join(closure.ignored)} if closure.ignored else {})
+
+
+def _other_options(node: Node, closure: Closure, last: Document) -> Iterator[Cause]:
+    """Options that are part of the key, and were others."""
+    for name, (before, now) in changed(last.get("options", {}), _options(node, closure)):
+        if name in ("cache_salt", "ignore", "ignore_inputs"):
+            yield Cause("options", f"{name} {before or 'not given'} → {now or 'not given'}", name=name)
 
 
 def _stated(causes: tuple[Cause, ...]) -> list[tuple[str, str, str]]:

@@ -95,7 +95,7 @@ class Index(Documents):
         return json.loads(body) if body else None
 
     def durations(self, pipeline: str, step: str, count: int = 5) -> list[float]:
-        """Seconds that the last executions of a step took, behind its last complete runs: hits lead to what they hit."""
+        """Seconds that each of the last executions of a step took, or of those that its last hits lead to."""
         rows = self._execute(
             """SELECT DISTINCT e.name, json_extract(e.body, '$.started_at'), json_extract(e.body, '$.ended_at') FROM
                (SELECT name, body FROM v3_documents WHERE parent = ? AND kind = 'step'
@@ -104,7 +104,11 @@ class Index(Documents):
                || '/' || json_extract(last.body, '$.cached_step'), last.name) LIMIT ?""",
             (f"{pipeline}/{step}", 2 * count, count),
         )
-        times = [[datetime.datetime.fromisoformat(each) for each in (begun, ended)] for _, begun, ended in rows if begun and ended]
+        times = [
+            [datetime.datetime.fromisoformat(each) for each in (begun, ended)]
+            for _, begun, ended in rows
+            if begun and ended
+        ]
         return [(ended - begun).total_seconds() for begun, ended in times]
 
     def version_of_run(self, model: str, run: str) -> int | None:

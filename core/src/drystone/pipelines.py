@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
@@ -34,9 +35,7 @@ class Runner(Protocol):
     def resume(self, workspace: Any, run: str) -> Run:
         """Go on with a run that ended before it was done."""
 
-    def replay(
-        self, workspace: Any, run: str, step: str, *, debug: bool, announce: Callable[[Replay], object] | None
-    ) -> Replay:
+    def replay(self, workspace: Any, run: str, step: str, **how: Any) -> Replay:
         """Run a step again on its recorded inputs, and record nothing."""
 
 
@@ -61,13 +60,36 @@ class Retry:
         return self.delay * self.backoff ** (attempt - 1) * (1 + self.jitter * chance)
 
 
+def _bytes(memory: int | str | None) -> int | None:
+    """An amount of memory in bytes."""
+    if memory is None or isinstance(memory, int):
+        return memory
+    found = re.fullmatch(r"([0-9]+|[0-9]*\.[0-9]+) ?([KMGT]i?)?B?", memory.strip())
+    if found is None:
+        raise PipelineDefinitionError(f'memory={memory!r} is no amount of memory. Write bytes, or text like "8GiB".')
+    number, unit = found.groups()
+    return int(float(number) * (UNITS[unit] if unit else 1))
+
+
+UNITS = {f"{letter}{i}": base**n for i, base in (("i", 1024), ("", 1000)) for n, letter in enumerate("KMGT", 1)}
+"""Bytes in a unit of memory: `GiB` are powers of 1024, `GB` of 1000."""
+
+
 @attrs.frozen
 class Resources:
-    """What a step needs of the machine it runs on: cores, memory (`"8GiB"`), GPUs."""
+    """What a step needs of the machine it runs on.
 
-    cpus: float | None = None
-    memory: str | None = None
-    gpus: int | None = None
+    Attributes:
+        cpus: Cores; libraries that use threads are told to use as many.
+        memory: Bytes, also given as text like `"8GiB"`. A step that takes more is ended.
+        gpus: Graphics processors.
+    """
+
+    cpus: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+    memory: int | None = attrs.field(
+        default=None, converter=_bytes, validator=attrs.validators.optional(attrs.validators.gt(0))
+    )
+    gpus: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(0)))
 
 
 def _retry(value: int | Retry | None) -> Retry | None:

@@ -12,6 +12,7 @@ import bdb
 import contextvars
 import pdb
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from drystone.comparisons import code_changes, recorded_text
 from drystone.contexts import StepContext, active
 from drystone.digests import digest_value
 from drystone.documents import Document
-from drystone.errors import EncodingError, NotFoundError, ReplayError, suggestion
+from drystone.errors import EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value
@@ -143,10 +144,11 @@ class Given:
         if name in inputs or name in self._body["parameters"]:
             return self._recorded(name) if name in inputs else self._plain(name, binding)
         rebuilt = self._rebuilt(name, binding)
-        if not self._problems and content_digest(rebuilt, _stored) != self._body["input_digests"][name]:
+        digest = self._body["input_digests"][name]
+        if not self._problems and content_digest(rebuilt, lambda each: _version(each).digest) != digest:
             self._problems.append(
-                f"Argument {name!r} held artifacts among other things, and today's pipeline puts it together in another "
-                "way. Check out the code that ran, and replay there."
+                f"Argument {name!r} held artifacts among other things, and today's pipeline puts it together in "
+                "another way. Check out the code that ran, and replay there."
             )
         return rebuilt
 
@@ -196,18 +198,21 @@ class Given:
 
     def _loaded(self, binding: Binding) -> Any:
         if isinstance(binding, Lookup):
-            return self._workspace.load_version(binding.reference)
+            return self._workspace.load_version(_version(binding))
         if isinstance(binding, Items):
             items = [self._loaded(each) for each in binding.items]
-            return dict(zip(binding.keys, items, strict=True)) if binding.kind == "dict" else _KINDS[binding.kind](items)
+            if binding.kind == "dict":
+                return dict(zip(binding.keys, items, strict=True))
+            return tuple(items) if binding.kind == "tuple" else items
+        assert isinstance(binding, Value)
         return binding.value
 
 
-def _stored(binding: OutputRef | Lookup) -> str:
-    return binding.reference.digest if isinstance(binding, Lookup) else ""
-
-
-_KINDS: Mapping[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple}
+def _version(binding: OutputRef | Lookup) -> ArtifactVersion:
+    """What stands in place of an output or a reference: always a version that is on record."""
+    assert isinstance(binding, Lookup)
+    assert isinstance(binding.reference, ArtifactVersion)
+    return binding.reference
 
 
 def _read(text: str) -> Iterator[Value]:
@@ -267,9 +272,13 @@ class Performance:
             return self._node.step.fn(**arguments)
         except bdb.BdbQuit:  # the user has left the debugger at a breakpoint of his own
             raise KeyboardInterrupt from None
+        except SystemExit as exc:
+            raise StepFailedError(f"Step {self._node.name!r} exited with {exc.code!r:.200}.") from exc
         except Exception as exc:
-            if self._debug:
-                pdb.post_mortem(exc.__traceback__)
+            if self._debug and exc.__traceback__ is not None:
+                frames = exc.__traceback__.tb_next or exc.__traceback__
+                traceback.print_exception(type(exc), exc, frames)
+                pdb.post_mortem(frames)
             raise
 
     def _saved(self, value: Any, artifact: Artifact) -> Manifest:

@@ -78,6 +78,8 @@ class StepRun:
         causes: Why it ran, as that was when it began; none if it did not. `Workspace.why` tells more of each.
         options: What its step declares other than by default and may change what becomes of it, as text.
         tags: Plain tags map to True, keyed tags to their value.
+        where: `inline` in the driver's own process, or `worker`; empty if it did not run.
+        dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
     """
 
     name: str
@@ -98,6 +100,8 @@ class StepRun:
     key: str | None = attrs.field(default=None, repr=False)
     log: str | None = attrs.field(default=None, repr=False)
     store: str = attrs.field(default="", repr=False)
+    where: str = attrs.field(default="", repr=False)
+    dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     @property
@@ -311,7 +315,7 @@ def elapsed(since: datetime.datetime | None, until: datetime.datetime | None) ->
 def span(seconds: float) -> str:
     """A time span for people."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -69,6 +69,9 @@ class StepTask:
         store: The artifact store, as JSON.
         exclusive: Whether nothing else runs in the worker's process meanwhile.
         pid: Process id of the driver.
+        timeout: Seconds after which whoever supervises the worker ends it.
+        resources: `cpus`, `memory` in bytes and `gpus` that it may use.
+        log: The file of this machine that takes what is printed, for others to follow; None where there is none.
     """
 
     id: str
@@ -85,6 +88,9 @@ class StepTask:
     allow_pickle: bool
     exclusive: bool
     pid: int
+    timeout: float | None = None
+    resources: dict[str, Any] | None = None
+    log: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -209,8 +215,13 @@ def _materializers(allow_pickle: bool) -> Materializers:
     return Materializers(load_plugins().materializers(), allow_pickle=allow_pickle)
 
 
-def run_task(text: str) -> str:
-    """Run a task given as JSON; answers with the JSON of its result. What executors are given."""
+def run_task(text: str, ask: Callable[[str], str] | None = None) -> str:
+    """Run a task given as JSON; answers with the JSON of its result. What executors are given.
+
+    Args:
+        text: A `StepTask`.
+        ask: Brings what the step asks of the workspace to the driver, and the answer back; both are JSON.
+    """
     task = structure(json.loads(text), StepTask)
     effects = StepEffects(task)
     raised: BaseException | None = None

@@ -13,6 +13,9 @@ import click
 COMMANDS = {
     "run": ("drystone_cli.running:run", "Run a pipeline."),
     "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
+    "why": ("drystone_cli.reasons:why", "Say why each step of a run ran, or did not."),
+    "diff": ("drystone_cli.reasons:diff", "Say what differs between two runs."),
+    "replay": ("drystone_cli.replaying:replay", "Run one step of a run again, on what it was given then."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
     "runs": ("drystone_cli.runs:runs", "List and show runs."),
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
@@ -121,7 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the arrows of a plan
     try:
-        return int(cli.main([each for each in given if each != DEBUG], prog_name="drystone", standalone_mode=False))
+        arguments = [each for each in given if each != DEBUG]
+        return int(cli.main(arguments, prog_name="drystone", standalone_mode=False, obj=DEBUG in given))
     except (Exception, KeyboardInterrupt) as exc:
         from drystone_cli.failures import report
 

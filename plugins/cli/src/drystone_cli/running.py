@@ -70,7 +70,7 @@ def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     if as_json:
         tables.print_json(found.steps.values())
     else:
-        _print_plan(str(found))
+        tables.reasons(str(found))
     ctx.exit(WOULD_RUN if found.would_run else 0)
 
 
@@ -118,21 +118,3 @@ def _summary(record: Any) -> None:
             "more": f"drystone runs show {record.name}",
         }
     )
-
-
-def _print_plan(text: str) -> None:
-    if not tables.on_terminal():
-        print(text)
-        return
-    console = tables.console()
-    for line in text.splitlines():
-        console.print(tables.styled(line, _plan_style(line)), soft_wrap=True)
-
-
-def _plan_style(line: str) -> str:
-    """The colour of a line of a plan: of its status, or of an added or removed line of code."""
-    words = line.split()
-    if line.startswith("  ") and not line.startswith("   ") and len(words) > 1:
-        return tables.STYLES.get(words[1], "")
-    first = words[0][0] if words else ""
-    return {"+": "green", "-": "red", "@": "dim"}.get(first, "") if line.startswith("        ") else ""
