@@ -296,6 +296,7 @@ QUESTIONS = {
     "cached_step": (lambda index: index.cached_step("k"), ["documents_key"]),
     "running": (lambda index: index.running(), ["documents_running"]),
     "last_execution": (lambda index: index.last_execution("p", "a"), ["documents_complete"]),
+    "durations": (lambda index: index.durations("p", "a"), ["documents_complete"]),
     "version_of_run": (lambda index: index.version_of_run("m", "p-1"), ["documents_run", "documents_name"]),
     "latest": (lambda index: index.select_version("m", "latest"), ["documents_parent", "documents_name"]),
     "named": (lambda index: index.select_version("m", "baseline"), ["documents_name", "documents_name"]),

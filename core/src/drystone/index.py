@@ -89,27 +89,22 @@ class Index(Documents):
 
     def last_execution(self, pipeline: str, step: str) -> Document | None:
         """The step as it last was complete in a run of a pipeline."""
-        query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'
-                   AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT 1"""
-        body = self._one(query, f"{pipeline}/{step}")
-        return json.loads(body) if body else None
+        return next(iter(self._complete(pipeline, step, 1)), None)
 
-    def durations(self, pipeline: str, step: str, count: int = 5) -> list[float]:
-        """Seconds that each of the last executions of a step took, or of those that its last hits lead to."""
-        rows = self._execute(
-            """SELECT DISTINCT e.name, json_extract(e.body, '$.started_at'), json_extract(e.body, '$.ended_at') FROM
-               (SELECT name, body FROM v3_documents WHERE parent = ? AND kind = 'step'
-                AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT ?) AS last
-               JOIN v3_documents e ON e.kind = 'step' AND e.name = coalesce(json_extract(last.body, '$.cached_from')
-               || '/' || json_extract(last.body, '$.cached_step'), last.name) LIMIT ?""",
-            (f"{pipeline}/{step}", 2 * count, count),
-        )
-        times = [
-            [datetime.datetime.fromisoformat(each) for each in (begun, ended)]
-            for _, begun, ended in rows
-            if begun and ended
-        ]
-        return [(ended - begun).total_seconds() for begun, ended in times]
+    def _complete(self, pipeline: str, step: str, limit: int) -> list[Document]:
+        query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'
+                   AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT ?"""
+        return [json.loads(body) for (body,) in self._execute(query, (f"{pipeline}/{step}", limit))]
+
+    def durations(self, pipeline: str, step: str, limit: int = 5) -> list[float]:
+        """Seconds that the last executions of a step took; hits count as the execution that they lead to, once."""
+        found: dict[str, Document] = {}
+        for body in self._complete(pipeline, step, 2 * limit):
+            name = f"{body.get('cached_from') or body['run']}/{body.get('cached_step') or body['name']}"
+            found[name] = found.get(name) or (self.get("step", name) if body.get("cached_from") else body) or {}
+        timed = [each for each in found.values() if each.get("started_at") and each.get("ended_at")]
+        moments = [map(datetime.datetime.fromisoformat, (each["started_at"], each["ended_at"])) for each in timed]
+        return [(ended - begun).total_seconds() for begun, ended in moments[:limit]]
 
     def version_of_run(self, model: str, run: str) -> int | None:
         """The version of a model that a run made, or whose outputs it repeated."""

@@ -103,9 +103,8 @@ class Queries:
             announce: Is given what is known before the step is called, such as how its code differs.
 
         Raises:
-            ReplayError: It cannot be called as it was; the message lists why.
-            NotFoundError: There is no such run or step, or an artifact store is out of reach.
-            BlobLostError: The bytes of an input are lost.
+            ReplayError: It cannot be called as it was: inputs are deleted, lost or changed. All reasons are listed.
+            NotFoundError: There is no such run or step.
         """
         return runner().replay(self, _run_name(run), step, debug=debug, announce=announce)
 

@@ -24,7 +24,7 @@ from drystone.comparisons import code_changes, recorded_text
 from drystone.contexts import StepContext, active
 from drystone.digests import digest_value
 from drystone.documents import Document
-from drystone.errors import EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
+from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value
@@ -70,7 +70,7 @@ def restored_parameters(workspace: Workspace, run: Run) -> dict[str, Any]:
 def _check(run: Run, step: str, body: Document | None) -> None:
     if step not in run.steps:
         raise NotFoundError(f"Run {run.name} has no step {step!r}.{suggestion(step, run.steps, 'Its steps')}")
-    if body is None or "input_digests" not in body:
+    if body is None or not (run.steps[step].attempts or run.steps[step].cached_from):
         raise ReplayError(
             f"Step {step!r} of {run.name} is {run.steps[step].status}: it never began, so there is nothing that it was "
             "given. Replay a step that began, or the same step of another run."
@@ -198,7 +198,7 @@ class Given:
 
     def _loaded(self, binding: Binding) -> Any:
         if isinstance(binding, Lookup):
-            return self._workspace.load_version(_version(binding))
+            return self._read(_version(binding))
         if isinstance(binding, Items):
             items = [self._loaded(each) for each in binding.items]
             if binding.kind == "dict":
@@ -206,6 +206,12 @@ class Given:
             return tuple(items) if binding.kind == "tuple" else items
         assert isinstance(binding, Value)
         return binding.value
+
+    def _read(self, version: ArtifactVersion) -> Any:
+        try:
+            return self._workspace.load_version(version)
+        except (ArtifactError, NotFoundError) as exc:
+            raise ReplayError(f"The input {version} cannot be read: {exc}") from exc
 
 
 def _version(binding: OutputRef | Lookup) -> ArtifactVersion:
