@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any, TextIO
 
 LIMIT = 16 << 20
@@ -49,17 +50,29 @@ class Log:
 
 
 @contextlib.contextmanager
-def captured(*, exclusive: bool) -> Iterator[Log]:
+def captured(*, exclusive: bool, path: str | None = None) -> Iterator[Log]:
     """Collect what is printed inside the block, and pass it on to where it would have gone.
 
     Args:
         exclusive: Nothing else runs in this process meanwhile, so file descriptors 1 and 2 can be redirected, which
             catches C extensions and child processes too.
+        path: The file to collect it in, for others to follow; where it cannot be made, or none is given, nobody can.
     """
-    with tempfile.TemporaryFile(buffering=0) as file:
+    with _file(path) as file:
         log = Log(file)
         with _descriptors(log) if exclusive and _have_descriptors() else _context(log):
             yield log
+
+
+def _file(path: str | None) -> IO[bytes]:
+    if path is not None:
+        with contextlib.suppress(OSError):
+            try:
+                return open(path, "w+b", buffering=0)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                return open(path, "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
 
 
 def _have_descriptors() -> bool:
@@ -182,3 +195,9 @@ def _share(users: int) -> None:
         if _ContextStream.users == 0:
             sys.stdout = getattr(sys.stdout, "original", sys.stdout)
             sys.stderr = getattr(sys.stderr, "original", sys.stderr)
+
+
+def kept(path: Path) -> bytes:
+    """What a log file holds, as `Log.read` keeps it."""
+    with path.open("rb") as file:
+        return Log(file).read()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
@@ -13,6 +12,8 @@ from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
 from drystone.graphs import Builder, Graph, building, importing, unlike
+from drystone.options import Resources as Resources
+from drystone.options import Retry as Retry
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
@@ -37,59 +38,6 @@ class Runner(Protocol):
 
     def replay(self, workspace: Any, run: str, step: str, **how: Any) -> Replay:
         """Run a step again on its recorded inputs, and record nothing."""
-
-
-@attrs.frozen
-class Retry:
-    """How often a failed step is tried again, and how long to wait before.
-
-    Attributes:
-        max: Further attempts after the first.
-        delay: Seconds before the second attempt.
-        backoff: What the delay is multiplied by for each further one.
-        jitter: Up to this share of the delay is added at random.
-    """
-
-    max: int = attrs.field(validator=attrs.validators.ge(0))
-    delay: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
-    backoff: float = attrs.field(default=2.0, validator=attrs.validators.ge(1))
-    jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
-
-    def wait(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after a failed attempt (1 is the first), given a random number from 0 to 1."""
-        return self.delay * self.backoff ** (attempt - 1) * (1 + self.jitter * chance)
-
-
-def _bytes(memory: int | str | None) -> int | None:
-    """An amount of memory in bytes."""
-    if memory is None or isinstance(memory, int):
-        return memory
-    found = re.fullmatch(r"([0-9]+|[0-9]*\.[0-9]+) ?([KMGT]i?)?B?", memory.strip())
-    if found is None:
-        raise PipelineDefinitionError(f'memory={memory!r} is no amount of memory. Write bytes, or text like "8GiB".')
-    number, unit = found.groups()
-    return int(float(number) * (UNITS[unit] if unit else 1))
-
-
-UNITS = {f"{letter}{i}": base**n for i, base in (("i", 1024), ("", 1000)) for n, letter in enumerate("KMGT", 1)}
-"""Bytes in a unit of memory: `GiB` are powers of 1024, `GB` of 1000."""
-
-
-@attrs.frozen
-class Resources:
-    """What a step needs of the machine it runs on.
-
-    Attributes:
-        cpus: Cores; libraries that use threads are told to use as many.
-        memory: Bytes, also given as text like `"8GiB"`. A step that takes more is ended.
-        gpus: Graphics processors.
-    """
-
-    cpus: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
-    memory: int | None = attrs.field(
-        default=None, converter=_bytes, validator=attrs.validators.optional(attrs.validators.gt(0))
-    )
-    gpus: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(0)))
 
 
 def _retry(value: int | Retry | None) -> Retry | None:
@@ -270,6 +218,7 @@ class PipelineOptions:
         stack: Name of the stack to run on, or the stack itself.
         rerun: Names of steps to compute again, with everything that depends on them.
         version: Name of the model version it makes; may hold `{date}`, `{time}` and parameters.
+        debug: Run every step in this process, one after the other, and open the debugger where one fails.
     """
 
     model: Model | ModelReference | None = None
@@ -282,6 +231,7 @@ class PipelineOptions:
     stack: Any = None
     rerun: tuple[str, ...] = attrs.field(default=(), converter=_several)
     version: str | None = None
+    debug: bool = False
 
 
 class Pipeline(Declared[P, R]):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from drystone.artifacts import Manifest
-from drystone.components import PARALLEL, Stack
 from drystone.graphs import Node, OutputRef, leaves
 from drystone.hits import Hits
+from drystone.placements import INLINE
 from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan, of_step, origins_of
 
 
@@ -25,19 +25,27 @@ class Planner:
         self._made: dict[OutputRef, Manifest] = {}
         self._doubtful: set[str] = set()
         self._keys: dict[str, str | None] = {}
+        self._dynamic: set[str] = set()
+        self._moving: set[str] = set()
         self._origins: dict[str, tuple[Cause, ...]] = {}
 
-    def plan(self, stack: Stack) -> Plan:
-        """The plan of the whole graph."""
+    def plan(self, stack: str, where: Mapping[str, str]) -> Plan:
+        """The plan of the whole graph, given the stack's name and where each node would run."""
         graph = self._hits.graph
-        for node in graph.nodes.values():
-            self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
-            self._origins[node.name] = self._comes_from(self._steps[node.name])
+        while True:
+            for node in graph.nodes.values():
+                self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
+                self._origins[node.name] = self._comes_from(self._steps[node.name])
+            unsettled = set(self._unsettled()) - self._moving
+            if not unsettled:
+                break
+            self._moving |= unsettled  # which may leave more open
+            self._made, self._doubtful, self._keys = {}, set(), {}
         for name, rival in list(self._rivals()):
             cause = Cause("input", f"runs unless {rival} makes the same before it", name=rival)
             self._steps[name] = _maybe(self._steps[name], cause)
-        self._time(parallel=PARALLEL in stack.orchestrator.capabilities)
-        return Plan(pipeline=graph.pipeline, stack=stack.name, steps=self._steps)
+        self._detail(where)
+        return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps)
 
     def _comes_from(self, step: StepPlan) -> tuple[Cause, ...]:
         """The steps that a step runs for: itself if it has causes of its own, else some before it."""
@@ -46,20 +54,24 @@ class Planner:
             return (of_step(step.name, "runs" if step.status == RUN else "may run", own),)
         return origins_of(each for cause in step.causes for each in cause.causes)
 
-    def _time(self, *, parallel: bool) -> None:
-        """Note how long steps will take, from what they took, and when they will be done."""
-        done, clock = dict[str, float](), 0.0
+    def _detail(self, where: Mapping[str, str]) -> None:
+        """Note where steps will run and how long they take, from what they took, and what is ignored."""
+        done, driver = dict[str, float](), 0.0
         with self._hits.workspace.reading() as records:
             for node in self._hits.graph.nodes.values():
                 step = self._steps[node.name]
                 took = records.index.durations(self._hits.graph.pipeline, node.name) if step.runs else []
                 seconds = statistics.median(took) if took else None
-                start = max((done[name] for name in node.upstream), default=0.0) if parallel else clock
-                done[node.name] = clock = start + (seconds or 0.0)
+                begin = max((done[name] for name in node.upstream), default=0.0)
+                if step.runs and where[node.name] == INLINE:  # one at a time
+                    begin = max(begin, driver)
+                    driver = begin + (seconds or 0.0)
+                done[node.name] = begin + (seconds or 0.0)
                 self._steps[node.name] = attrs.evolve(
                     step,
+                    where=where[node.name] if step.runs else "",
                     seconds=seconds,
-                    done_after=clock,
+                    done_after=done[node.name],
                     ignored=self._hits.closure(node).ignored,
                     ignored_inputs=node.step.options.ignore_inputs,
                 )
@@ -89,6 +101,12 @@ class Planner:
             waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes", causes=causes)
             return StepPlan(name=node.name, status=RUN if certain else MAYBE, causes=certain or (waiting,))
         decision = self._hits.decide(node, self._made)
+        if decision.dynamic:
+            self._dynamic.add(node.name)
+        if node.name in self._moving:
+            self._keys[node.name] = decision.key
+            cause = Cause("dynamic", "runs if what it loads while it runs is another version by then")
+            return StepPlan(name=node.name, status=MAYBE, causes=(*decision.causes, cause))
         if decision.cached is None:
             if decision.key is not None:
                 self._keys[node.name] = decision.key
@@ -96,6 +114,13 @@ class Planner:
         for output, version in zip(node.step.outputs, decision.cached.outputs.values(), strict=True):
             self._made[OutputRef(node.name, output.name)] = version.manifest
         return StepPlan(name=node.name, status=CACHED, cached_from=decision.cached.run)
+
+    def _unsettled(self) -> Iterator[str]:
+        """Nodes whose dynamic inputs another step may make anew before they begin."""
+        for name in self._dynamic:
+            after = self._hits.graph.downstream({name})
+            if any(step.status in (RUN, MAYBE) for each, step in self._steps.items() if each not in after):
+                yield name
 
     def _doubted(self, node: Node, plan: StepPlan) -> StepPlan:
         """The plan of a node as it is if the node may yet be skipped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import string
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import attrs
 
 from drystone.annotations import described
 from drystone.artifacts import ArtifactVersion, Reference
-from drystone.components import RESOURCES, TIMEOUT, Place, Stack
+from drystone.components import ISOLATION, RESOURCES, TIMEOUT, Place, Stack
 from drystone.declarations import checked_name
 from drystone.digests import SCRIPT_NAME
 from drystone.errors import EncodingError, PlanError, suggestion
@@ -23,8 +23,9 @@ from drystone.hits import Hits
 from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
 from drystone.pipelines import Pipeline, StepOptions
+from drystone.placements import INLINE, placements
 from drystone.plugins import Plugins, load_plugins
-from drystone.projects import canonical_name, project_root
+from drystone.projects import canonical_name, project_root, target_of
 from drystone.stacks import find_stacks
 from drystone.values import to_json
 from drystone.workspaces import Workspace
@@ -49,6 +50,7 @@ class Prepared:
         references: Those of them that hold artifacts, so that they can be restored.
         names: The artifact name of every output, in order, by node.
         found: What its references mean.
+        where: Where each node runs: `inline` in this process, or `worker`.
     """
 
     pipeline: Pipeline[Any, Any]
@@ -63,6 +65,7 @@ class Prepared:
     references: dict[str, Any]
     names: Mapping[str, tuple[str, ...]]
     found: Mapping[Reference | ArtifactVersion, ArtifactVersion]
+    where: Mapping[str, str]
 
 
 def prepare(
@@ -72,6 +75,7 @@ def prepare(
     workspace: Workspace | None = None,
     root: Path | None = None,
     copies: bool = True,
+    apart: Collection[str] = (),
 ) -> Prepared:
     """Settle everything about a run, without starting it.
 
@@ -81,6 +85,7 @@ def prepare(
         workspace: Where, if not in the current one.
         root: The project's root, if not that of the working directory.
         copies: Whether blobs that only another store has are brought into the stack's.
+        apart: Nodes that are better run in a process of their own, where that can be.
 
     Raises:
         PipelineDefinitionError: The graph is wrong.
@@ -100,7 +105,9 @@ def prepare(
     references = dict.fromkeys(reference for binding in bindings for reference in lookups(binding))
     found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
     now = datetime.datetime.now().astimezone()
-    _check(graph, stack, workspace.materializers)
+    is_debugged = pipeline.options.debug
+    where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
+    _check(graph, stack, workspace.materializers, where)
     recorded, restored = _recorded(pipeline, parameters)
     prepared = Prepared(
         pipeline=pipeline,
@@ -115,6 +122,7 @@ def prepare(
         references=restored,
         names={node.name: _artifact_names(node, graph, now) for node in graph.nodes.values()},
         found=found,
+        where=where,
     )
     for version in found.values():
         prepared.hits.ensure(version)
@@ -204,13 +212,24 @@ def _role(
     return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
 
 
-def _check(graph: Graph, stack: Stack, materializers: Materializers) -> None:
+def _check(graph: Graph, stack: Stack, materializers: Materializers, where: Mapping[str, str]) -> None:
     """Refuse what this stack cannot run."""
     problems: list[str] = []
     for node in graph.nodes.values():
-        problems += [*_unpickled(node, materializers), *_incapable(node, stack), *_unsendable(node)]
+        inline = where[node.name] == INLINE
+        incapable = [] if inline else [*_incapable(node, stack), *_unimportable(node, stack)]
+        problems += [*_unpickled(node, materializers), *incapable, *_unsendable(node)]
     if problems:
         raise PlanError(*problems)
+
+
+def _unimportable(node: Node, stack: Stack) -> Iterator[str]:
+    if ISOLATION in stack.orchestrator.capabilities and target_of(node.step) is None:
+        yield (
+            f"Step {node.name!r} is to run in a process of its own on stack {stack.name!r}, but is defined inside a "
+            "function, a notebook or a session, where no other process can import it. Move it to the top level of a "
+            "module, or run it in this process: without timeout= and resources=, with isolation='auto' or 'inline'."
+        )
 
 
 def _unpickled(node: Node, materializers: Materializers) -> Iterator[str]:

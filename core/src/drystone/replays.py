@@ -19,11 +19,12 @@ from typing import Any
 
 import attrs
 
-from drystone.artifacts import Artifact, ArtifactVersion, Manifest
+from drystone.artifacts import LATEST, Artifact, ArtifactVersion, Manifest
 from drystone.comparisons import code_changes, recorded_text
 from drystone.contexts import StepContext, active
 from drystone.digests import digest_value
 from drystone.documents import Document
+from drystone.effects import PendingArtifact
 from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
@@ -32,7 +33,7 @@ from drystone.hits import closure_of, content_digest, unread
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import Cause, Replay, Run
 from drystone.values import from_json
-from drystone.workers import PendingArtifact, checked_outputs
+from drystone.workers import checked_outputs, kept_surroundings
 from drystone.workspaces import Workspace
 
 Announce = Callable[[Replay], object]
@@ -243,6 +244,7 @@ class Performance:
         self._run = run
         self._node = node
         self._debug = debug
+        self._kept: dict[str, Manifest] = {}
         self.metadata: dict[str, Any] = {}
 
     def of(self, replay: Replay, arguments: Mapping[str, Any]) -> Replay:
@@ -250,7 +252,9 @@ class Performance:
         with tempfile.TemporaryDirectory(prefix="drystone-replay-") as place:
             self._store = FsspecArtifactStore(url=f"file://{place}")
             outputs = self._node.step.outputs
-            values = checked_outputs(self._node.step, contextvars.copy_context().run(self._call, arguments))
+            with kept_surroundings():
+                returned = contextvars.copy_context().run(self._call, arguments)
+            values = checked_outputs(self._node.step, returned)
             made = [self._saved(value, each.artifact) for value, each in zip(values, outputs, strict=True)]
         names = [each.name for each in outputs]
         recorded = self._run.steps[replay.step].outputs
@@ -300,7 +304,15 @@ class Performance:
         self.metadata |= values if artifact is None else {f"{artifact}.{name}": each for name, each in values.items()}
 
     def save_artifact(self, value: Any, name: str, **options: Any) -> PendingArtifact:
-        """Try that a value can be stored."""
+        """Store a value where it is found by this call of the step alone."""
         options.pop("metadata", None)
         given = {key: option for key, option in options.items() if option is not None}
-        return PendingArtifact(name, self._saved(value, Artifact(name, **given)).digest)
+        self._kept[name] = self._saved(value, Artifact(name, **given))
+        return PendingArtifact(name, self._kept[name].digest)
+
+    def load_artifact(self, name: str, version: int | str) -> Any:
+        """The value that the step loaded then; of what it did not load then, what there is today."""
+        if name in self._kept and version == LATEST:
+            return self._workspace.materializers.load(self._kept[name], self._store)
+        then = self._run.steps[self._node.name].dynamic_inputs
+        return (then.get(f"{name}@{version}") or self._workspace.artifact(name, version)).load()

@@ -26,7 +26,7 @@ class Cause:
 
     Attributes:
         kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `options`,
-            `condition`, `unknown`, `error`, or `step`: another step that runs.
+            `condition`, `dynamic`, `unknown`, `error`, or `step`: another step that runs.
         text: One sentence.
         diff: A unified diff, where code changed.
         name: What it is about: the function, parameter, input, package, option or step; empty if there is nothing.
@@ -64,6 +64,17 @@ def origins_of(steps: Iterable[Cause]) -> tuple[Cause, ...]:
 
 
 @attrs.frozen(kw_only=True)
+class FailedAttempt:
+    """An attempt at a step that failed and was followed by another: its error, what it logged, its log's digest."""
+
+    attempt: int
+    error: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
+    ended_at: datetime.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
 class StepRun:
     """What became of one step in one run.
 
@@ -74,6 +85,7 @@ class StepRun:
         outputs: Artifact versions it made or, when cached, linked, by output name.
         parameters: Its other arguments, as text.
         attempts: How often it was started.
+        failed_attempts: Those before the last one.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
         causes: Why it ran, as that was when it began; none if it did not. `Workspace.why` tells more of each.
         options: What its step declares other than by default and may change what becomes of it, as text.
@@ -102,6 +114,7 @@ class StepRun:
     store: str = attrs.field(default="", repr=False)
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     @property
@@ -114,11 +127,11 @@ class StepRun:
         """How long it took, with every attempt; None as long as it has not begun and ended."""
         return elapsed(self.started_at, self.ended_at)
 
-    def logs(self) -> str:
-        """What it printed and logged."""
-        if self.log is None or self._source is None:
-            return ""
-        return self._source.read_log(self.log, self.store)
+    def logs(self, attempt: int | None = None) -> str:
+        """What it printed and logged, in its last attempt or in a failed one before."""
+        earlier = {each.attempt: each.log for each in self.failed_attempts}
+        log = self.log if attempt is None else earlier.get(attempt, self.log)
+        return "" if log is None or self._source is None else self._source.read_log(log, self.store)
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ COMMANDS = {
     "why": ("drystone_cli.reasons:why", "Say why each step of a run ran, or did not."),
     "diff": ("drystone_cli.reasons:diff", "Say what differs between two runs."),
     "replay": ("drystone_cli.replaying:replay", "Run one step of a run again, on what it was given then."),
+    "cancel": ("drystone_cli.running:cancel", "Cancel a run, wherever its driver runs."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
     "runs": ("drystone_cli.runs:runs", "List and show runs."),
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
@@ -113,7 +114,9 @@ def _loaded(entry: Any) -> click.Command:
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage; of `plan`: 0 nothing would run, 2 something would.",
 )
 @click.version_option(package_name="drystone-cli", prog_name="drystone", message="%(prog)s %(version)s")
-@click.option(DEBUG, is_flag=True, expose_value=False, help="Show whole tracebacks; may stand anywhere.")
+@click.option(
+    DEBUG, is_flag=True, expose_value=False, help="Show whole tracebacks; `run` opens the debugger where a step fails."
+)
 def cli() -> None:
     """Machine-learning pipelines on stacks of plugins."""
 
@@ -124,8 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the arrows of a plan
     try:
-        arguments = [each for each in given if each != DEBUG]
-        return int(cli.main(arguments, prog_name="drystone", standalone_mode=False, obj=DEBUG in given))
+        options: dict[str, Any] = {"prog_name": "drystone", "standalone_mode": False, "obj": DEBUG in given}
+        return int(cli.main([each for each in given if each != DEBUG], **options))
     except (Exception, KeyboardInterrupt) as exc:
         from drystone_cli.failures import report
 

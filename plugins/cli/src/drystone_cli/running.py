@@ -13,6 +13,9 @@ from drystone_cli import completion, records, tables
 WOULD_RUN = 2
 """The exit code of `plan` where anything would or may run."""
 
+PATIENCE = 3
+"""Seconds after which `cancel` says what it waits for."""
+
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `run` and `plan` have in common."""
@@ -48,7 +51,28 @@ def _prepared(target: str, params: tuple[str, ...], stack: str | None, no_cache:
 def run(as_json: bool, **chosen: Any) -> None:
     """Run the pipeline at TARGET: module:pipeline, or path/to/file.py:pipeline."""
     pipeline, arguments = _prepared(**chosen)
-    _finish(lambda: pipeline(**arguments), as_json)
+    is_debugged = bool(click.get_current_context().obj)
+    if is_debugged:
+        pipeline = pipeline.with_options(debug=True)
+    _finish(lambda: pipeline(**arguments), as_json, quiet=is_debugged)
+
+
+@click.command()
+@click.argument("name", metavar="RUN", shell_complete=completion.run_names)
+def cancel(name: str) -> None:
+    """Cancel a RUN, in whatever process on this machine it is driven. What it has finished stays."""
+    import time
+
+    workspace = records.workspace()
+    workspace.cancel(name)
+    began, is_told = time.monotonic(), False
+    while workspace.run(name).status == "running":
+        workspace.mark_crashed()
+        if not is_told and time.monotonic() - began > PATIENCE:
+            print(f"{name} has been asked to end, and is still inside a step. Ctrl-C stops this waiting.")
+            is_told = True
+        time.sleep(0.05)
+    print(f"{name} {workspace.run(name).status}")
 
 
 @click.command()
@@ -74,14 +98,16 @@ def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     ctx.exit(WOULD_RUN if found.would_run else 0)
 
 
-def _finish(execute: Callable[[], Any], as_json: bool) -> None:
-    """Run something, show how it goes, and print the record."""
+def _finish(execute: Callable[[], Any], as_json: bool, *, quiet: bool = False) -> None:
+    """Run something, show how it goes unless somebody debugs it, and print the record."""
+    import contextlib
+
     from drystone.errors import RunFailedError
     from drystone_cli.progress import progress
 
     _warn()
     try:
-        with progress():
+        with contextlib.nullcontext() if quiet else progress():
             record = execute()
     except RunFailedError as exc:
         if as_json:
