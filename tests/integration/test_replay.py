@@ -181,6 +181,47 @@ def test_a_failed_step_fails_again_with_the_users_own_error(flows: Path, python:
     assert replayed(python, "fail") == "{'output': 10} {'output': None} () ['code of flows.fail changed']"
 
 
+LOADING = """
+from drystone import load_artifact, pipeline, save_artifact, step
+
+
+@step
+def prices() -> list:
+    save_artifact([5], "own")
+    return [load_artifact("prices"), load_artifact("own"), *LATER]
+
+
+LATER = []
+
+
+@pipeline
+def loading():
+    return prices()
+"""
+
+
+def test_what_a_step_loaded_is_loaded_again(workspace: Workspace, project: Path, python: Python) -> None:
+    (project / "flows.py").write_text(LOADING)
+    workspace.save_artifact(1, "prices")
+    python("-c", "import flows; flows.loading()")
+    workspace.save_artifact(2, "prices")
+    again = REPLAY.replace("training-1", "loading-1")
+    found = python("-c", again, "prices").stdout.splitlines()[-1]
+    assert found == "{'output': [1, [5]]} {'output': True} () []"
+    edit(project / "flows.py", "*LATER]", "load_artifact('prices', 2)]")
+    found = python("-c", again, "prices").stdout.splitlines()[-1]
+    assert found.startswith("{'output': [1, [5], 2]} {'output': False} ()")
+
+
+def test_directory_and_environment_are_as_before(flows: Path, python: Python) -> None:
+    edit(flows, "share = 10", "import os; os.chdir('/'); os.environ['ODD'] = '1'; return 1; share = 10")
+    script = (
+        "import os\nfrom drystone import Workspace\nbefore = os.getcwd()\n"
+        "Workspace.current().replay('training-1', 'fail')\nprint(before == os.getcwd(), 'ODD' in os.environ)"
+    )
+    assert python("-c", script).stdout == "True False\n"
+
+
 def test_a_step_that_exits_does_not_end_what_replays_it(flows: Path, python: Python) -> None:
     edit(flows, "share = 10", "sys.exit(0); share = 10")
     assert refused(python, "fail") == "Step 'fail' exited with 0."

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from drystone import Artifact, Workspace, log_metadata, pipeline, step
+from drystone import Artifact, Workspace, load_artifact, log_metadata, pipeline, step
 from drystone.errors import NotFoundError, RunFailedError
 from drystone.events import RunStarted, StepFinished, StepStarted
 from drystone.runs import Cause, Explanation, span
@@ -110,6 +110,7 @@ def test_a_plan_shows_under_a_step_what_it_would_run_for(workspace: Workspace) -
     assert tree(plan.steps["last"].causes) == [["runs if the output of double changes", origin]]
     shown = str(plan).splitlines()
     assert shown[3].startswith("  double  maybe (about ")
+    assert shown[3].endswith(", inline)")
     assert shown[4:7] == [
         "      runs if the output of number changes",
         "        number runs",
@@ -295,6 +296,23 @@ def test_why_names_the_run_that_made_another_version_of_an_artifact(workspace: W
     assert told(workspace.why("reading-2"))["double"] == [
         ["input x changed", ["x making.number@1 → making.number@2, made by making-2"]]
     ]
+
+
+def test_why_names_what_a_step_loaded_and_would_now_find_changed(workspace: Workspace) -> None:
+    @step
+    def priced() -> int:
+        return int(load_artifact("prices"))
+
+    @pipeline
+    def pricing() -> Any:
+        return priced()
+
+    workspace.save_artifact(1, "prices")
+    pricing()
+    workspace.save_artifact(2, "prices")
+    pricing()
+    (cause,) = workspace.why("pricing-2").steps["priced"].causes
+    assert (cause.kind, cause.name, cause.text) == ("dynamic", "prices", "dynamic input prices 1 → 2")
 
 
 def test_why_of_what_is_not_there_says_what_is(workspace: Workspace) -> None:
