@@ -138,6 +138,21 @@ def test_a_resumed_run_is_asked_for_the_same_again(flows: Path, project: Path, c
     assert (run.tags, run.model_version.name if run.model_version else "") == ({"nightly": True}, "first")
 
 
+def test_names_with_the_time_of_the_run_are_those_of_its_start(
+    flows: Path, project: Path, command: Callable[..., Any]
+) -> None:
+    timed = FLOWS.replace("-> str:", '-> Annotated[str, Artifact("news-{date}-{time}")]:').replace(
+        "import Model", "import Artifact, Model"
+    )
+    flows.write_text(timed)
+    assert command("run", "flows:training").code == 1
+    (project / "published").touch()
+    assert command("resume", "training-1").code == 0
+    run = Workspace.current().run("training-1")
+    assert list(run.outputs) == ["publish"]
+    assert run.output.name == f"news-{run.started_at.astimezone():%Y-%m-%d-%H-%M-%S}"
+
+
 def test_cache_off_is_remembered_by_resume(flows: Path, project: Path, command: Callable[..., Any]) -> None:
     (project / "published").touch()
     assert command("run", "flows:training").code == 0

@@ -64,7 +64,7 @@ class Driver:
             references = (records.index.get("run", run) or {}).get("references", {})
         parameters = {name: from_json(value) for name, value in {**record.parameters, **references}.items()}
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
-        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed)
+        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
         with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
