@@ -296,6 +296,12 @@ class Pipeline(Declared[P, R]):
         builder = building.get()
         if builder is None:
             raise PipelineDefinitionError(f"{self.name}.inline(…) belongs in the body of a pipeline.")
+        if self.options.steps:
+            names = ", ".join(repr(f"{self.name}.{step}") for step in self.options.steps)
+            raise PipelineDefinitionError(
+                f"{self.label} is spliced in, so its own steps= would not be used. Say it of the pipeline that is run, "
+                f"whose steps these are as {names}."
+            )
         builder.prefixes.append(self.name)
         try:
             return self.fn(*args, **kwargs)
