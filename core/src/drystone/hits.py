@@ -137,7 +137,7 @@ class Hits:
         if isinstance(binding, Lookup):
             return self.found[binding.reference].digest
         if isinstance(binding, Items):
-            return digest_value((binding.kind, binding.keys, [self._digest(each, made) for each in binding.items]))
+            return digest_value((binding.container, binding.keys, [self._digest(each, made) for each in binding.items]))
         return digest_value(("value", binding.value))
 
     def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:

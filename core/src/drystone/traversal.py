@@ -31,7 +31,7 @@ from drystone.pipelines import Retry
 from drystone.preparation import Prepared
 from drystone.runs import CACHED, CANCELLED, COMPLETE, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run, StepRun
 from drystone.serialization import structure, to_text, unstructure
-from drystone.values import dumps, to_json
+from drystone.values import class_name, dumps, to_json
 from drystone.workers import Answer, OutputTask, StepResult, StepTask, here, run_task
 
 GROUP = 0.1
@@ -224,7 +224,11 @@ class Walk:
             return {"artifact": unstructure(self.prepared.found[binding.reference].manifest)}
         if isinstance(binding, Items):
             items = [self._input(item) for item in binding.items]
-            return {"items": items, "kind": binding.kind, "keys": [to_json(key) for key in binding.keys]}
+            return {
+                "items": items,
+                "kind": class_name(binding.container),
+                "keys": [to_json(key) for key in binding.keys],
+            }
         return {"value": to_json(binding.value)}
 
     # A step ends

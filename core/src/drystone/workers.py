@@ -18,14 +18,12 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import Declared, accepts, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import store_bytes
 from drystone.captures import captured
 from drystone.components import ArtifactStore
 from drystone.contexts import StepContext, active, checked_metadata
 from drystone.errors import (
-    OutputError,
     PlanError,
     StepContextError,
     VersionPendingError,
@@ -34,11 +32,12 @@ from drystone.errors import (
     suggestion,
 )
 from drystone.events import ArtifactSaved, Pair
+from drystone.functions import Declared
 from drystone.graphs import importing
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text, unstructure
-from drystone.values import from_json
+from drystone.values import find_class, from_json
 
 here: dict[str, Declared[Any, Any]] = {}
 """Steps of runs that this very process drives, by task id: what was planned is what runs, importable or not."""
@@ -199,9 +198,10 @@ class StepEffects:
         if "artifact" in spec:
             return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
         items = [self.argument(item) for item in spec["items"]]
-        if spec["kind"] == "dict":
+        made: Any = find_class(spec["kind"])
+        if made is dict:
             return dict(zip((from_json(key) for key in spec["keys"]), items, strict=True))
-        return tuple(items) if spec["kind"] == "tuple" else items
+        return made._make(items) if hasattr(made, "_make") else made(items)
 
 
 @functools.lru_cache(maxsize=8)
@@ -271,7 +271,7 @@ def _perform(task: StepTask, effects: StepEffects) -> None:
         active.set(context)
         return definition.fn(**arguments)
 
-    effects.save_outputs(_outputs(definition, contextvars.copy_context().run(call)))
+    effects.save_outputs(definition.taken_apart(contextvars.copy_context().run(call)))
 
 
 def _imported(task: StepTask) -> Declared[Any, Any]:
@@ -287,32 +287,6 @@ def _imported(task: StepTask) -> Declared[Any, Any]:
     finally:
         importing.reset(token)
     return definition
-
-
-def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
-    """The values of a step's outputs, each of the type that was promised.
-
-    Raises:
-        OutputError: Lists what is wrong.
-    """
-    outputs, name = definition.outputs, definition.name
-    if not outputs and returned is not None:
-        raise OutputError(
-            f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
-            "returns, or return nothing."
-        )
-    values = returned if definition.returns_tuple else [returned] * len(outputs)
-    if not isinstance(values, list | tuple) or len(values) != len(outputs):
-        raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
-    wrong = [
-        f"Output {output.name!r} of step {name!r} is annotated {described(output.annotation)}, but is "
-        f"{described(type(value))}."
-        for output, value in zip(outputs, values, strict=True)
-        if not accepts(value, output.annotation)
-    ]
-    if wrong:
-        raise OutputError(" ".join(wrong) + " Nothing was stored. Correct the annotation or what the step returns.")
-    return list(values)
 
 
 @contextlib.contextmanager
