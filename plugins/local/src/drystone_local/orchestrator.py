@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import attrs
 
-from drystone import Orchestrator, RunContext
+from drystone import Orchestrator, RunContext, StepNeeds
 from drystone.errors import StackError
 
 P = ParamSpec("P")
@@ -36,6 +36,10 @@ class LocalOrchestrator(Orchestrator):
     def capabilities(self) -> frozenset[str]:
         """None: nothing runs beside a step that could time it, limit it or go on."""
         return frozenset()
+
+    def runs_inline(self, needs: StepNeeds) -> bool:
+        """Always."""
+        return True
 
     def executor(self, run: RunContext) -> Executor:
         """An executor that runs each step when it is submitted."""
