@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
@@ -77,6 +77,10 @@ class Node:
         needed = [leaf.node for leaf in bound if isinstance(leaf, OutputRef)]
         return tuple(dict.fromkeys([*needed, *self.after, *([self.when.node] if self.when else [])]))
 
+    def takes(self, parameter: str) -> Any:
+        """What this call of the step takes for a parameter."""
+        return self.step.annotations.get(parameter, Any)
+
 
 @attrs.frozen(kw_only=True)
 class Graph:
@@ -108,6 +112,13 @@ def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
             yield from leaves(item)
     else:
         yield binding
+
+
+def filled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
+    """What `Items` stand for, once everything inside is known."""
+    if container is dict:
+        return dict(zip(keys, items, strict=True))
+    return container._make(items) if hasattr(container, "_make") else container(items)
 
 
 def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:

@@ -65,7 +65,7 @@ def run_task(text: str, ask: Ask | None = None) -> str:
     log: str | None = None
     with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
-            with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
+            with kept_surroundings() if task.exclusive else contextlib.nullcontext():
                 _perform(task, known[0] if known else _imported(task), effects)
         except KeyboardInterrupt:
             raise
@@ -153,7 +153,7 @@ def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _kept_surroundings() -> Iterator[None]:
+def kept_surroundings() -> Iterator[None]:
     """Give back working directory and environment as they were."""
     directory, environment = os.getcwd(), _environment()
     try:
