@@ -9,6 +9,7 @@ import functools
 import numbers
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -698,3 +699,24 @@ def test_bare_looks_through_names_and_extras() -> None:
     assert bare(Bound) is int
     assert bare(None) is type(None)
     assert bare(collections.abc.Sized) is collections.abc.Sized
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type aliases came with Python 3.12")
+def test_an_alias_may_name_itself_and_take_arguments() -> None:
+    names: dict[str, Any] = {}
+    exec("type Json = dict[str, Json] | list[Json] | str | int | None", names)
+    exec("type Tree = dict[str, Tree] | list[Tree] | str | int | None", names)
+    exec("type Keyed[T] = dict[str, T]", names)
+    json, tree, keyed = names["Json"], names["Tree"], names["Keyed"]
+    loop: list[Any] = []
+    loop.append(loop)
+    assert fits(json, tree)
+    assert fits(int, json)
+    assert not fits(bytes, json)
+    assert not fits(dict[int, str], json)
+    assert accepts({"a": [1, None, {"b": "c"}]}, json)
+    assert accepts(loop, json)
+    assert not accepts({"a": [1, {2}]}, json)
+    assert fits(keyed[int], dict[str, int])
+    assert not fits(keyed[int], dict[str, str])
+    assert not accepts({"a": "b"}, keyed[int])

@@ -412,7 +412,7 @@ LOOKALIKES = [
     complex(-0.0, 0),
     complex(0, float("nan")),
     np.float64("nan"),
-    np.datetime64("NaT"),
+    np.datetime64("NaT", "ns"),
     [None],
     [[]],
     [()],

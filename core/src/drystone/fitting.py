@@ -28,6 +28,8 @@ def fits(source: Any, target: Any) -> bool:
 
     Gives the benefit of the doubt: only what is surely wrong is False, and a type checker would refuse that as well.
     """
+    if source is target:
+        return True
     try:
         return _fits(source, target)
     except RecursionError:  # two aliases that name themselves
@@ -39,6 +41,8 @@ def accepts(value: Any, annotation: Any) -> bool:
 
     What a value is accepted for, its class fits.
     """
+    if type(value) is annotation:  # as most are
+        return True
     try:
         return any(_accepts(value, each) for each in _alternatives(annotation))
     except RecursionError:  # a value that contains itself
@@ -259,7 +263,7 @@ def _holds(value: Any, annotation: Any, wanted: type, arguments: tuple[Any, ...]
         return not value
     if not arguments:
         return True
-    if issubclass(type(value), wanted) and not fits(type(value), annotation):
+    if type(value) is not wanted and issubclass(type(value), wanted) and not fits(type(value), annotation):
         return False
     if wanted is type:
         classes: list[type | None] = [_class(each) for each in _alternatives(arguments[0])]
