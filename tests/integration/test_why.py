@@ -380,7 +380,7 @@ def test_a_version_with_the_same_content_is_told_as_such(workspace: Workspace) -
     assert made.same_content
     assert made.text == "output chained.number@1 → chained.number@2, same content"
     assert found["option", "cache", ()].text == "option cache none → False"
-    assert found["option", "rerun", ()].after == "('number',)"
+    assert found["option", "rerun", ()].after == "number"
 
 
 def test_steps_that_only_one_run_has_and_how_steps_ended_are_told(workspace: Workspace) -> None:

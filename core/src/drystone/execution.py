@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drystone.comparisons import told
 from drystone.decisions import check_version_name
 from drystone.errors import WorkspaceError
 from drystone.events import Event, RunClaimed, RunStarted
 from drystone.journals import declared
 from drystone.pipelines import Pipeline
 from drystone.planning import Planner
-from drystone.preparation import Prepared, prepare
+from drystone.preparation import Prepared, prepare, restored_options
 from drystone.projects import find_pipeline, project_root, target_of
 from drystone.replays import Announce, replayed, restored_parameters
 from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Replay, Run
@@ -59,7 +58,8 @@ class Driver:
                 "imported. Call the pipeline again; what it finished comes from the cache."
             )
         root = Path(record.root or project_root())
-        pipeline = find_pipeline(record.target, root).with_options(stack=record.stack)
+        found = find_pipeline(record.target, root)
+        pipeline = found.with_options(**restored_options(run, record.options), stack=record.stack)
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
         parameters = restored_parameters(workspace, record)
         prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed)
@@ -96,7 +96,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             stack=prepared.stack.name,
             parameters=prepared.parameters,
             references=prepared.references,
-            options=told(prepared.pipeline.options),
+            options=prepared.asked,
             target=target_of(prepared.pipeline),
             root=str(prepared.root),
             tags=dict(prepared.pipeline.options.tags),

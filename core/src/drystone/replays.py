@@ -30,6 +30,7 @@ from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value
 from drystone.hits import closure_of, content_digest, unread
+from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import Cause, Replay, Run
 from drystone.values import from_json
@@ -85,7 +86,9 @@ def _check(run: Run, step: str, body: Document | None) -> None:
 
 def _node(workspace: Workspace, run: Run, step: str) -> Node:
     """The step as it stands in today's pipeline."""
-    pipeline = find_pipeline(run.target or "", Path(run.root or project_root()))
+    found = find_pipeline(run.target or "", Path(run.root or project_root()))
+    asked = {name: given for name, given in run.options.items() if name == "steps"}  # others change no argument
+    pipeline = found.with_options(**restored_options(run.name, asked))
     parameters = restored_parameters(workspace, run)
     known = {name: value for name, value in parameters.items() if name in pipeline.signature.parameters}
     graph = pipeline.build(pipeline.parameters(**known))

@@ -71,6 +71,7 @@ class FailedAttempt:
     error: str
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     log: str | None = None
+    store: str = attrs.field(default="", repr=False)
     ended_at: datetime.datetime | None = None
 
 
@@ -128,10 +129,16 @@ class StepRun:
         return elapsed(self.started_at, self.ended_at)
 
     def logs(self, attempt: int | None = None) -> str:
-        """What it printed and logged, in its last attempt or in a failed one before."""
-        earlier = {each.attempt: each.log for each in self.failed_attempts}
-        log = self.log if attempt is None else earlier.get(attempt, self.log)
-        return "" if log is None or self._source is None else self._source.read_log(log, self.store)
+        """What it printed and logged, in its last attempt or in a failed one before.
+
+        Of an attempt that is running, or whose driver died, it is what there is so far.
+        """
+        of = next((each for each in self.failed_attempts if each.attempt == attempt), self)
+        if self._source is None:
+            return ""
+        if of.log is None and of is self and self.status in (RUNNING, CRASHED):
+            return self._source.read_live_log(self.run, self.name, self.attempts)
+        return self._source.read_log(of.log, of.store) if of.log else ""
 
 
 @attrs.frozen(kw_only=True)
@@ -149,11 +156,11 @@ class Run:
     Attributes:
         name: Pipeline and number, as `training-17`.
         status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
+        options: What was asked for beside the code (`with_options`, the command line), and `resume` asks for again.
         steps: In order of execution, by name.
         outputs: What the pipeline's body returned, by output name.
         model_version: The version it made, used, or whose outputs it repeated from the cache; or None.
         executed: How many steps computed something; 0 means that everything came from the cache.
-        options: What was chosen other than by default, as text: `cache`, `rerun`, `retries`, `on_error`, `version`.
         target: `module:pipeline` or None where the code cannot be imported; what `resume` starts from.
     """
 
@@ -163,6 +170,7 @@ class Run:
     status: str
     stack: str
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     started_at: datetime.datetime = attrs.field(repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     steps: Mapping[str, StepRun] = attrs.field(factory=dict, repr=False)
@@ -173,7 +181,6 @@ class Run:
     code: Code = attrs.field(factory=Code, repr=False)
     executed: int = 0
     error: str | None = attrs.field(default=None, repr=False)
-    options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     target: str | None = attrs.field(default=None, repr=False)
     root: str | None = attrs.field(default=None, repr=False)
     author: str = attrs.field(default="", repr=False)

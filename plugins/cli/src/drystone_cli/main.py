@@ -18,6 +18,7 @@ COMMANDS = {
     "replay": ("drystone_cli.replaying:replay", "Run one step of a run again, on what it was given then."),
     "cancel": ("drystone_cli.running:cancel", "Cancel a run, wherever its driver runs."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
+    "logs": ("drystone_cli.logs:logs", "Print what the steps of a run printed, or print."),
     "runs": ("drystone_cli.runs:runs", "List and show runs."),
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
