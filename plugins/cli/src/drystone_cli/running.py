@@ -73,7 +73,8 @@ def run(as_json: bool, **chosen: Any) -> None:
 
 @click.command()
 @click.argument("name", metavar="RUN", shell_complete=completion.run_names)
-def cancel(name: str) -> None:
+@tables.json_option
+def cancel(name: str, as_json: bool) -> None:
     """Cancel a RUN, in whatever process on this machine it is driven. What it has finished stays."""
     import time
 
@@ -83,10 +84,14 @@ def cancel(name: str) -> None:
     while workspace.run(name).status == "running":
         workspace.mark_crashed()
         if not is_told and time.monotonic() - began > PATIENCE:
-            print(f"{name} has been asked to end, and is still inside a step. Ctrl-C stops this waiting.")
+            text = f"{name} has been asked to end, and is still inside a step. Ctrl-C stops this waiting."
+            print(text, file=sys.stderr)
             is_told = True
         time.sleep(0.05)
-    print(f"{name} {workspace.run(name).status}")
+    if as_json:
+        tables.print_json([workspace.run(name)])
+    else:
+        print(f"{name} {workspace.run(name).status}")
 
 
 @click.command()
