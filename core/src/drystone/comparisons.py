@@ -161,7 +161,7 @@ _FACTS: Mapping[str, Callable[[Run], Any]] = {
     "target": lambda run: run.target,
     "stack": lambda run: run.stack,
     "status": lambda run: run.status,
-    "commit": lambda run: f"{run.code.commit} and changed files" if run.code.dirty else run.code.commit,
+    "commit": lambda run: run.code.commit and f"{run.code.commit}{' and changed files' * run.code.dirty}",
     "model version": lambda run: run.model_version and str(run.model_version),
     "executed": lambda run: run.executed,
 }
