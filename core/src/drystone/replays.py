@@ -86,8 +86,9 @@ def _check(run: Run, step: str, body: Document | None) -> None:
 
 def _node(workspace: Workspace, run: Run, step: str) -> Node:
     """The step as it stands in today's pipeline."""
-    found = find_pipeline(run.target or "", Path(run.root or project_root()))
-    pipeline = found.with_options(**restored_options(run.name, run.options))
+    found = find_pipeline(run.target or "", _root(run))
+    asked = {name: given for name, given in run.options.items() if name == "steps"}  # others change no argument
+    pipeline = found.with_options(**restored_options(run.name, asked))
     parameters = restored_parameters(workspace, run)
     known = {name: value for name, value in parameters.items() if name in pipeline.signature.parameters}
     graph = pipeline.build(pipeline.parameters(**known))
@@ -99,9 +100,15 @@ def _node(workspace: Workspace, run: Run, step: str) -> Node:
     return graph.nodes[step]
 
 
+def _root(run: Run) -> Path:
+    """The project's root: where it was, or where it is if that is no more."""
+    root = Path(run.root or "")
+    return root if run.root and root.is_dir() else project_root()
+
+
 def _changes(workspace: Workspace, run: Run, body: Document, node: Node) -> Iterator[Cause]:
     """How the code that a step reaches differs today from the recorded one."""
-    closure = closure_of(node, Fingerprints(Path(run.root or project_root())))
+    closure = closure_of(node, Fingerprints(_root(run)))
     with workspace.reading() as records:
         before = records.index.get("code", body["closure"]) if body["closure"] else None
         if before is None:
