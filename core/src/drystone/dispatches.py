@@ -22,7 +22,7 @@ from drystone.events import DynamicInput
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.logs import live_path, read_log_file
+from drystone.logs import live_path, read_log_file, step_of
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import to_text, unstructure
@@ -58,6 +58,7 @@ class Dispatch:
         self._store = dumps(to_json(prepared.stack.artifact_store))
         can = prepared.stack.orchestrator.capabilities
         self._is_isolated = PARALLEL not in can or ISOLATION in can
+        self._live = live_path(prepared.workspace.directory, run, "", 0).parent
         self._looked_at = 0.0
         self.may_be_asked = not can >= {PARALLEL, ISOLATION}  # those have a shorter way
 
@@ -108,10 +109,19 @@ class Dispatch:
 
     def salvaged(self, attempt: Attempt) -> str | None:
         """The log of an attempt whose worker cannot tell any more, stored; its digest, if there is one."""
+        return self._stored(self._log(attempt))
+
+    def _stored(self, path: Path) -> str | None:
         with suppress(OSError, DrystoneError):
-            printed = read_log_file(self._log(attempt))
+            printed = read_log_file(path)
             return store_bytes(self._prepared.stack.artifact_store, printed) if printed else None
         return None
+
+    def left(self) -> dict[str, str]:
+        """The logs of attempts that did not come to their end, stored; their digests by node."""
+        attempts = {path: step_of(path) for path in sorted(self._live.glob("*.log"))}
+        stored = {name: self._stored(path) for path, name in attempts.items()}
+        return {name: digest for name, digest in stored.items() if digest is not None}
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over and its log is stored, so nobody needs the file any more."""
@@ -120,8 +130,7 @@ class Dispatch:
 
     def clean(self) -> None:
         """The run is over: what it has left for followers and workers can go."""
-        live = live_path(self._prepared.workspace.directory, self._run, "", 0).parent
-        shutil.rmtree(live, ignore_errors=True)
+        shutil.rmtree(self._live, ignore_errors=True)
         if self.may_be_asked:
             store = self._prepared.stack.artifact_store
             for key, _ in list(store.list(f"tasks/{self._run}/")):

@@ -45,7 +45,8 @@ class Event:
 class RunStarted(Event):
     """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
 
-    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from.
+    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
+    what was asked for beside the code.
     """
 
     TYPE: ClassVar[str] = "run.started"
@@ -56,6 +57,7 @@ class RunStarted(Event):
     stack: str
     parameters: Mapping[str, Any]
     references: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict)
     target: str | None = None
     root: str | None = None
     tags: Mapping[str, Any] = attrs.field(factory=dict)

@@ -387,6 +387,7 @@ class Walk:
         with suppress(DrystoneError):
             self._flush()
         with suppress(DrystoneError):
-            self.journal.abandoned(status, reason)
+            self.journal.abandoned(status, reason, self.dispatch.left())
             self._flush()
+            self.dispatch.clean()
             self._tell("drystone_run_finished")

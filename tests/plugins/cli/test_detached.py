@@ -126,7 +126,7 @@ def test_it_is_cancelled_from_another_terminal(told: Told) -> None:
 def test_what_cannot_start_says_why_and_leaves_nothing(told: Told) -> None:
     for arguments, (code, message) in {
         ("waits:wating",): (2, "Error: waits has no pipeline 'wating'. Did you mean 'waiting'?"),
-        ("waits:waiting", "-p", "n=x"): (2, "Error: --param n=x: it takes a whole number, not 'x'."),
+        ("waits:waiting", "-p", "n=x"): (2, "Error: --param n: it takes a whole number, not 'x'."),
         ("waits:waiting", "--rerun", "x"): (1, "Error: There is no step 'x' to rerun."),
         ("waits:waiting", "--debug"): (2, "Error: --debug needs the terminal that --detach leaves."),
     }.items():

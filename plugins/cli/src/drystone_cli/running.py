@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from drystone_cli import completion, records, tables
+
+ON_ERROR = ("continue", "stop", "fail_fast")
 
 WOULD_RUN = 2
 """The exit code of `plan` where anything would or may run."""
@@ -25,9 +28,20 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; repeatable."
             ),
+            click.option(
+                "--params",
+                "files",
+                multiple=True,
+                metavar="FILE",
+                type=click.Path(path_type=Path),
+                help="Parameters and options, in TOML, JSON or YAML; repeatable.",
+            ),
             click.option("--stack", "-s", help="The stack to run on.", shell_complete=completion.stack_names),
             click.option("--no-cache", is_flag=True, help="Compute everything, even what is stored."),
             click.option("--rerun", multiple=True, metavar="STEP", help="Compute this step, and what depends on it."),
+            click.option("--on-error", type=click.Choice(ON_ERROR), help="What to do once a step has failed."),
+            click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="A tag of the run; repeatable."),
+            click.option("--version-name", "version", metavar="NAME", help="How the model version it makes is called."),
             tables.json_option,
         ]
     ):
@@ -35,15 +49,15 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _prepared(target: str, params: tuple[str, ...], stack: str | None, no_cache: bool, rerun: tuple[str, ...]) -> Any:
+def _prepared(
+    target: str, params: tuple[str, ...], files: tuple[Path, ...], tags: tuple[str, ...], **options: Any
+) -> tuple[Any, dict[str, Any]]:
     """The pipeline with its options, and its arguments."""
     from drystone import find_pipeline, project_root
-    from drystone_cli.parameters import parsed
+    from drystone_cli.parameters import requested
 
-    pipeline = find_pipeline(target, project_root())
-    arguments = parsed(pipeline.fn, params)
-    options = {"stack": stack, "cache": False if no_cache else None, "rerun": rerun or None}
-    return pipeline.with_options(**options), arguments
+    options |= {"cache": False if options.pop("no_cache") else None, "rerun": [*options["rerun"]] or None}
+    return requested(find_pipeline(target, project_root()), params, files, tags, **options)
 
 
 detach_option = click.option("--detach", is_flag=True, help="Run it in the background, where it survives the terminal.")
