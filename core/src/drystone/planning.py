@@ -43,7 +43,7 @@ class Planner:
         for name, step in self._steps.items():
             if step.status in (RUN, MAYBE):
                 self._steps[name] = attrs.evolve(step, where=where[name])
-        return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps)
+        return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps, upstream=graph.upstream)
 
     def _is(self, name: str, *statuses: str) -> bool:
         return self._steps[name].status in statuses

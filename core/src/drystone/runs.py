@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import ArtifactVersion, Source, source_field
+from drystone.declarations import imported
 from drystone.models import ModelVersion
 
 PENDING, RUNNING, SUCCEEDED, FAILED = "pending", "running", "succeeded", "failed"
@@ -18,6 +19,9 @@ RUN, MAYBE = "run", "maybe"
 
 COMPLETE = (SUCCEEDED, CACHED)
 """Statuses of a step whose outputs can be used."""
+
+PAGES = "drystone.pages"
+"""What draws runs and plans for notebooks; imported when one asks, never before."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +76,20 @@ class StepRun:
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, with every attempt; None as long as it has not begun and ended."""
+        return elapsed(self.started_at, self.ended_at)
+
+    @property
+    def outcome(self) -> str:
+        """How it stands, in one line: `succeeded in 1.2 s`, `cached from fit-1`, `failed in 3 ms: ValueError: no`."""
+        source = f" from {self.cached_from}" if self.cached_from else ""
+        took = f" in {span(self.seconds)}" if self.seconds is not None else ""
+        tries = f", attempt {self.attempts}" if self.attempts > 1 else ""
+        why = f": {headline(self.error)}" if self.error else ""
+        return f"{self.status}{source}{took}{tries}{why}"
+
     def logs(self, attempt: int | None = None) -> str:
         """What it printed and logged, in its last attempt or in a failed one before."""
         earlier = {each.attempt: each.log for each in self.failed_attempts}
@@ -95,6 +113,7 @@ class Run:
         name: Pipeline and number, as `training-17`.
         status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
         steps: In order of execution, by name.
+        upstream: The steps that each step had to wait for, be it for what they make or only for their end.
         outputs: What the pipeline's body returned, by output name.
         model_version: The version it made, used, or whose outputs it repeated from the cache; or None.
         executed: How many steps computed something; 0 means that everything came from the cache.
@@ -110,6 +129,7 @@ class Run:
     started_at: datetime.datetime = attrs.field(repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     steps: Mapping[str, StepRun] = attrs.field(factory=dict, repr=False)
+    upstream: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
     outputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     model_version: ModelVersion | None = attrs.field(default=None, repr=False)
     tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
@@ -123,6 +143,11 @@ class Run:
     host: str = attrs.field(default="", repr=False)
 
     @property
+    def seconds(self) -> float | None:
+        """How long it took; None as long as it has not ended."""
+        return elapsed(self.started_at, self.ended_at)
+
+    @property
     def output(self) -> ArtifactVersion:
         """The one output of a pipeline that returns one step's one output.
 
@@ -132,6 +157,11 @@ class Run:
         if len(self.outputs) != 1:
             raise LookupError(f"Run {self.name} has {len(self.outputs)} outputs: {', '.join(self.outputs) or 'none'}.")
         return next(iter(self.outputs.values()))
+
+    def _repr_html_(self) -> str:
+        """Itself in a notebook: its graph as a drawing, its errors, outputs and steps."""
+        page: str = imported(f"{PAGES}:of_run")(self)
+        return page
 
 
 @attrs.frozen
@@ -177,11 +207,17 @@ class Plan:
     pipeline: str
     stack: str
     steps: Mapping[str, StepPlan]
+    upstream: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
 
     @property
     def would_run(self) -> bool:
         """Whether anything runs or may run."""
         return any(step.status in (RUN, MAYBE) for step in self.steps.values())
+
+    def _repr_html_(self) -> str:
+        """Itself in a notebook: its graph as a drawing, and why each step runs."""
+        page: str = imported(f"{PAGES}:of_plan")(self)
+        return page
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.steps)
@@ -191,3 +227,23 @@ class Plan:
             lines.append(f"  {step.name:<{width}}  {step.status}{source}")
             lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
         return "\n".join(lines)
+
+
+def elapsed(since: datetime.datetime | None, until: datetime.datetime | None) -> float | None:
+    """Seconds between two moments, if both are known."""
+    return (until - since).total_seconds() if since is not None and until is not None else None
+
+
+def span(seconds: float) -> str:
+    """A time span for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def headline(error: str) -> str:
+    """The line of an error that says what happened: of a traceback the exception, else the first."""
+    grouped = error.startswith("  + Exception Group Traceback")
+    said = error.replace("\n  | ", "\n") if grouped else error.rpartition("Traceback (most recent call last):\n")[2]
+    return next((line for line in said.splitlines() if line[:1].strip()), "")
