@@ -45,7 +45,7 @@ LOOKS = {
     CANCELLED: ("⊘", "#c07f12"),
     RUN: ("●", "#c07f12"),
     MAYBE: ("?", "#a468cf"),
-    SKIPPED: ("-", "#8a8a8a"),
+    SKIPPED: ("○", "#8a8a8a"),
     PENDING: ("·", "#8a8a8a"),
 }
 """The sign and the colour of each status."""
