@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Annotated
 
 import attrs
@@ -161,7 +162,7 @@ def test_of_very_many_steps_a_table_lists_those_that_matter_and_nothing_is_drawn
     plan = Plan(pipeline="wide", stack="default", steps=many(3000, "cached"), upstream={"s1": ("s0",)})
     page = page_of(plan)
     assert page.drawings == []
-    assert "3000 steps are too many for a drawing" in page.text
+    assert "3000 steps with 1 lines between them are too many for a drawing" in page.text
     assert "Steps (3000, of which 500 are listed)" in page.text
     assert page.row("s2000")[0] == "run"
     assert len(plan._repr_html_()) < 300_000
@@ -183,3 +184,14 @@ def test_an_error_in_one_line_is_the_exception_of_its_traceback() -> None:
 
         assert headline(traceback.format_exc()) == "ExceptionGroup: two (2 sub-exceptions)"
     assert headline("") == ""
+
+
+def test_the_page_about_notebooks_says_what_is_so(python, project) -> None:
+    page = Path(__file__).parents[2] / "docs/how-to/watching-runs.md"
+    module, cells = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    (project / "adding.py").write_text(module)
+    script = re.sub(r"^([\w.]+(?:\(.*\))?) +#.*$", r"print(\1._repr_html_())", cells, flags=re.MULTILINE)
+    done = python("-c", script)
+    assert done.stderr == ""
+    assert done.stdout.count("<svg xmlns") == 4
+    assert "parameter count 3 → 4" in done.stdout

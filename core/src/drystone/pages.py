@@ -33,8 +33,8 @@ from drystone.runs import (
     span,
 )
 
-DRAWN, LISTED = 200, 500
-"""Of how many steps a graph is drawn, and how many a table lists."""
+DRAWN, LINES, LISTED = 200, 1000, 500
+"""Of how many steps, with how many lines between them, a graph is drawn; and how many steps a table lists."""
 
 LOOKS = {
     SUCCEEDED: ("✓", "#2f9e56"),
@@ -118,8 +118,9 @@ def _counted(steps: Iterable[StepRun | StepPlan]) -> str:
 
 def _graph(boxes: Sequence[Box], upstream: Mapping[str, Iterable[str]], what: str) -> Markup:
     """A drawing, or for a large graph a sentence."""
-    if len(boxes) > DRAWN:
-        return tag("p", f"{len(boxes)} steps are too many for a drawing; the table below lists them.")
+    lines = sum(len([*before]) for before in upstream.values())
+    if len(boxes) > DRAWN or lines > LINES:
+        return tag("p", f"{len(boxes)} steps with {lines} lines between them are too many for a drawing.")
     told = "; ".join(f"{box.name} {box.text}{_behind(box.name, upstream)}" for box in boxes)
     return tag("div", drawn(boxes, upstream, f"{what}: {told}"), style=SCROLLED, tabindex=0)
 

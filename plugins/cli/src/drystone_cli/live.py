@@ -204,7 +204,8 @@ def _shown(board: Board, height: int) -> list[str]:
     room = max(1, height - 1)  # a row tells how many are not shown
     recent = [*islice(reversed(board.ended), 10 * room)]
     failed = [name for name in recent if board.steps[name].status == "failed"]
-    wanted = [*islice(board.running, room), *failed[: max(1, room // 4)], *islice(board.pending, NEXT), *recent]
+    coming = [*islice(board.pending, room)]
+    wanted = [*islice(board.running, room), *failed[: max(1, room // 4)], *coming[:NEXT], *recent, *coming]
     return sorted([*dict.fromkeys(wanted)][:room], key=board.order.__getitem__)
 
 

@@ -95,7 +95,7 @@ def _relay(leader: int, end: bytes, show: Show) -> None:
             keep = b"" if is_over else rest[-len(end) :]  # which may be the beginning of the end
             cut = rest[: len(rest) - len(keep)]
             lines, rest = lines + cut + b"\n" * bool(cut), keep
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(Exception):  # whatever it is: this thread must not end before its time
             show(clean(lines.decode("utf-8", "replace")), clean(rest.decode("utf-8", "replace")))
 
 
