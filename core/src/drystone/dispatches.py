@@ -10,12 +10,12 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 
 from drystone.artifacts import Reference
 from drystone.blobs import store_bytes
-from drystone.captures import kept
 from drystone.components import ISOLATION, PARALLEL
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, message_of
@@ -23,6 +23,7 @@ from drystone.events import DynamicInput
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
 from drystone.hits import Decision
 from drystone.journals import Journal
+from drystone.logs import live_path, read_log_file
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import to_text, unstructure
@@ -58,7 +59,7 @@ class Dispatch:
         self._store = dumps(to_json(prepared.stack.artifact_store))
         can = prepared.stack.orchestrator.capabilities
         self._is_isolated = PARALLEL not in can or ISOLATION in can
-        self._live = prepared.workspace.directory / "live" / run
+        self._live = live_path(prepared.workspace.directory, run, "", 0).parent
         self._looked_at = 0.0
         self.may_be_asked = not can >= {PARALLEL, ISOLATION}  # those have a shorter way
 
@@ -105,14 +106,23 @@ class Dispatch:
         return {"value": to_json(binding.value)}
 
     def _log(self, attempt: Attempt) -> Path:
-        return self._live / f"{attempt.node.name}-{attempt.number}.log"
+        return live_path(self._prepared.workspace.directory, self._run, attempt.node.name, attempt.number)
 
     def salvaged(self, attempt: Attempt) -> str | None:
         """The log of an attempt whose worker cannot tell any more, stored; its digest, if there is one."""
+        return self._stored(self._log(attempt))
+
+    def _stored(self, path: Path) -> str | None:
         with suppress(OSError, DrystoneError):
-            printed = kept(self._log(attempt))
+            printed = read_log_file(path)
             return store_bytes(self._prepared.stack.artifact_store, printed) if printed else None
         return None
+
+    def left(self) -> dict[str, str]:
+        """The logs of attempts that did not come to their end, stored; their digests by node."""
+        attempts = {path: unquote(path.stem.rpartition("-")[0]) for path in sorted(self._live.glob("*.log"))}
+        stored = {name: self._stored(path) for path, name in attempts.items()}
+        return {name: digest for name, digest in stored.items() if digest is not None}
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over and its log is stored, so nobody needs the file any more."""

@@ -46,7 +46,8 @@ class RunStarted(Event):
     """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
 
     `upstream` says for each step that has to wait for others which those are.
-    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from.
+    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
+    what was asked for beside the code.
     """
 
     TYPE: ClassVar[str] = "run.started"
@@ -57,6 +58,7 @@ class RunStarted(Event):
     stack: str
     parameters: Mapping[str, Any]
     references: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict)
     target: str | None = None
     root: str | None = None
     tags: Mapping[str, Any] = attrs.field(factory=dict)

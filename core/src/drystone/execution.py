@@ -14,7 +14,7 @@ from drystone.events import Event, RunClaimed, RunStarted
 from drystone.journals import declared
 from drystone.pipelines import Pipeline
 from drystone.planning import Planner
-from drystone.preparation import Prepared, prepare
+from drystone.preparation import Prepared, prepare, restored_options
 from drystone.projects import find_pipeline, project_root, target_of
 from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Run
 from drystone.signatures import host_name
@@ -58,7 +58,8 @@ class Driver:
                 "imported. Call the pipeline again; what it finished comes from the cache."
             )
         root = Path(record.root or project_root())
-        pipeline = find_pipeline(record.target, root).with_options(stack=record.stack)
+        found = find_pipeline(record.target, root)
+        pipeline = found.with_options(**restored_options(run, record.options), stack=record.stack)
         with workspace.reading() as records:
             references = (records.index.get("run", run) or {}).get("references", {})
         parameters = {name: from_json(value) for name, value in {**record.parameters, **references}.items()}
@@ -89,6 +90,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             stack=prepared.stack.name,
             parameters=prepared.parameters,
             references=prepared.references,
+            options=prepared.asked,
             target=target_of(prepared.pipeline),
             root=str(prepared.root),
             tags=dict(prepared.pipeline.options.tags),

@@ -176,8 +176,9 @@ class Index(Documents):
         query = "SELECT name, body FROM v3_documents WHERE kind = ? ORDER BY id"
         for name, body in self._execute(query, ("step",)):
             step = json.loads(body)
-            if step.get("log"):
-                yield f"the log of {name}", step["store"], step["log"], None
+            for attempt in (*step.get("failed_attempts", ()), step):
+                if attempt.get("log"):
+                    yield f"the log of {name}", attempt["store"], attempt["log"], None
         for name, body in self._execute(query, ("artifact",)):
             manifest = json.loads(body)["manifest"]
             for blob in manifest["blobs"]:

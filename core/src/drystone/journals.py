@@ -264,14 +264,28 @@ class Journal:
 
         self._entries.append(entry)
 
-    def abandoned(self, status: str, reason: str) -> None:
-        """The driver has to stop; only what is on record counts, and steps that have not ended there are cancelled."""
+    def abandoned(self, status: str, reason: str, logs: Mapping[str, str]) -> None:
+        """The driver has to stop; only what is on record counts, and steps that have not ended there are cancelled.
+
+        Args:
+            status: Of the run.
+            reason: Why it stops.
+            logs: What was printed by the steps that it stops, as digests.
+        """
 
         def entry(view: View) -> Iterator[Event]:
             ended = {step["name"] for step in view.steps(self.run) if step["status"] not in (PENDING, RUNNING)}
             for name in self.prepared.graph.nodes:
                 if name not in ended:
-                    yield StepFinished(run=self.run, step=name, status=CANCELLED, error=reason)
+                    log = logs.get(name)
+                    yield StepFinished(
+                        run=self.run,
+                        step=name,
+                        status=CANCELLED,
+                        error=reason,
+                        log=log,
+                        store=self._store if log else "",
+                    )
             ended_run = stopped(view, view.get("run", self.run) or {}, status, reason)
             fixed = self.role is not None and self.role.number is not None
             yield attrs.evolve(ended_run, model_version=self.model_version) if fixed else ended_run

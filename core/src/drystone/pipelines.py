@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
@@ -14,6 +15,7 @@ from drystone.errors import ParameterError, PipelineDefinitionError, TargetError
 from drystone.graphs import Builder, Graph, building, importing, unlike
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry
+from drystone.overrides import Overrides, check_overrides, merged, overridden
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
@@ -216,6 +218,8 @@ class PipelineOptions:
         rerun: Names of steps to compute again, with everything that depends on them.
         version: Name of the model version it makes; may hold `{date}`, `{time}` and parameters.
         debug: Run every step in this process, one after the other, and open the debugger where one fails.
+        steps: Options of single steps, by name, and under `parameters` values that take the place of those which the
+            body passes: `{"train": {"retries": 2, "parameters": {"depth": 10}}}`.
     """
 
     model: Model | ModelReference | None = None
@@ -229,6 +233,7 @@ class PipelineOptions:
     rerun: tuple[str, ...] = attrs.field(default=(), converter=_several)
     version: str | None = None
     debug: bool = False
+    steps: Overrides = attrs.field(factory=dict, validator=check_overrides)
 
 
 class Pipeline(Declared[P, R]):
@@ -237,6 +242,8 @@ class Pipeline(Declared[P, R]):
     kind = "Pipeline"
     mismatch: ClassVar[type[PipelineDefinitionError]] = ParameterError
     options: PipelineOptions
+    asked: Mapping[str, Any] = MappingProxyType({})
+    """What `with_options` has changed; kept with the run, so that `resume` can ask for the same."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
         """Run the pipeline on the active stack.
@@ -279,7 +286,7 @@ class Pipeline(Declared[P, R]):
             raise PipelineDefinitionError(*builder.problems, *exc.problems) from exc
         finally:
             building.reset(token)
-        return builder.graph(parameters, returned)
+        return overridden(builder.graph(parameters, returned), self.options.steps)
 
     def inline(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In the body of another pipeline: splice this one's steps in, under its name."""
@@ -293,8 +300,14 @@ class Pipeline(Declared[P, R]):
             builder.prefixes.pop()
 
     def with_options(self, **options: Any) -> Pipeline[P, R]:
-        """The same pipeline with other options: `stack`, `tags`, `cache`, `rerun`, `version`, …."""
-        return Pipeline(self.fn, self.name, _evolved(self.options, _given(options), self.label))
+        """The same pipeline with other options: `stack`, `tags`, `cache`, `rerun`, `version`, `steps`, …."""
+        given = _given(options)
+        changed = Pipeline(self.fn, self.name, _evolved(self.options, given, self.label))
+        if "steps" in given:  # said of one step, it takes back nothing that was said of another
+            given["steps"] = merged(self.options.steps, changed.options.steps)
+            changed.options = attrs.evolve(changed.options, steps=given["steps"])
+        changed.asked = {**self.asked, **given}
+        return changed
 
     def parameters(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The arguments of a call, complete and checked.

@@ -32,6 +32,7 @@ class FailedAttempt:
     error: str
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     log: str | None = None
+    store: str = attrs.field(default="", repr=False)
     ended_at: datetime.datetime | None = None
 
 
@@ -91,10 +92,16 @@ class StepRun:
         return f"{self.status}{source}{took}{tries}{why}"
 
     def logs(self, attempt: int | None = None) -> str:
-        """What it printed and logged, in its last attempt or in a failed one before."""
-        earlier = {each.attempt: each.log for each in self.failed_attempts}
-        log = self.log if attempt is None else earlier.get(attempt, self.log)
-        return "" if log is None or self._source is None else self._source.read_log(log, self.store)
+        """What it printed and logged, in its last attempt or in a failed one before.
+
+        Of an attempt that is running, or whose driver died, it is what there is so far.
+        """
+        of = next((each for each in self.failed_attempts if each.attempt == attempt), self)
+        if self._source is None:
+            return ""
+        if of.log is None and of is self and self.status in (RUNNING, CRASHED):
+            return self._source.read_live_log(self.run, self.name, self.attempts)
+        return self._source.read_log(of.log, of.store) if of.log else ""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,6 +119,7 @@ class Run:
     Attributes:
         name: Pipeline and number, as `training-17`.
         status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
+        options: What was asked for beside the code (`with_options`, the command line), and `resume` asks for again.
         steps: In order of execution, by name.
         upstream: The steps that each step had to wait for, be it for what they make or only for their end.
         outputs: What the pipeline's body returned, by output name.
@@ -126,6 +134,7 @@ class Run:
     status: str
     stack: str
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     started_at: datetime.datetime = attrs.field(repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     steps: Mapping[str, StepRun] = attrs.field(factory=dict, repr=False)

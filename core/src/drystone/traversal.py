@@ -164,8 +164,8 @@ class Walk:
             return
         hits, done = self.prepared.hits, self._done.get(node.name)
         decision = hits.decide(node, self.journal.manifests)
-        if self._flights.is_uncommitted(decision):
-            self._flush()
+        if self._flights.is_uncommitted(decision) or (decision.dynamic and self.journal.waiting):
+            self._flush()  # what other steps made can be found, and loaded, once it is committed
             decision = hits.decide(node, self.journal.manifests)
         if done is not None and done.key is not None and done.key == decision.key and hits.unusable(done) is None:
             self.journal.reused(node, done.outputs)
@@ -387,6 +387,7 @@ class Walk:
         with suppress(DrystoneError):
             self._flush()
         with suppress(DrystoneError):
-            self.journal.abandoned(status, reason)
+            self.journal.abandoned(status, reason, self.dispatch.left())
             self._flush()
+            self.dispatch.clean()
             self._tell("drystone_run_finished")

@@ -63,7 +63,6 @@ def run_task(text: str, ask: Ask | None = None) -> str:
     raised: BaseException | None = None
     failure: Failure | None = None
     log: str | None = None
-    printed = b""
     with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
             with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
@@ -71,16 +70,14 @@ def run_task(text: str, ask: Ask | None = None) -> str:
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # panics of libraries that are written in Rust are no Exception
-            raised, failure = exc, failure_of(exc)
+            raised, failure = exc, failure_of(exc)  # kept with what it printed, and shown by whoever reports it
+            if output is not None:
+                output.postscript = failure.traceback.encode("utf-8", "backslashreplace")
             if task.debug:
                 print(failure.traceback, file=sys.stderr)  # noqa: T201 - to the terminal of whoever debugs
                 pdb.post_mortem(exc.__traceback__)
-        if output is not None:
-            printed = output.read()
-    if failure is not None:  # kept with what the step printed, and shown by whoever reports the failure
-        printed += failure.traceback.encode("utf-8", "backslashreplace")
     try:
-        log = store_bytes(effects.store, printed) if printed else None
+        log = store_bytes(effects.store, output.content) if output is not None and output.content else None
     except Exception as exc:
         if failure is None:  # why the step itself failed says more
             raised, failure = exc, failure_of(exc)
