@@ -173,6 +173,15 @@ def test_a_run_that_has_not_ended_and_knows_no_edges_has_a_page(workspace: Works
     assert "… running" in page_of(run).text
 
 
+def test_a_map_tells_how_many_of_its_elements_ended_how(workspace: Workspace) -> None:
+    run = run_of()
+    whole = attrs.evolve(run.steps["load"], counts={"succeeded": 9998, "failed": 2})
+    page = page_of(attrs.evolve(run, steps={**run.steps, "load": whole}))
+    assert page.row("load")[0].endswith(": elements: 9998 succeeded, 2 failed")
+    step = StepPlan(name="sq", status="run", elements={"run": 3, "cached": 4})
+    assert page_of(Plan(pipeline="p", stack="s", steps={"sq": step})).row("sq")[0] == "run (elements: 3 run, 4 cached)"
+
+
 def test_an_error_in_one_line_is_the_exception_of_its_traceback() -> None:
     trace = "Traceback (most recent call last):\n  File x\n    boom()\nKeyError: 1\n\nDuring handling of it:\n\n"
     assert headline(f"{trace}Traceback (most recent call last):\n  File y\nfoo.Bar: no\n  more\n") == "foo.Bar: no"

@@ -113,7 +113,11 @@ def _title(name: str, status: str, facts: Iterable[str]) -> Markup:
 
 def _counted(steps: Iterable[StepRun | StepPlan]) -> str:
     """How many steps have which status: `3 succeeded, 2 cached`."""
-    return ", ".join(f"{count} {status}" for status, count in Counter(step.status for step in steps).items())
+    return _listed(Counter(step.status for step in steps))
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def _graph(boxes: Sequence[Box], upstream: Mapping[str, Iterable[str]], what: str) -> Markup:
@@ -135,12 +139,12 @@ def _box(name: str, status: str, text: str) -> Box:
 
 
 def _told(step: StepRun) -> str:
-    elements = getattr(step, "elements", ())
-    return f"{step.outcome}: {len(elements)} elements, {_counted(elements)}" if elements else step.outcome
+    return f"{step.outcome}: elements: {_listed(step.counts)}" if step.counts else step.outcome
 
 
 def _planned(step: StepPlan) -> str:
-    return f"{step.status} from {step.cached_from}" if step.cached_from else step.status
+    source = f" from {step.cached_from}" if step.cached_from else ""
+    return f"{step.status}{source}{f' (elements: {_listed(step.elements)})' if step.elements else ''}"
 
 
 def _reason(step: StepPlan) -> str:

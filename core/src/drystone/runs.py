@@ -53,6 +53,7 @@ class StepRun:
         tags: Plain tags map to True, keyed tags to their value.
         where: `inline` in the driver's own process, or `worker`; empty if it did not run.
         dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
+        counts: Of a map, how many of its elements have which status.
     """
 
     name: str
@@ -75,6 +76,7 @@ class StepRun:
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
+    counts: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     @property
@@ -200,6 +202,7 @@ class StepPlan:
 
     Attributes:
         where: `inline` in the driver's own process, or `worker`; empty for a step that does not run.
+        elements: Of a map over known values, how many of its elements would run, and how many are cached.
     """
 
     name: str
@@ -207,6 +210,7 @@ class StepPlan:
     cached_from: str | None = None
     causes: tuple[Cause, ...] = ()
     where: str = ""
+    elements: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

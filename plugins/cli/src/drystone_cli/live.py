@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 import drystone
 from drystone_cli import lanes, tables
-from drystone_cli.progress import Board, Tally, summary
+from drystone_cli.progress import UNENDED, Board, outcome, summary, tally
 from drystone_cli.relays import relayed
 
 MARKS = {
@@ -117,6 +117,13 @@ class View:
                 self._board.started(step_run)
 
     @drystone.hookimpl
+    def drystone_step_progressed(self, step_run: Any) -> None:
+        """Count its elements."""
+        with self._lock:
+            if self._board is not None:
+                self._board.progressed(step_run)
+
+    @drystone.hookimpl
     def drystone_step_finished(self, step_run: Any) -> None:
         """Show how it ended."""
         with self._lock:
@@ -155,8 +162,7 @@ class View:
         ]
 
     def _row(self, board: Board, name: str, lane: lanes.Row, column: int, width: int) -> Text:
-        step = board.steps.get(name)
-        mark, style = MARKS.get(step.status if step is not None else "pending", ("?", ""))
+        mark, style = MARKS.get(board.steps[name].status, ("?", ""))
         if name in board.running:
             mark, style = SPINNER[int(time.monotonic() * FRAMES) % len(SPINNER)], "blue"
         line = Text(lane.before, style="dim").append(mark, f"not dim {style}").append(lane.behind)
@@ -175,22 +181,23 @@ def _title(board: Board) -> Text:
 
 def _detail(board: Board, name: str, width: int) -> str:
     """What stands behind the name of a step: how it ended, how far it is, or what it waits for."""
-    step, tally = board.steps.get(name), board.tallies.get(name)
+    step = board.steps[name]
+    if name in board.ended:
+        return outcome(step)
     if name in board.running:
         took = tables.seconds(time.monotonic() - board.running[name])
-        attempt = f", attempt {step.attempts}" if step is not None and step.attempts > 1 else ""
-        return f"{_bar(tally, width)}{tally}  {took}{attempt}" if tally is not None else f"{took}{attempt}"
-    if name in board.ended and step is not None:
-        return board.outcome(step)
+        attempt = f", attempt {step.attempts}" if step.attempts > 1 else ""
+        return f"{_bar(step.counts, width)}{tally(step)}  {took}{attempt}".lstrip()
     awaited = [each for each in board.run.upstream.get(name, ()) if each not in board.ended]
     return f"after {', '.join(awaited[:4])}{', …' if awaited[4:] else ''}" if awaited else ""
 
 
-def _bar(tally: Tally, width: int) -> str:
-    """A bar of the elements that ended, where their number is known and there is room."""
-    if not tally.total or width < 3 * BAR:
+def _bar(counts: Mapping[str, int], width: int) -> str:
+    """A bar of the elements of a map that ended, where there is room."""
+    total = sum(counts.values())
+    if not total or width < 3 * BAR:
         return ""
-    filled = BAR * tally.done // tally.total
+    filled = BAR * sum(count for status, count in counts.items() if status not in UNENDED) // total
     return f"{'━' * filled}{'┄' * (BAR - filled)} "
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,9 @@ import drystone
 
 OFTEN = 10.0
 """Seconds between two lines that tell how far a map is."""
+
+UNENDED = ("pending", "running")
+"""Statuses of elements that have not ended."""
 
 
 @contextlib.contextmanager
@@ -39,33 +41,17 @@ def _is_able() -> bool:
     return os.environ.get("TERM", "") not in ("", "dumb", "unknown") and stream.encoding.lower().startswith("utf")
 
 
-def map_of(name: str) -> str | None:
-    """The map that an element belongs to, by its name: `sq` of `sq[3]`; None for a step that is no element."""
-    return name.partition("[")[0] if "[" in name else None
+def tally(step: Any) -> str:
+    """How far a map is, such as `132/10000 (2 failed)`; empty for another step."""
+    ended = {status: count for status, count in step.counts.items() if status not in UNENDED}
+    others = ", ".join(f"{count} {status}" for status, count in ended.items() if status != "succeeded" and count)
+    whole = sum(step.counts.values())
+    return f"{sum(ended.values())}/{whole}{f' ({others})' if others else ''}" if whole else ""
 
 
-class Tally:
-    """How far a map is.
-
-    Attributes:
-        total: How many elements it has, as far as that is known.
-        ended: How many of them ended, by status.
-    """
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.ended: Counter[str] = Counter()
-
-    @property
-    def done(self) -> int:
-        """How many ended."""
-        return self.ended.total()
-
-    def __str__(self) -> str:
-        """Such as `132/10000 (2 failed)`."""
-        total = f"/{self.total}" if self.total else " done"
-        others = ", ".join(f"{count} {status}" for status, count in self.ended.items() if status != "succeeded")
-        return f"{self.done}{total}{f' ({others})' if others else ''}"
+def outcome(step: Any) -> str:
+    """How a step ended, and of a map how many elements did how."""
+    return ": ".join(filter(None, [step.outcome, "" if step.error else tally(step)]))
 
 
 class Board:
@@ -78,7 +64,6 @@ class Board:
         running: The steps that run, with when they began on the monotonic clock.
         pending: Those that have not begun, in order.
         ended: Those that ended, the last one last.
-        tallies: How far each map is.
     """
 
     def __init__(self, run: Any) -> None:
@@ -86,39 +71,24 @@ class Board:
         self.since = time.monotonic()
         self.steps: dict[str, Any] = dict(run.steps)
         self.order = {name: place for place, name in enumerate(self.steps)}
-        is_over = {name: step.ended_at is not None for name, step in self.steps.items()}
-        self.pending = {name: True for name in self.steps if not is_over[name]}
         self.running: dict[str, float] = {}
-        self.ended = {name: True for name in self.steps if is_over[name]}
-        self.tallies: dict[str, Tally] = {}
+        self.pending = {name: True for name, step in self.steps.items() if step.ended_at is None}
+        self.ended = {name: True for name in self.steps if name not in self.pending}
 
-    def started(self, step: Any) -> Tally | None:
-        """A step began, or an element of a map, whose tally is returned."""
-        above = map_of(step.name)
-        if above is not None:
-            return self._element(above)
-        self.ended.pop(step.name, None)
-        self._begin(step.name, again=step.attempts > 1)
+    def started(self, step: Any) -> None:
+        """An attempt at a step began."""
         self._note(step)
-        return None
+        self.running[step.name] = time.monotonic()
 
-    def finished(self, step: Any) -> Tally | None:
-        """A step ended, or an element of a map, whose tally is returned."""
-        above = map_of(step.name)
-        if above is not None:
-            tally = self._element(above)
-            tally.ended[step.status] += 1
-            return tally
-        for places in (self.pending, self.running, self.ended):
-            places.pop(step.name, None)
+    def progressed(self, step: Any) -> None:
+        """Some elements of a map ended."""
+        if step.name in self.running:
+            self.steps[step.name] = step
+
+    def finished(self, step: Any) -> None:
+        """A step ended."""
         self._note(step)
         self.ended[step.name] = True
-        return None
-
-    def outcome(self, step: Any) -> str:
-        """How a step ended, and of a map how many elements did how."""
-        tally = self.tallies.get(step.name)
-        return str(step.outcome) if tally is None or step.error else f"{step.outcome}: {tally}"
 
     def over(self, run: Any) -> None:
         """The run ended, and with it whatever has not begun."""
@@ -127,69 +97,43 @@ class Board:
             if name not in self.ended:
                 self.finished(step)
 
-    def _element(self, name: str) -> Tally:
-        if name not in self.ended:
-            self._begin(name)
-        return self._tally(name)
-
-    def _begin(self, name: str, *, again: bool = False) -> None:
-        self.order.setdefault(name, len(self.order))
-        self.pending.pop(name, None)
-        if again or name not in self.running:
-            self.running[name] = time.monotonic()
-
     def _note(self, step: Any) -> None:
+        for places in (self.pending, self.running, self.ended):
+            places.pop(step.name, None)
         self.order.setdefault(step.name, len(self.order))
         self.steps[step.name] = step
-        elements = getattr(step, "elements", ())
-        if elements:
-            tally = self._tally(step.name)
-            tally.total = len(elements)
-            tally.ended = Counter(each.status for each in elements if each.ended_at is not None)
-
-    def _tally(self, name: str) -> Tally:
-        tally = self.tallies.get(name)
-        if tally is None:
-            tally = self.tallies[name] = Tally()
-        return tally
 
 
 class Lines:
     """Prints a line for each event of a run, and of a map one now and then."""
 
     def __init__(self) -> None:
-        self._board: Board | None = None
-        self._said: dict[str, float] = {}
+        self._told: dict[str, tuple[float, bool]] = {}
 
     @drystone.hookimpl
     def drystone_run_started(self, run: Any) -> None:
         """Name the run."""
-        self._board = Board(run)
         _say(f"{run.name} on stack {run.stack}: {len(run.steps)} steps")
 
     @drystone.hookimpl
     def drystone_step_started(self, step_run: Any) -> None:
         """Say which, and which attempt if it is not the first."""
         again = f", attempt {step_run.attempts}" if step_run.attempts > 1 else ""
-        if self._board is None or self._board.started(step_run) is None:
-            _say(f"  {step_run.name}: started{again}")
+        _say(f"  {step_run.name}: started{again}")
+
+    @drystone.hookimpl
+    def drystone_step_progressed(self, step_run: Any) -> None:
+        """Say how far a map is, now and then, and when its first element failed."""
+        now, has_failed = time.monotonic(), bool(step_run.counts.get("failed"))
+        told_at, told_of_failure = self._told.setdefault(step_run.name, (now, False))
+        if now - told_at >= OFTEN or has_failed > told_of_failure:
+            self._told[step_run.name] = now, has_failed
+            _say(f"  {step_run.name}: {tally(step_run)}")
 
     @drystone.hookimpl
     def drystone_step_finished(self, step_run: Any) -> None:
         """Say how it ended."""
-        if self._board is None:
-            return
-        tally = self._board.finished(step_run)
-        if tally is None or step_run.status == "failed":
-            _say(f"  {step_run.name}: {self._board.outcome(step_run)}")
-        if tally is not None:
-            self._tell(map_of(step_run.name) or "", tally)
-
-    def _tell(self, name: str, tally: Tally) -> None:
-        now = time.monotonic()
-        if now - self._said.setdefault(name, now) >= OFTEN:
-            self._said[name] = now
-            _say(f"  {name}: {tally}")
+        _say(f"  {step_run.name}: {outcome(step_run)}")
 
     @drystone.hookimpl
     def drystone_run_finished(self, run: Any) -> None:
