@@ -177,7 +177,7 @@ def test_a_map_tells_how_many_of_its_elements_ended_how(workspace: Workspace) ->
     run = run_of()
     whole = attrs.evolve(run.steps["load"], counts={"succeeded": 9998, "failed": 2})
     page = page_of(attrs.evolve(run, steps={**run.steps, "load": whole}))
-    assert page.row("load")[0].endswith(": elements: 9998 succeeded, 2 failed")
+    assert page.row("load")[0].endswith(", 10000 elements: 9998 succeeded, 2 failed")
     step = StepPlan(name="sq", status="run", elements={"run": 3, "cached": 4})
     assert page_of(Plan(pipeline="p", stack="s", steps={"sq": step})).row("sq")[0] == "run (elements: 3 run, 4 cached)"
 

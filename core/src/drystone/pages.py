@@ -139,7 +139,10 @@ def _box(name: str, status: str, text: str) -> Box:
 
 
 def _told(step: StepRun) -> str:
-    return f"{step.outcome}: elements: {_listed(step.counts)}" if step.counts else step.outcome
+    if not step.counts:
+        return step.outcome
+    counted = f": {_listed(step.counts)}" if len(step.counts) > 1 else ""
+    return f"{step.outcome}, {sum(step.counts.values())} elements{counted}"
 
 
 def _planned(step: StepPlan) -> str:

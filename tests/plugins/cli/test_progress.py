@@ -390,6 +390,8 @@ def test_a_map_is_one_row_that_counts_its_elements():
     assert rows[3] == "· total  after sq"
     view.drystone_step_finished(step("sq", "succeeded", counts={"succeeded": 9000, "cached": 1000}))
     assert screen_of(view)[2] == "✓ sq     succeeded: 10000/10000 (1000 cached)"
+    view.drystone_step_finished(step("sq", "cached", cached_from="p-0", counts={"cached": 10_000}))
+    assert screen_of(view)[2] == "↺ sq     cached from p-0: 10000/10000"
     view.drystone_step_finished(step("sq", "failed", error="2 elements failed", counts={"failed": 2}))
     assert screen_of(view)[2] == "✗ sq     failed: 2 elements failed"
 

@@ -44,8 +44,8 @@ def _is_able() -> bool:
 def tally(step: Any) -> str:
     """How far a map is, such as `132/10000 (2 failed)`; empty for another step."""
     ended = {status: count for status, count in step.counts.items() if status not in UNENDED}
-    others = ", ".join(f"{count} {status}" for status, count in ended.items() if status != "succeeded" and count)
-    whole = sum(step.counts.values())
+    expected, whole = ("succeeded", step.status), sum(step.counts.values())
+    others = ", ".join(f"{count} {status}" for status, count in ended.items() if count and status not in expected)
     return f"{sum(ended.values())}/{whole}{f' ({others})' if others else ''}" if whole else ""
 
 
