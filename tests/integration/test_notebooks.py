@@ -126,7 +126,9 @@ def test_a_plan_shows_what_would_run_and_why(workspace: Workspace) -> None:
     plan = mixed.plan(rows=4)
     page = page_of(plan)
     assert page.text.startswith("Plan of mixed on stack default · 2 run, 1 maybe, 1 cached")
-    assert page.row("load")[:2] == ["run", "parameter rows 3 → 4"]
+    assert re.fullmatch(r"run \(about \d+ m?s, inline\)", page.row("load")[0])
+    assert page.row("load")[1] == "parameter rows 3 → 4"
+    assert re.search(r" · takes about \d", page.text)
     assert plan.upstream["tidy"] == ("load",)
     assert "; use " in (page.drawings[0]["aria-label"] or "")
 
@@ -179,7 +181,7 @@ def test_a_map_tells_how_many_of_its_elements_ended_how(workspace: Workspace) ->
     page = page_of(attrs.evolve(run, steps={**run.steps, "load": whole}))
     assert page.row("load")[0].endswith(", 10000 elements: 9998 succeeded, 2 failed")
     step = StepPlan(name="sq", status="run", elements={"run": 3, "cached": 4})
-    assert page_of(Plan(pipeline="p", stack="s", steps={"sq": step})).row("sq")[0] == "run (elements: 3 run, 4 cached)"
+    assert page_of(Plan(pipeline="p", stack="s", steps={"sq": step})).row("sq")[0] == "run, elements: 3 run, 4 cached"
 
 
 def test_an_error_in_one_line_is_the_exception_of_its_traceback() -> None:

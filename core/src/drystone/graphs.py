@@ -67,6 +67,10 @@ class Node:
         needed = [leaf.node for leaf in bound if isinstance(leaf, OutputRef)]
         return tuple(dict.fromkeys([*needed, *self.after, *([self.when.node] if self.when else [])]))
 
+    def takes(self, parameter: str) -> Any:
+        """What this call of the step takes for a parameter."""
+        return self.step.annotations.get(parameter, Any)
+
 
 @attrs.frozen(kw_only=True)
 class Graph:

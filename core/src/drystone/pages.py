@@ -81,9 +81,10 @@ def of_run(run: Run) -> str:
 def of_plan(plan: Plan) -> str:
     """The page of a plan: its graph as a drawing, and why each step runs."""
     steps, upstream = plan.steps.values(), plan.upstream
+    takes = [f"takes about {span(plan.seconds)}"] if plan.seconds is not None else []
     rows = [(each.name, _planned(each), _causes(each), _after(each.name, upstream)) for each in _few(steps)]
     return _page(
-        _title(f"Plan of {plan.pipeline}", "", [f" on stack {plan.stack}", _counted(steps)]),
+        _title(f"Plan of {plan.pipeline}", "", [f" on stack {plan.stack}", _counted(steps), *takes]),
         _graph([_box(step.name, step.status, _reason(step)) for step in steps], upstream, "The plan"),
         _table("Steps", ("step", "status", "why", "after"), rows, len(steps), is_open=True),
     )
@@ -146,12 +147,12 @@ def _told(step: StepRun) -> str:
 
 
 def _planned(step: StepPlan) -> str:
-    source = f" from {step.cached_from}" if step.cached_from else ""
-    return f"{step.status}{source}{f' (elements: {_listed(step.elements)})' if step.elements else ''}"
+    return f"{next(step.lines())}{f', elements: {_listed(step.elements)}' if step.elements else ''}"
 
 
 def _reason(step: StepPlan) -> str:
-    return ": ".join([_planned(step), *(cause.text for cause in step.causes[:1])])
+    source = f" from {step.cached_from}" if step.cached_from else ""
+    return ": ".join([f"{step.status}{source}", *(cause.text for cause in step.causes[:1])])
 
 
 def _few(steps: Iterable[Any]) -> list[Any]:
@@ -197,7 +198,7 @@ def _steps(steps: Iterable[StepRun], upstream: Mapping[str, Iterable[str]]) -> M
 
 def _causes(step: StepPlan) -> Markup:
     """Why a step runs, or does not: its first cause, and where there is more to say that folded below."""
-    lines = [line for cause in step.causes for line in cause.lines()]
+    _, *lines = step.lines()
     return _folded(lines[0], _text(*map(_line, lines))) if lines[1:] else Markup(html.escape("".join(lines)))
 
 

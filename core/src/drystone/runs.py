@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -22,6 +22,49 @@ COMPLETE = (SUCCEEDED, CACHED)
 
 PAGES = "drystone.pages"
 """What draws runs and plans for notebooks; imported when one asks, never before."""
+
+
+@attrs.frozen
+class Cause:
+    """Why a step runs, or does not.
+
+    Attributes:
+        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `options`,
+            `condition`, `dynamic`, `unknown`, `error`, or `step`: another step that runs.
+        text: One sentence.
+        diff: A unified diff, where code changed.
+        name: What it is about: the function, parameter, input, package, option or step; empty if there is nothing.
+        causes: What it comes from in turn, such as the steps that make an input anew, each with its own causes.
+    """
+
+    kind: str
+    text: str
+    diff: str | None = None
+    name: str = attrs.field(default="", kw_only=True)
+    causes: tuple[Cause, ...] = attrs.field(default=(), kw_only=True)
+
+    def lines(self) -> Iterator[str]:
+        """The cause as text, with its diff and what it comes from indented below."""
+        yield self.text
+        yield from (f"  {line}" for line in (self.diff or "").splitlines())
+        yield from (f"  {line}" for cause in self.causes for line in cause.lines())
+
+
+def of_step(name: str, verb: str, causes: Iterable[Cause]) -> Cause:
+    """Another step that runs, or ran, as a cause; its diffs stand where that step itself is told of."""
+    own = tuple(attrs.evolve(cause, diff=None, causes=()) for cause in causes)
+    return Cause("step", f"{name} {verb}", name=name, causes=own)
+
+
+FEW = 5
+"""How many steps a cause names that it comes from."""
+
+
+def origins_of(steps: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Causes of kind `step`, each step once and a few at most, so that a tree stays small in a graph of any size."""
+    known = {cause.name: cause for cause in steps}
+    more = (Cause("step", "and others"),) if len(known.keys() - {""}) > FEW or "" in known else ()
+    return (*[cause for name, cause in known.items() if name][:FEW], *more)
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +92,8 @@ class StepRun:
         attempts: How often it was started.
         failed_attempts: Those before the last one.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
-        reason: Why it ran; empty if it did not.
+        causes: Why it ran, as that was when it began; none if it did not. `Workspace.why` tells more of each.
+        options: What its step declares other than by default and may change what becomes of it, as text.
         tags: Plain tags map to True, keyed tags to their value.
         where: `inline` in the driver's own process, or `worker`; empty if it did not run.
         dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
@@ -67,7 +111,8 @@ class StepRun:
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     error: str | None = attrs.field(default=None, repr=False)
-    reason: str = attrs.field(default="", repr=False)
+    causes: tuple[Cause, ...] = attrs.field(default=(), repr=False)
+    options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     started_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     key: str | None = attrs.field(default=None, repr=False)
@@ -78,6 +123,11 @@ class StepRun:
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     counts: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
+
+    @property
+    def reason(self) -> str:
+        """Why it ran, in one line; empty if it did not."""
+        return "; ".join(cause.text for cause in self.causes)
 
     @property
     def seconds(self) -> float | None:
@@ -175,33 +225,17 @@ class Run:
         return page
 
 
-@attrs.frozen
-class Cause:
-    """Why a step runs, or does not.
-
-    Attributes:
-        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `options`,
-            `condition`, `unknown`.
-        text: One sentence.
-        diff: A unified diff, where code changed.
-    """
-
-    kind: str
-    text: str
-    diff: str | None = None
-
-    def lines(self) -> Iterator[str]:
-        """The cause as text, with its diff indented below."""
-        yield self.text
-        yield from (f"  {line}" for line in (self.diff or "").splitlines())
-
-
 @attrs.frozen(kw_only=True)
 class StepPlan:
     """What would become of one step: `run`, `cached` (from which run), `skipped`, or `maybe`: that is not known yet.
 
     Attributes:
-        where: `inline` in the driver's own process, or `worker`; empty for a step that does not run.
+        where: Where it would run, `inline` or `worker`; empty if that is not decided beforehand.
+        seconds: How long it took as a rule when it last ran in this pipeline; None if that is unknown, or it is not
+            to run.
+        done_after: Seconds from the start of the run until it would be done; what is unknown counts as nothing.
+        ignored: Names of code that is left out of its key on purpose (`ignore=`).
+        ignored_inputs: Parameters that are (`ignore_inputs=`).
         elements: Of a map over known values, how many of its elements would run, and how many are cached.
     """
 
@@ -211,6 +245,24 @@ class StepPlan:
     causes: tuple[Cause, ...] = ()
     where: str = ""
     elements: Mapping[str, int] = attrs.field(factory=dict)
+    seconds: float | None = None
+    done_after: float = 0.0
+    ignored: tuple[str, ...] = ()
+    ignored_inputs: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it would run, or may."""
+        return self.status in (RUN, MAYBE)
+
+    def lines(self) -> Iterator[str]:
+        """The status, and below it what there is to say of it."""
+        about = [f"about {span(self.seconds)}"] if self.seconds is not None else []
+        yield _status(self, [*about, self.where])
+        yield from (line for cause in self.causes for line in cause.lines())
+        ignored = [*self.ignored, *(f"parameter {name}" for name in self.ignored_inputs)]
+        if ignored:
+            yield f"ignores {', '.join(ignored)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -225,7 +277,13 @@ class Plan:
     @property
     def would_run(self) -> bool:
         """Whether anything runs or may run."""
-        return any(step.status in (RUN, MAYBE) for step in self.steps.values())
+        return any(step.runs for step in self.steps.values())
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run would take with every step that may run; None if no such step was ever timed."""
+        known = any(step.seconds is not None for step in self.steps.values())
+        return max(step.done_after for step in self.steps.values()) if known else None
 
     def _repr_html_(self) -> str:
         """Itself in a notebook: its graph as a drawing, and why each step runs."""
@@ -233,13 +291,70 @@ class Plan:
         return page
 
     def __str__(self) -> str:
-        width = max(len(name) for name in self.steps)
-        lines = [f"{self.pipeline} on stack {self.stack}"]
-        for step in self.steps.values():
-            source = f" from {step.cached_from}" if step.cached_from else ""
-            lines.append(f"  {step.name:<{width}}  {step.status}{source}")
-            lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
+        lines = [f"{self.pipeline} on stack {self.stack}", *_listed(self.steps)]
+        if self.seconds is not None:
+            unknown = [step.name for step in self.steps.values() if step.runs and step.seconds is None]
+            some = f", without {few(unknown)}: never timed" if unknown else ""
+            lines.append(f"  takes about {span(self.seconds)}{some}")
         return "\n".join(lines)
+
+
+@attrs.frozen(kw_only=True)
+class StepExplanation:
+    """Why a step of a recorded run ran, was cached (from which run), was skipped, or failed.
+
+    Attributes:
+        status: As of its `StepRun`.
+        causes: As they were when it began; of code that changed with the diff.
+        seconds: How long it took, or None.
+    """
+
+    name: str
+    status: str
+    cached_from: str | None = None
+    causes: tuple[Cause, ...] = ()
+    seconds: float | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The status, and below it the causes."""
+        yield _status(self, [span(self.seconds)] if self.seconds is not None else [])
+        yield from (line for cause in self.causes for line in cause.lines())
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """Why the steps of a recorded run ran, or did not."""
+
+    run: str
+    status: str
+    steps: Mapping[str, StepExplanation]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.run}: {self.status}", *_listed(self.steps)])
+
+
+@attrs.frozen(kw_only=True)
+class Replay:
+    """One step of a recorded run, run again on what it was given then, with the code as it is now.
+
+    Attributes:
+        changes: How that code differs from the recorded one, with diffs; none if it is the same.
+        notes: Where the step takes other arguments than it did.
+        outputs: What it returned now, by output name.
+        recorded: What is on record for these.
+        equal: Whether each is the recorded one, by digest; None where nothing is on record, or where the format of
+            equal values differs each time it is written.
+        metadata: What it logged.
+    """
+
+    run: str
+    step: str
+    changes: tuple[Cause, ...] = ()
+    notes: tuple[str, ...] = ()
+    outputs: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    recorded: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    equal: Mapping[str, bool | None] = attrs.field(factory=dict)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
 def elapsed(since: datetime.datetime | None, until: datetime.datetime | None) -> float | None:
@@ -260,3 +375,24 @@ def headline(error: str) -> str:
     grouped = error.startswith("  + Exception Group Traceback")
     said = error.replace("\n  | ", "\n") if grouped else error.rpartition("Traceback (most recent call last):\n")[2]
     return next((line for line in said.splitlines() if line[:1].strip()), "")
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names; of many the first ones."""
+    more = f" and {len(names) - FEW} others" if len(names) > FEW else ""
+    return f"{', '.join(names[:FEW])}{more}"
+
+
+def _status(step: StepPlan | StepExplanation, besides: Iterable[str]) -> str:
+    source = f" from {step.cached_from}" if step.cached_from else ""
+    noted = ", ".join(filter(None, besides))
+    return f"{step.status}{source}{f' ({noted})' if noted else ''}"
+
+
+def _listed(steps: Mapping[str, Any]) -> Iterator[str]:
+    """Each step on a line, and what else it says below."""
+    width = max(map(len, steps), default=0)
+    for name, step in steps.items():
+        status, *lines = step.lines()
+        yield f"  {name:<{width}}  {status}"
+        yield from (f"      {line}" for line in lines)

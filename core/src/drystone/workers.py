@@ -65,7 +65,7 @@ def run_task(text: str, ask: Ask | None = None) -> str:
     log: str | None = None
     with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
-            with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
+            with kept_surroundings() if task.exclusive else contextlib.nullcontext():
                 _perform(task, known[0] if known else _imported(task), effects)
         except KeyboardInterrupt:
             raise
@@ -109,7 +109,7 @@ def _perform(task: StepTask, definition: Declared[Any, Any], effects: StepEffect
         active.set(context)
         return definition.fn(**arguments)
 
-    effects.save_outputs(_outputs(definition, contextvars.copy_context().run(call)))
+    effects.save_outputs(checked_outputs(definition, contextvars.copy_context().run(call)))
 
 
 def _imported(task: StepTask) -> Declared[Any, Any]:
@@ -152,7 +152,7 @@ def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
         )
 
 
-def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
+def checked_outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
     """The values of a step's outputs, each of the type that was promised.
 
     Raises:
@@ -179,7 +179,7 @@ def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _kept_surroundings() -> Iterator[None]:
+def kept_surroundings() -> Iterator[None]:
     """Give back working directory and environment as they were."""
     directory, environment = os.getcwd(), _environment()
     try:
