@@ -11,27 +11,26 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import attrs
 
-from drystone.annotations import Output
 from drystone.artifacts import Reference
 from drystone.blobs import store_bytes
 from drystone.components import ISOLATION, PARALLEL
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, message_of
 from drystone.events import DynamicInput
+from drystone.functions import Output
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.logs import live_path, read_log_file
+from drystone.logs import live_path, read_log_file, step_of
 from drystone.parts import brief
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import to_text, unstructure
 from drystone.tasks import OutputTask, StepTask
-from drystone.values import dumps, to_json
+from drystone.values import class_name, dumps, to_json
 
 LARGE = 4096
 """Characters of the pipeline's parameters that stand in a task."""
@@ -123,7 +122,11 @@ class Dispatch:
             return {"artifact": unstructure(binding.manifest)}
         if isinstance(binding, Items):
             items = [self._input(item) for item in binding.items]
-            return {"items": items, "kind": binding.kind, "keys": [to_json(key) for key in binding.keys]}
+            return {
+                "items": items,
+                "kind": class_name(binding.container),
+                "keys": [to_json(key) for key in binding.keys],
+            }
         return {"value": to_json(binding.value)}
 
     def _log(self, attempt: Attempt) -> Path:
@@ -141,7 +144,7 @@ class Dispatch:
 
     def left(self) -> dict[str, str]:
         """The logs of attempts that did not come to their end, stored; their digests by node."""
-        attempts = {path: unquote(path.stem.rpartition("-")[0]) for path in sorted(self._live.glob("*.log"))}
+        attempts = {path: step_of(path) for path in sorted(self._live.glob("*.log"))}
         stored = {name: self._stored(path) for path, name in attempts.items()}
         return {name: digest for name, digest in stored.items() if digest is not None}
 

@@ -67,12 +67,12 @@ class Elements:
             return members(binding)
         manifest = self._hits.manifest(binding, self._made)
         if manifest.materializer == parts.NAME:
-            return [Part(*each) for each in enumerate(self._hits.parts(manifest))]
+            return [Part(*each) for each in enumerate(self._hits.holdings.parts(manifest))]
         return self._whole(name, manifest)
 
     def _whole(self, name: str, manifest: Manifest) -> Sequence[Binding]:
         """The members of a list that was stored as a whole, before this run."""
-        value: Any = self._hits.load(manifest) if manifest.type in parts.TYPES else None
+        value: Any = self._hits.holdings.load(manifest) if manifest.type in parts.TYPES else None
         if not isinstance(value, list | tuple):
             raise MaterializerError(
                 f"Step {self.node.name!r} maps over {name!r}, which is no list: what is stored there is of type "

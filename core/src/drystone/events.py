@@ -45,6 +45,7 @@ class Event:
 class RunStarted(Event):
     """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
 
+    `upstream` says for each step that has to wait for others which those are.
     `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
     what was asked for beside the code.
     """
@@ -68,6 +69,7 @@ class RunStarted(Event):
     pid: int = 0
     lock: str = ""
     steps: tuple[str, ...] = ()
+    upstream: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +119,9 @@ class StepEvent(Event):
         values: Digests of the same arguments.
         inputs: The artifact versions among its arguments.
         input_digests: Their content.
-        reason: Why it runs.
+        causes: Why it runs: kind, text and name of each.
+        compared_with: The run that it was compared with for that, and the digest of the code it reached there.
+        options: What its step declares other than by default and may change what becomes of it, as text.
     """
 
     run: str
@@ -128,7 +132,9 @@ class StepEvent(Event):
     values: Mapping[str, str] = attrs.field(factory=dict)
     inputs: Mapping[str, Pair] = attrs.field(factory=dict)
     input_digests: Mapping[str, str] = attrs.field(factory=dict)
-    reason: str = ""
+    causes: tuple[tuple[str, str, str], ...] = ()
+    compared_with: tuple[str, str | None] | None = None
+    options: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

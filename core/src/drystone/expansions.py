@@ -254,7 +254,7 @@ class Expansion:
             members = [self._made[place][output.name] for place in range(len(self))]
             manifest = parts.joined(members, list, store)
             self._journal.created.extend(blob.digest for blob in parts.brief(manifest).blobs)
-            hits.lists[manifest.digest] = members
+            hits.holdings.lists[manifest.digest] = members
             yield output.name, manifest
 
     def _saved(self) -> Iterator[ArtifactSaved]:

@@ -4,69 +4,31 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
 
 from drystone import fans
-from drystone.annotations import (
-    Declared,
-    abbreviated,
-    accepts,
-    described,
-    element_annotation,
-    fits,
-    member_annotations,
-)
-from drystone.declarations import Model, ModelReference, Reference, Stored
+from drystone.annotations import abbreviated, described, is_required, keys_of_dict
+from drystone.bindings import Binding as Binding
+from drystone.bindings import Items as Items
+from drystone.bindings import Lookup as Lookup
+from drystone.bindings import OutputRef as OutputRef
+from drystone.bindings import Part as Part
+from drystone.bindings import Value as Value
+from drystone.bindings import filled as filled
+from drystone.bindings import leaves as leaves
+from drystone.bindings import lookups as lookups
+from drystone.bindings import members as members
+from drystone.declarations import Model, ModelReference, Reference, Stored, imported
 from drystone.errors import PipelineDefinitionError
+from drystone.fitting import accepts, element_annotation, fits, member_annotations
+from drystone.functions import Declared, Outputs
 
 if TYPE_CHECKING:  # records, which no declaration needs
-    from drystone.artifacts import ArtifactVersion, Manifest
-
-
-@attrs.frozen
-class Value:
-    """A parameter bound to a plain value."""
-
-    value: Any
-
-
-@attrs.frozen
-class OutputRef:
-    """A parameter bound to what another node makes."""
-
-    node: str
-    output: str
-
-
-@attrs.frozen
-class Lookup:
-    """A parameter bound to an artifact that exists before the run."""
-
-    reference: Reference | ArtifactVersion
-
-
-@attrs.frozen
-class Items:
-    """A list, tuple or dict with something to resolve inside."""
-
-    kind: str
-    items: tuple[Binding, ...]
-    keys: tuple[Any, ...] = ()
-
-
-@attrs.frozen
-class Part:
-    """A parameter of an element of a map, bound to a part of a list: its place there, and what it consists of."""
-
-    place: int
-    manifest: Manifest
-
-
-Binding = Value | OutputRef | Lookup | Items | Part
+    from drystone.artifacts import ArtifactVersion
 
 
 @attrs.frozen(kw_only=True)
@@ -100,6 +62,10 @@ class Node:
         needed = [leaf.node for leaf in bound if isinstance(leaf, OutputRef)]
         return tuple(dict.fromkeys([*needed, *self.after, *([self.when.node] if self.when else [])]))
 
+    def takes(self, parameter: str) -> Any:
+        """What this call of the step takes for a parameter."""
+        return self.step.annotations.get(parameter, Any)
+
 
 @attrs.frozen(kw_only=True)
 class Graph:
@@ -113,7 +79,12 @@ class Graph:
     @property
     def edges(self) -> list[tuple[str, str]]:
         """Pairs of node names, upstream first."""
-        return [(before, node.name) for node in self.nodes.values() for before in node.upstream]
+        return [(before, name) for name, upstream in self.upstream.items() for before in upstream]
+
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """For each node that has to wait for others, which those are."""
+        return {node.name: node.upstream for node in self.nodes.values() if node.upstream}
 
     @functools.cached_property
     def in_parts(self) -> frozenset[OutputRef]:
@@ -129,26 +100,18 @@ class Graph:
                 reached.add(node.name)
         return reached
 
-
-def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup | Part]:
-    """A binding, or those inside it."""
-    if isinstance(binding, Items):
-        for item in binding.items:
-            yield from leaves(item)
-    else:
-        yield binding
+    def _repr_html_(self) -> str:
+        """Itself in a notebook, as a drawing."""
+        page: str = imported("drystone.pages:of_graph")(self)
+        return page
 
 
-def members(binding: Binding) -> Sequence[Binding]:
-    """What the members of a list that is known when the graph is built are bound to."""
-    if isinstance(binding, Items):
-        return binding.items
-    return [Value(item) for item in binding.value] if isinstance(binding, Value) else ()
-
-
-def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
-    """Every artifact from before the run that a binding needs."""
-    return (leaf.reference for leaf in leaves(binding) if isinstance(leaf, Lookup))
+def _check_loadable(container: type) -> None:
+    if "<locals>" in container.__qualname__:
+        raise PipelineDefinitionError(
+            f"The named tuple {container.__qualname__} is defined inside a function, so no step could load it. Move it "
+            "to the top level of a module."
+        )
 
 
 def unlike(name: str, annotation: Any, value: Any) -> str:
@@ -226,10 +189,8 @@ class Builder:
         self._numbers[wanted] = number
         if fans.element_address(name) is not None:
             self.problems.append(f"Step {name!r} is called like an element of a map. Give it another name.")
-        bindings = {
-            parameter: self.binding(self._list(step.label, parameter, value) if parameter in mapped else value)
-            for parameter, value in arguments.items()
-        }
+        lists = {parameter: self._list(step.label, parameter, arguments[parameter]) for parameter in mapped}
+        bindings = {parameter: self.binding(value) for parameter, value in {**arguments, **lists}.items()}
         for parameter, binding in bindings.items():
             check = self._mapped_problems if parameter in mapped else self._problems
             problems = check(parameter, binding, step.annotations.get(parameter, Any))
@@ -246,17 +207,14 @@ class Builder:
             mapped=mapped,
             fan=fan,
         )
-        handles = [
-            NodeOutput(
-                self, OutputRef(name, each.name), GenericAlias(list, each.annotation) if mapped else each.annotation
-            )
-            for each in step.outputs
-        ]
+        kinds = [GenericAlias(list, each.annotation) if mapped else each.annotation for each in step.outputs]
+        refs = [OutputRef(name, each.name) for each in step.outputs]
+        handles = [NodeOutput(self, ref, kind) for ref, kind in zip(refs, kinds, strict=True)]
         made = {handle.ref: handle.annotation for handle in handles}
         if len(made) < len(handles):
             self.problems.append(f"Step {name!r} has two outputs of one name. Give each a name of its own.")
         self._annotations |= made
-        return step.returned(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
+        return step.put_together(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
 
     def _list(self, label: str, parameter: str, value: Any) -> Any:
         return value if isinstance(value, NodeOutput | Stored) else fans.plain_list(label, parameter, value)
@@ -275,13 +233,15 @@ class Builder:
             )
         if isinstance(value, fans.Unmapped):
             raise PipelineDefinitionError("unmapped(…) belongs among the arguments of step.map or step.product.")
-        kind = type(value)
-        if kind in (list, tuple, dict):
+        kind: Any = dict if isinstance(value, Outputs) else type(value)
+        if kind in (list, tuple, dict) or hasattr(kind, "_make"):
             bound = tuple(self.binding(item) for item in (value.values() if kind is dict else value))
             plain = [item.value for item in bound if isinstance(item, Value)]
             if len(plain) < len(bound):
-                return Items(kind.__name__, bound, tuple(value) if kind is dict else ())
-            value = dict(zip(value, plain, strict=True)) if kind is dict else kind(plain)  # the body may change its own
+                _check_loadable(kind)
+                return Items(kind.__name__, bound, tuple(value) if kind is dict else (), kind)
+            if kind in (list, dict):  # the body may change its own
+                value = dict(zip(value, plain, strict=True)) if kind is dict else plain
         return Value(value)
 
     def graph(self, parameters: Mapping[str, Any], returned: Any) -> Graph:
@@ -312,14 +272,16 @@ class Builder:
         elif isinstance(binding, Value) and not accepts(binding.value, wanted):
             yield unlike(parameter, wanted, binding.value)
         elif isinstance(binding, Items):
-            container = {"list": list, "tuple": tuple, "dict": dict}[binding.kind]
-            if not fits(container, wanted):
-                yield f"{takes} is given a {binding.kind} of outputs."
+            if not fits(binding.container, wanted):
+                yield f"{takes} is given a {described(binding.container)} of outputs."
                 return
-            inside = member_annotations(wanted, container, len(binding.items))
-            for index, (item, annotation) in enumerate(zip(binding.items, inside, strict=True)):
-                key = binding.keys[index] if binding.keys else index
-                yield from self._problems(f"{parameter}[{key!r}]", item, annotation)
+            fields: tuple[Any, ...] = getattr(binding.container, "_fields", tuple(range(len(binding.items))))
+            places = binding.keys or fields
+            missing = [name for name, hint in (keys_of_dict(wanted) or {}).items() if is_required(hint)]
+            yield from (f"{takes} is given a dict without {name!r}." for name in missing if name not in places)
+            inside = member_annotations(wanted, binding.container, places)
+            for place, item, annotation in zip(places, binding.items, inside, strict=True):
+                yield from self._problems(f"{parameter}[{place!r}]", item, annotation)
 
     def _mapped_problems(self, parameter: str, binding: Binding, wanted: Any) -> Iterator[str]:
         """What is wrong with what a parameter that varies is bound to."""
@@ -352,7 +314,8 @@ class Builder:
         return isinstance(handle, NodeOutput) and handle.builder is self
 
     def _upstream(self, node: str, handle: Any) -> str:
-        first = handle[0] if isinstance(handle, tuple) and handle else handle
+        several = handle.values() if isinstance(handle, dict) else handle if isinstance(handle, tuple) else ()
+        first = next(iter(several), handle)
         if not self._owns(first):
             raise PipelineDefinitionError(
                 f"Step {node!r} is to run after {handle!r}, which is not what a step of this pipeline returned."

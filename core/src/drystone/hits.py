@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import datetime
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from drystone.annotations import abbreviated, bare
-from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
-from drystone.blobs import BlobReader, BlobWriter, blob_key
+from drystone.annotations import bare
+from drystone.arguments import Arguments, arguments_of, closure_of, unread
+from drystone.artifacts import ArtifactVersion, Manifest, Reference
+from drystone.comparisons import changed, code_changes, recorded_text, told
 from drystone.components import ArtifactStore
-from drystone.digests import digest_value
-from drystone.errors import BlobLostError, EncodingError, NotFoundError, PlanError, suggestion
-from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
-from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Part, Value
-from drystone.parts import brief, split
+from drystone.documents import Document
+from drystone.errors import NotFoundError, PlanError, shortened, suggestion
+from drystone.fingerprints import Closure, Fingerprints, step_key
+from drystone.graphs import Binding, Graph, Lookup, Node, OutputRef
+from drystone.holdings import Holdings
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
 from drystone.runs import Cause, StepRun
 from drystone.states import annotation_text
 from drystone.workspaces import View, Workspace
+
+STATED = 20
+"""How many causes of a step are recorded."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +36,8 @@ class Decision:
         key: The cache key; None where there can be none.
         cached: The stored result to use, or None.
         causes: Why there is none.
-        facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, reason.
+        facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, options,
+            causes and what these were compared with.
         is_shareable: Whether a result that somebody else is making now would do.
         dynamic: Whether what the step loaded when it last ran decides.
     """
@@ -47,34 +51,6 @@ class Decision:
     dynamic: bool
 
 
-@attrs.frozen(kw_only=True)
-class Arguments:
-    """What is known of arguments of a step.
-
-    Attributes:
-        values: Digests of the plain ones.
-        shown: The same as text.
-        inputs: Digests of the others' content.
-        classes: What is behind the plain ones.
-        problems: Why some of them have no digest.
-    """
-
-    values: Mapping[str, str]
-    shown: Mapping[str, str]
-    inputs: Mapping[str, str]
-    classes: tuple[type, ...]
-    problems: tuple[Cause, ...]
-
-    def __or__(self, other: Arguments) -> Arguments:
-        return Arguments(
-            values={**self.values, **other.values},
-            shown={**self.shown, **other.shown},
-            inputs={**self.inputs, **other.inputs},
-            classes=tuple(dict.fromkeys((*self.classes, *other.classes))),
-            problems=self.problems + other.problems,
-        )
-
-
 class Hits:
     """Decides for each node of one graph whether a stored result can stand for running it.
 
@@ -86,9 +62,6 @@ class Hits:
         fingerprints: Takes the closures.
         found: What the graph's references mean.
         copies: Whether bytes that only another store within reach has are copied; else they only count as there.
-
-    Attributes:
-        lists: The parts of lists that are known, by the lists' digests.
 
     Raises:
         PlanError: A step that is to be rerun does not exist.
@@ -118,31 +91,16 @@ class Hits:
         self.found = found
         self.copies = copies
         self.forced = graph.downstream(set(options.rerun))
-        self.lists: dict[str, Sequence[Manifest]] = {}
-        self._readable: set[str] = set()
+        self.holdings = Holdings(workspace, store, copies=copies)
         self._specified: dict[tuple[str, bool], Any] = {}
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
-        return self.fingerprints.closure(node.step, _classes(node.bindings.values()))
+        return closure_of(node, self.fingerprints)
 
     def arguments(self, bindings: Mapping[str, Binding], made: Mapping[OutputRef, Manifest]) -> Arguments:
         """What is known of arguments, given what the nodes before made."""
-        values: dict[str, str] = {}
-        problems: list[Cause] = []
-        plain = {name: each.value for name, each in bindings.items() if isinstance(each, Value)}
-        for name, value in plain.items():
-            try:
-                values[name] = digest_value(value)
-            except EncodingError as exc:
-                problems.append(Cause("unknown", f"parameter {name}: {exc}"))
-        return Arguments(
-            values=values,
-            shown={name: abbreviated(value) for name, value in plain.items()},
-            inputs={name: self._digest(each, made) for name, each in bindings.items() if name not in plain},
-            classes=_classes(bindings.values()),
-            problems=tuple(problems),
-        )
+        return arguments_of(bindings, lambda each: self.manifest(each, made).digest)
 
     def decide(self, node: Node, made: Mapping[OutputRef, Manifest], arguments: Arguments | None = None) -> Decision:
         """Whether a stored result fits a node, given what the nodes before it made, or what is known of its arguments.
@@ -153,12 +111,13 @@ class Hits:
         closure = self.fingerprints.closure(node.step, given.classes)
         key = self._key(node, closure, given) if closure.digest and not given.problems else None
         refused = self._refused(node, closure)
-        causes, cached = refused or given.problems, None
+        causes, cached, last = refused or given.problems, None, None
         if key is not None and not causes:
             with self.workspace.reading() as records:
                 cached, causes = self._stored(node, key, records)
                 if cached is None and not causes and node.of is None:
-                    causes = self._compared(node, records.index, closure, given)
+                    last = records.index.last_execution(self.graph.pipeline, node.name)
+                    causes = self._compared(node, records.index, last, closure, given)
         dynamic = bool(cached and cached.dynamic_inputs) or any(cause.kind == "dynamic" for cause in causes)
         facts = {
             "key": key,
@@ -166,7 +125,9 @@ class Hits:
             "parameters": given.shown,
             "values": given.values,
             "input_digests": given.inputs,
-            "reason": "; ".join(cause.text for cause in causes),
+            "causes": _stated(causes),
+            "compared_with": last and (last["run"], last["closure"]),
+            "options": _options(node, closure),
         }
         return Decision(
             key=key,
@@ -184,26 +145,16 @@ class Hits:
         with self.workspace.reading() as records:
             if closure.digest is not None and records.index.exists("code", closure.digest):
                 return ()
-            return self._compared(node, records.index, closure, self.arguments({}, {}))
-
-    def _digest(self, binding: Binding, made: Mapping[OutputRef, Manifest]) -> str:
-        if isinstance(binding, OutputRef):
-            return made[binding].digest
-        if isinstance(binding, Lookup):
-            return self.found[binding.reference].digest
-        if isinstance(binding, Items):
-            return digest_value((binding.kind, binding.keys, [self._digest(each, made) for each in binding.items]))
-        if isinstance(binding, Part):
-            return binding.manifest.digest
-        return digest_value(("value", binding.value))
+            last = records.index.last_execution(self.graph.pipeline, node.name)
+            return self._compared(node, records.index, last, closure, self.arguments({}, {}))
 
     def _key(self, node: Node, closure: Closure, given: Arguments) -> str:
         call = (node.call, node.of is None)
         if call not in self._specified:
             self._specified[call] = self._specify(node)
-        outputs = self._specified[call]
         options = node.step.options
-        return step_key(closure, given.values, given.inputs, outputs, options.cache_salt, options.ignore_inputs)
+        specified = self._specified[call]
+        return step_key(closure, given.values, given.inputs, specified, options.cache_salt, options.ignore_inputs)
 
     def _specify(self, node: Node) -> Any:
         """How the outputs of a node are made and stored."""
@@ -222,11 +173,11 @@ class Hits:
         if node.call in self.options.rerun:
             return (Cause("rerun", "rerun was asked for"),)
         if node.call in self.forced:
-            return (Cause("rerun", "depends on a step that is rerun"),)
+            before = next(name for name in self.graph.nodes[node.call].upstream if name in self.forced)
+            return (Cause("rerun", f"depends on {before}, which is rerun", name=before),)
         if self._policy(node) is False:
             return (Cause("cache", "its cache is off"),)
-        edited = [Cause("edited", f"{name}: file edited since it was loaded") for name in closure.edited]
-        return (*edited, *(Cause("unknown", problem) for problem in closure.problems))
+        return tuple(unread(closure))
 
     def _policy(self, node: Node) -> bool | datetime.timedelta:
         choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
@@ -250,63 +201,18 @@ class Hits:
             manifest = version.manifest
             if not self.workspace.materializers.current(manifest):
                 return f"{version}: its materializer {manifest.materializer} is now another version"
-            problem = self._unreadable(manifest)
+            problem = self.holdings.unreadable(manifest)
             if problem:
                 return f"{version}: {problem}"
         return None
 
-    def _missing(self, manifest: Manifest) -> list[Blob]:
-        return [blob for blob in manifest.blobs if self.store.size(blob_key(blob.digest)) != blob.size]
-
-    def _unreadable(self, manifest: Manifest) -> str | None:
-        """Why stored bytes are out of reach, or None."""
-        if manifest.digest in self._readable:
-            return None
-        missing = self._missing(manifest)
-        if missing and manifest.store == self.store.identity:
-            return "its blobs are missing or damaged in the artifact store"
-        try:
-            if missing and not self._reached(manifest, missing):
-                return f"its blobs are missing or damaged in the artifact store {manifest.store}"
-        except LookupError:
-            return f"its blobs are only in the artifact store {manifest.store}, which is out of reach"
-        self._readable.add(manifest.digest)
-        return None
-
-    def _reached(self, manifest: Manifest, blobs: list[Blob]) -> bool:
-        """Whether another store has some blobs; they are copied from there if that is wanted."""
-        other = self.workspace.store_for(manifest.store)
-        if not self.copies:
-            return all(other.size(blob_key(blob.digest)) == blob.size for blob in blobs)
-        reader = BlobReader(other, manifest)
-        try:
-            for blob in blobs:
-                with BlobWriter(self.store).file(blob.path) as spooled:
-                    reader.copy(blob.path, spooled)
-        except BlobLostError:
-            return False
-        return True
-
     def holds(self, condition: Manifest) -> bool:
         """Whether the output that a `when=` stands for is true."""
-        return bool(self.load(condition))
-
-    def load(self, manifest: Manifest) -> Any:
-        """The value of something stored, wherever that is."""
-        return self.workspace.materializers.load(manifest, self._holder(manifest))
-
-    def parts(self, manifest: Manifest) -> Sequence[Manifest]:
-        """The parts of a list, which are looked up once."""
-        if manifest.digest not in self.lists:
-            self.lists[manifest.digest] = split(manifest, self._holder(manifest))
-        return self.lists[manifest.digest]
+        return bool(self.holdings.load(condition))
 
     def manifest(self, binding: OutputRef | Lookup, made: Mapping[OutputRef, Manifest]) -> Manifest:
         """What an argument consists of."""
         return made[binding] if isinstance(binding, OutputRef) else self.found[binding.reference].manifest
-
-    def _holder(self, manifest: Manifest) -> ArtifactStore:
-        return self.workspace.store_for(manifest.store) if self._missing(brief(manifest)) else self.store
 
     def ensure(self, version: ArtifactVersion) -> None:
         """Make an input from before the run readable through this stack's store.
@@ -314,7 +220,7 @@ class Hits:
         Raises:
             PlanError: Its bytes are out of reach.
         """
-        problem = self._unreadable(version.manifest)
+        problem = self.holdings.unreadable(version.manifest)
         if problem:
             raise PlanError(f"The input {version} cannot be read: {problem}. Run what makes it again.")
 
@@ -322,31 +228,24 @@ class Hits:
         self,
         node: Node,
         index: View,
+        last: Document | None,
         closure: Closure,
         given: Arguments,
     ) -> tuple[Cause, ...]:
         """What differs from the last time this step was executed."""
-        last = index.last_execution(self.graph.pipeline, node.name)
         if last is None:
             return (Cause("new", "never ran here"),)
-        causes = [*_changed_code(closure, last["closure"], index)]
+        causes = [*_code(closure, last, index), *_other_options(node, closure, last)]
         ignored = node.step.options.ignore_inputs
         for name, digest in given.values.items():
             if last["values"].get(name) != digest and name not in ignored:
                 before = last["parameters"].get(name, "not given")
-                causes.append(Cause("parameter", f"parameter {name} {before} → {given.shown[name]}"))
-        changed = [name for name, digest in given.inputs.items() if last["input_digests"].get(name) != digest]
-        causes += [Cause("input", f"input {name} changed") for name in changed if name not in ignored]
+                causes.append(Cause("parameter", f"parameter {name} {before} → {given.shown[name]}", name=name))
+        others = [name for name, digest in given.inputs.items() if last["input_digests"].get(name) != digest]
+        causes += [Cause("input", f"input {name} changed", name=name) for name in others if name not in ignored]
         if causes or last["closure"] is None:
             return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
-        options = "its ignore, ignore_inputs, cache_salt, output annotations or their materializers"
-        return (Cause("options", f"{options} are not those of {last['run']}"),)
-
-
-def _classes(bindings: Iterable[Binding]) -> tuple[type, ...]:
-    """The classes behind plain arguments."""
-    values = [binding.value for binding in bindings if isinstance(binding, Value)]
-    return tuple(dict.fromkeys(each for value in values for each in classes_of(value)))
+        return (Cause("options", f"its output annotations or their materializers are not those of {last['run']}"),)
 
 
 def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:
@@ -356,37 +255,32 @@ def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:
         try:
             now = records.found_version(name, version)
         except NotFoundError:
-            yield Cause("dynamic", f"dynamic input {name} {then.version} is gone")
+            yield Cause("dynamic", f"dynamic input {name} {then.version} is gone", name=name)
             continue
         if now.digest != then.digest:
-            yield Cause("dynamic", f"dynamic input {name} {then.version} → {now.version}")
+            yield Cause("dynamic", f"dynamic input {name} {then.version} → {now.version}", name=name)
 
 
-def _changed_code(closure: Closure, last: str | None, index: View) -> Iterator[Cause]:
-    before = index.get("code", last) if last and last != closure.digest else None
-    if before is None:
-        return
-    members = before["members"]
-    for name, member in closure.members.items():
-        if name not in members:
-            yield Cause("code", f"code of {name} is new")
-        elif members[name] != member.digest:
-            known = index.get("source", members[name])
-            yield _diffed(name, known["text"] if known else "", member.source or "")
-    for name in sorted(members.keys() - closure.members.keys()):
-        yield Cause("code", f"code of {name} is no longer used")
-    if before["python"] != closure.python:
-        yield Cause("python", f"Python {before['python']} → {closure.python}")
-    for name in sorted({*before["packages"], *closure.packages}):
-        old, new = before["packages"].get(name, "not used"), closure.packages.get(name, "not used")
-        if old != new:
-            yield Cause("package", f"package {name} {old} → {new}")
+def _code(closure: Closure, last: Document, index: View) -> Iterator[Cause]:
+    """What differs in code from when a step was last executed."""
+    before = index.get("code", last["closure"]) if last["closure"] not in (None, closure.digest) else None
+    if before is not None:
+        yield from code_changes(before, closure.recorded(), recorded_text(index), closure.text)
 
 
-def _diffed(name: str, old: str, new: str) -> Cause:
-    if old == new or not old or not new:
-        return Cause("code", f"code of {name} changed")
-    if "\n" not in old.strip() and "\n" not in new.strip():
-        return Cause("code", f"{name} changed: {old.strip()} → {new.strip()}")
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
-    return Cause("code", f"code of {name} changed", "\n".join(lines))
+def _options(node: Node, closure: Closure) -> dict[str, str]:
+    """Options of a step that are recorded, as text."""
+    return told(node.step.options) | ({"ignore": ", ".join(closure.ignored)} if closure.ignored else {})
+
+
+def _other_options(node: Node, closure: Closure, last: Document) -> Iterator[Cause]:
+    """Options that are part of the key, and were others."""
+    for name, (before, now) in changed(last.get("options", {}), _options(node, closure)):
+        if name in ("cache_salt", "ignore", "ignore_inputs"):
+            yield Cause("options", f"{name} {before or 'not given'} → {now or 'not given'}", name=name)
+
+
+def _stated(causes: tuple[Cause, ...]) -> list[tuple[str, str, str]]:
+    """Causes as events keep them: diffs can be had again from the sources on record, and of very many some will do."""
+    stated = [(cause.kind, shortened(cause.text), cause.name) for cause in causes[:STATED]]
+    return stated if len(causes) <= STATED else [*stated, ("unknown", f"and {len(causes) - STATED} more", "")]

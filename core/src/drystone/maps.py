@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from drystone import fans
-from drystone.annotations import Declared, P, R
 from drystone.errors import PipelineDefinitionError
+from drystone.functions import Declared, P, R
 from drystone.graphs import building
 
 A = TypeVar("A")
@@ -73,6 +73,7 @@ class Mappable(Declared[P, R]):
             raise PipelineDefinitionError(f"{self.label} {problem}")
         elements = ({name: lists[name][place] for name, place in each.items()} for each in fans.places(fan, lengths))
         made: list[Any] = [function(**whole, **each) for each in elements]
-        if not self.returns_tuple:
+        if not self.members:
             return made
-        return self.returned([[each[index] for each in made] for index in range(len(self.outputs))])
+        apart = [self.taken_apart(each) for each in made]
+        return self.put_together([[each[place] for each in apart] for place in range(len(self.members))])

@@ -16,7 +16,7 @@ from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import Model, ModelRecord, ModelVersion, StageMove
-from drystone.runs import CACHED, CANCELLED, CRASHED, PENDING, RUNNING, Code, FailedAttempt, Run, StepRun
+from drystone.runs import CACHED, CANCELLED, CRASHED, PENDING, RUNNING, Cause, Code, FailedAttempt, Run, StepRun
 from drystone.serialization import structure
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Records:
             Run,
             body,
             steps=steps,
+            upstream={each: (*before,) for each, before in body.get("upstream", {}).items()},
             outputs=self._resolved(body.get("outputs", {})),
             model_version=self._model_version_of(body),
             code=Code(commit=body["commit"], dirty=body["dirty"]),
@@ -181,6 +182,7 @@ class Records:
             **given,
             dynamic_inputs=self._resolved(dynamic),
             failed_attempts=tuple(failed),
+            causes=tuple(Cause(kind, text, name=name) for kind, text, name in body.get("causes", ())),
             source=self._source,
         )
 
