@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -213,6 +213,23 @@ def _store(text: str) -> ArtifactStore:
 @functools.cache
 def _materializers(allow_pickle: bool) -> Materializers:
     return Materializers(load_plugins().materializers(), allow_pickle=allow_pickle)
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import what tasks need, and the modules of steps, before there is a task.
+
+    What is wrong with a module is for the task that needs it to say. Pipelines that it calls are refused.
+    """
+    _materializers(allow_pickle=False)
+    _materializers(allow_pickle=True)
+    for module in modules:
+        token = importing.set(module)
+        try:
+            import_module(module)
+        except BaseException:
+            continue
+        finally:
+            importing.reset(token)
 
 
 def run_task(text: str, ask: Callable[[str], str] | None = None) -> str:
