@@ -36,7 +36,7 @@ def test_an_event_survives_the_ledger(event):
 
 def test_every_type_has_its_own_name():
     assert all(name == cls.TYPE for name, cls in EVENTS.items())
-    assert len(EVENTS) == 15
+    assert len(EVENTS) == 17
     assert _PROJECTIONS.keys() == EVENTS.keys()
 
 

@@ -105,7 +105,7 @@ def test_an_unknown_parameter(flows: Path, project: Path, command: Callable[...,
     assert str(caught.value) == message
     for verb in ("run", "plan"):
         refused = command(verb, "flows:training", "--param", "rowz=4")
-        assert (refused.code, refused.message) == (2, f"Error: {message}")
+        assert (refused.code, refused.message) == (2, f"Error: --param rowz: {message}")
     assert_nothing_is_lost()
     assert_the_corrected_call_works(project, command, rows=4)
 
@@ -116,9 +116,7 @@ def test_a_parameter_of_a_wrong_type(flows: Path, project: Path, command: Callab
     assert str(caught.value) == "Pipeline 'training' takes 'rows' as int, but is given 'many', which is str."
     refused = command("run", "flows:training", "--param", "rows=many")
     assert refused.code == 2
-    assert refused.message == (
-        "Error: --param rows=many: it takes a whole number, not 'many'. See `drystone run --help`."
-    )
+    assert refused.message == "Error: --param rows: it takes a whole number, not 'many'."
     assert_nothing_is_lost()
 
 

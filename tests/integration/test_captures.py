@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from drystone import Workspace
+from drystone.captures import captured
+from drystone.logs import read_log_file
 
 Command = Callable[..., Any]
 
@@ -167,3 +169,129 @@ sys.exit(sum(os.waitpid(pid, 0)[1] for pid in children))
 """.strip()
     done = printing("pass", "for _ in range(50): print('second', os.environ.get('WHO'))\ntime.sleep(0.1)", code)
     assert done.returncode == 0
+
+
+GIGABYTE = """
+peak, lines = 0, b"y" * 1023 + b"\\n"
+for _ in range(1024):
+    PRINT
+    peak = max(peak, os.fstat(FILE).st_blocks * 512)
+assert peak < 512 << 20, f"{peak >> 20} MiB on the disk"
+""".strip()
+
+
+@pytest.mark.parametrize("how", ["os.write(1, lines * 1024)", "print((lines * 1024).decode(), end='')"])
+def test_a_step_that_prints_a_gigabyte_does_not_fill_the_disk(printing: Command, project: Path, how: str) -> None:
+    printing(GIGABYTE.replace("PRINT", how).replace("FILE", "1"), "print('two')")
+    first, second = logs(project)
+    assert f"\n… {(1 << 30) - (16 << 20)} bytes left out …\n" in first
+    assert second == "two\n"
+
+
+def test_neither_does_one_in_a_thread(printing: Command, project: Path) -> None:
+    code = GIGABYTE.replace("PRINT", "print((lines * 1024).decode(), end='')")
+    code = code.replace("FILE", "drystone.captures._log.get().file.fileno()").replace("range(1024)", "range(300)")
+    printing(f"import drystone.captures\n{code}", shell='"$0" "$@" >/dev/null', threads=True)
+    assert f"\n… {(300 << 20) - (16 << 20)} bytes left out …\n" in logs(project)[0]
+
+
+def test_what_is_printed_in_different_ways_stays_in_order(printing: Command, project: Path) -> None:
+    code = """
+for n in range(50):
+    print("print", n)
+    os.write(1, b"write\\n")
+    subprocess.run(["echo", "child"])
+    print("error", file=sys.stderr)
+""".strip()
+    printing(code)
+    assert logs(project)[0] == "".join(f"print {n}\nwrite\nchild\nerror\n" for n in range(50))
+
+
+def test_a_flood_of_lines_is_whole_also_where_the_process_forks_in_it(printing: Command, project: Path) -> None:
+    code = """
+for n in range(300_000):
+    print(n)
+    if n % 50_000 == 25_000:
+        pid = os.fork()
+        if pid == 0:
+            print("child", flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+""".strip()
+    printing(code)
+    lines = logs(project)[0].split()
+    assert [line for line in lines if line != "child"] == [str(n) for n in range(300_000)]
+    assert lines.count("child") == 6
+
+
+CAPTURING = """
+import os, subprocess, sys
+from drystone.captures import captured
+
+with captured(exclusive=True, path=sys.argv[1]) as log:
+    print("a print")
+    subprocess.run(["echo", "a child"])
+    os.write(1, b"a write")
+    AND THEN
+os.write(1, log.content)
+"""
+
+
+@pytest.fixture
+def capturing(project: Path) -> Command:
+    """Runs a script that prints into a log file, and returns what the file held before."""
+
+    def run(then: str, path: Path | str) -> subprocess.CompletedProcess[str]:
+        (project / "capturing.py").write_text(CAPTURING.replace("AND THEN", then))
+        command = [sys.executable, "capturing.py", str(path)]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+    return run
+
+
+PRINTED = "a print\na child\na write"
+
+
+@pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), 9)", "os.abort()"])
+def test_what_a_process_printed_before_it_died_is_in_its_log_file(
+    capturing: Command, project: Path, death: str
+) -> None:
+    path = project / "live" / "of the run" / "step-1.log"
+    assert capturing(death, path).stdout == ""
+    assert read_log_file(path) == PRINTED.encode()
+
+
+def test_a_log_file_can_be_read_while_it_grows(capturing: Command, project: Path) -> None:
+    path = project / "live" / "step-1.log"
+    seen = "assert open(sys.argv[1]).read() == 'a print\\na child\\na write', open(sys.argv[1]).read()"
+    assert capturing(seen, path).stdout == PRINTED * 2
+
+
+def test_a_line_that_has_not_ended_is_seen_as_well(capturing: Command, project: Path) -> None:
+    reading = """
+    print("50%", end="")
+    while not open(sys.argv[1]).read().endswith("50%"): pass"""
+    assert capturing(reading.strip(), project / "step-1.log").stdout == (PRINTED + "50%") * 2
+
+
+def test_a_log_file_takes_the_place_of_one_that_a_dead_attempt_left(capturing: Command, project: Path) -> None:
+    path = project / "step-1.log"
+    path.write_text("from before")
+    orphan = path.open("a")
+    capturing("pass", path)
+    orphan.write("too late")
+    orphan.close()
+    assert read_log_file(path) == PRINTED.encode()
+
+
+@pytest.mark.parametrize("path", ["/proc/none/step-1.log", "pyproject.toml/step-1.log", f"{'x' * 300}.log"])
+def test_where_no_log_file_can_be_made_the_log_is_kept_all_the_same(capturing: Command, path: str) -> None:
+    assert capturing("pass", path).stdout == PRINTED * 2
+
+
+def test_the_traceback_stands_at_the_end_of_the_log_file_too(project: Path) -> None:
+    path = project / "step-1.log"
+    with captured(exclusive=False, path=path) as log:
+        print("printed")
+        log.postscript = b"Traceback"
+    assert log.content == read_log_file(path) == b"printed\nTraceback"

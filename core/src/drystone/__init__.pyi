@@ -18,8 +18,8 @@ from drystone.filesystems import FsspecArtifactStore as FsspecArtifactStore
 from drystone.hookspecs import hookimpl as hookimpl
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion
-from drystone.pipelines import Resources as Resources
-from drystone.pipelines import Retry as Retry
+from drystone.options import Resources as Resources
+from drystone.options import Retry as Retry
 from drystone.pipelines import pipeline as pipeline
 from drystone.pipelines import step as step
 from drystone.plugins import load_plugins as load_plugins

@@ -23,6 +23,9 @@ class Source(Protocol):
     def read_log(self, digest: str, store: str) -> str:
         """The text of a step's log."""
 
+    def read_live_log(self, run: str, step: str, attempt: int) -> str:
+        """The text of a step's log so far."""
+
     def resolve(self, reference: Reference) -> ArtifactVersion:
         """The version that a lazy reference means now."""
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import fcntl
 import io
 import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any, TextIO
 
-LIMIT = 16 << 20
-"""Bytes of a step's log that are kept; of a longer one the beginning and the end."""
+from drystone.logs import bound, read_log, read_on
 
-FOLLOW = 0.1
-"""Seconds between two looks at the output of a running step, on a terminal."""
+INTERVAL = 0.1
+"""Seconds between two looks at the logs of running steps."""
+
+EARLY, QUICK = 1.0, 0.005
+"""Seconds at the beginning of a step, and between two looks in them."""
+
+FLOOD = 10 << 20
+"""Bytes per second beyond which what is printed is written in groups of lines, as into any file."""
+
+BURST = 1 << 16
+"""Bytes that are no flood, however fast they come."""
 
 
 class Log:
@@ -25,21 +36,20 @@ class Log:
     Attributes:
         file: Where it goes; a file of its own, since a child that outlives the step writes on.
         streams: What may hold some of it in their buffers.
+        own: The stream that stands for descriptor 1, if there is one.
+        terminal: The descriptor of a terminal that it is to appear on meanwhile, or None.
+        postscript: What is to stand behind all that was printed.
+        content: All of it, or of a long log the two ends; known at the end.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
-
-    def read(self) -> bytes:
-        """What was printed, also through streams of before the step; of over `LIMIT` bytes the two ends."""
-        self.flush()
-        size = os.fstat(self.file.fileno()).st_size
-        if size <= LIMIT:
-            return os.pread(self.file.fileno(), size, 0)
-        half = LIMIT // 2
-        head, tail = os.pread(self.file.fileno(), half, 0), os.pread(self.file.fileno(), half, size - half)
-        return head + f"\n… {size - LIMIT} bytes left out …\n".encode() + tail
+        self.own: io.TextIOWrapper | None = None
+        self.terminal: int | None = None
+        self.postscript = self.content = b""
+        self.began = self._looked = time.monotonic()
+        self._size = self._shown = 0
 
     def flush(self) -> None:
         """Empty the buffers of the streams that are there and open."""
@@ -47,19 +57,119 @@ class Log:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
 
+    def look(self) -> None:
+        """Keep it from filling the disk, and let others see what there is."""
+        with contextlib.suppress(OSError, ValueError):
+            bound(self.file.fileno())
+            if self.own is not None:
+                self.own.reconfigure(line_buffering=not self._is_flood())  # which empties its buffer, too
+        self.show()
+
+    def _is_flood(self) -> bool:
+        """Whether so much was printed since this was last asked that a system call per line would take most time."""
+        now, size = time.monotonic(), os.fstat(self.file.fileno()).st_size
+        took, grown = now - self._looked, size - self._size
+        self._looked, self._size = now, size
+        return grown > max(BURST, FLOOD * took)
+
+    def show(self) -> None:
+        """Copy what is new to the terminal."""
+        if self.terminal is None:
+            return
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            while True:
+                piece, self._shown = read_on(self.file.fileno(), self._shown)
+                if not piece:
+                    return
+                while piece:
+                    piece = piece[os.write(self.terminal, piece) :]
+
+
+class _Watch:
+    """Looks at the logs of running steps from time to time: one thread, which stays as long as the process."""
+
+    def __init__(self) -> None:
+        self._logs: list[Log] = []
+        self._lock = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._logs:
+                    self._lock.wait()
+                for log in self._logs:
+                    log.look()
+                is_early = time.monotonic() - self._logs[-1].began < EARLY
+            time.sleep(QUICK if is_early else INTERVAL)
+
+    @contextlib.contextmanager
+    def over(self, log: Log) -> Iterator[None]:
+        """Look at a log inside the block, and never when it is closed."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="drystone-logs", daemon=True)
+                self._thread.start()
+            self._logs.append(log)
+            self._lock.notify()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if log in self._logs:
+                    self._logs.remove(log)
+
+    def hold(self) -> None:
+        """Let nothing be half written, nor wait in a buffer to be written twice, when the process forks."""
+        self._lock.acquire()
+        for log in self._logs:
+            log.flush()
+
+    def go_on(self) -> None:
+        """Continue in the process that forked."""
+        self._lock.release()
+
+
+_watch = _Watch()
+os.register_at_fork(before=_watch.hold, after_in_parent=_watch.go_on, after_in_child=_watch.__init__)  # type: ignore[misc]
+
 
 @contextlib.contextmanager
-def captured(*, exclusive: bool) -> Iterator[Log]:
+def captured(*, exclusive: bool, path: Path | str | None = None) -> Iterator[Log]:
     """Collect what is printed inside the block, and pass it on to where it would have gone.
 
     Args:
         exclusive: Nothing else runs in this process meanwhile, so file descriptors 1 and 2 can be redirected, which
             catches C extensions and child processes too.
+        path: The file to collect it in, for others to follow; it stays. Where it cannot be made, and by default,
+            a temporary file does.
     """
-    with tempfile.TemporaryFile(buffering=0) as file:
+    with _opened(path) as file:
         log = Log(file)
         with _descriptors(log) if exclusive and _have_descriptors() else _context(log):
             yield log
+        with contextlib.suppress(OSError):  # the disk may be full, but not what is stored
+            file.write(log.postscript)
+        log.content += log.postscript
+
+
+def _opened(path: Path | str | None) -> IO[bytes]:
+    """A new file; whoever writes to it appends, so that its end can be moved."""
+    if path is not None:
+        with contextlib.suppress(OSError):
+            return _made(Path(path))
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+    return file
+
+
+def _made(path: Path) -> IO[bytes]:
+    """A new file of this name, instead of what a dead attempt may have left and its orphans may still write to."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666), "r+b", 0)
 
 
 def _have_descriptors() -> bool:
@@ -74,20 +184,24 @@ def _descriptors(log: Log) -> Iterator[None]:
     for descriptor in (1, 2):
         os.dup2(log.file.fileno(), descriptor)
     # Whoever holds on to this stream afterwards, such as a logging handler, writes to where descriptor 1 then leads.
-    own = sys.stdout = sys.stderr = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
-    log.streams = (*former, own)
-    follower = _Follower(log, saved[0]) if os.isatty(saved[0]) else None
+    log.own = sys.stdout = sys.stderr = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    log.streams = (*former, log.own)
+    log.terminal = saved[0] if os.isatty(saved[0]) else None
     try:
-        yield
+        with _watch.over(log):
+            yield
     finally:
-        printed = log.read()
+        log.flush()
+        with contextlib.suppress(ValueError):
+            log.own.reconfigure(line_buffering=True)
+        log.content = read_log(log.file.fileno())
         sys.stdout, sys.stderr = former
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
-        if follower is not None:
-            follower.stop()
-        elif printed:
-            _pass_on(sys.stdout, printed)
+        if log.terminal is not None:
+            log.show()
+        elif log.content:
+            _pass_on(sys.stdout, log.content)
         for original in saved:
             os.close(original)
 
@@ -102,30 +216,6 @@ def _pass_on(stream: TextIO | None, printed: bytes) -> None:
         else:
             stream.write(printed.decode("utf-8", "replace"))
         stream.flush()
-
-
-class _Follower:
-    """Copies a growing log to a terminal."""
-
-    def __init__(self, log: Log, terminal: int) -> None:
-        self._log, self._terminal, self._copied = log, terminal, 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="drystone-log", daemon=True)
-        self._thread.start()
-
-    def _follow(self) -> None:
-        while not self._done.wait(FOLLOW):
-            self._copy()
-
-    def _copy(self) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            while data := os.pread(self._log.file.fileno(), 1 << 16, self._copied):
-                self._copied += os.write(self._terminal, data)
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join()
-        self._copy()
 
 
 _log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("drystone_log", default=None)
@@ -167,10 +257,12 @@ def _context(log: Log) -> Iterator[None]:
     _share(1)
     token = _log.set(log)
     try:
-        yield
+        with _watch.over(log):
+            yield
     finally:
         _log.reset(token)
         _share(-1)
+        log.content = read_log(log.file.fileno())
 
 
 def _share(users: int) -> None:

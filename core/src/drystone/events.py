@@ -45,7 +45,8 @@ class Event:
 class RunStarted(Event):
     """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
 
-    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from.
+    `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
+    what was asked for beside the code.
     """
 
     TYPE: ClassVar[str] = "run.started"
@@ -56,6 +57,7 @@ class RunStarted(Event):
     stack: str
     parameters: Mapping[str, Any]
     references: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict)
     target: str | None = None
     root: str | None = None
     tags: Mapping[str, Any] = attrs.field(factory=dict)
@@ -79,6 +81,15 @@ class RunClaimed(Event):
     host: str
     pid: int
     lock: str
+
+
+@attrs.frozen(kw_only=True)
+class CancelRequested(Event):
+    """Somebody wants a run to be cancelled; its driver will."""
+
+    TYPE: ClassVar[str] = "run.cancel_requested"
+
+    run: str
 
 
 @attrs.frozen(kw_only=True)
@@ -122,11 +133,37 @@ class StepEvent(Event):
 
 @attrs.frozen(kw_only=True)
 class StepStarted(StepEvent):
-    """An attempt at a step began."""
+    """An attempt at a step began, `inline` in the driver's own process or in a `worker`."""
 
     TYPE: ClassVar[str] = "step.started"
 
     attempt: int = 1
+    where: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class StepRetried(Event):
+    """An attempt at a step failed, and another one follows; what it noted stays with it."""
+
+    TYPE: ClassVar[str] = "step.retried"
+    critical: ClassVar[bool] = False
+
+    run: str
+    step: str
+    attempt: int
+    error: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
+    store: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class DynamicInput:
+    """An artifact version that a step loaded while it ran."""
+
+    name: str
+    version: int
+    manifest: Manifest
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +175,7 @@ class StepFinished(StepEvent):
         cached_from: Run whose result was used; `cached_step` is the step in it.
         log: Digest of the blob that holds what it printed; `store` is where that and its outputs are.
         deterministic: Whether every output was written by a deterministic materializer.
+        dynamic_inputs: Name, version and content of what it loaded while it ran, by what it asked for.
     """
 
     TYPE: ClassVar[str] = "step.finished"
@@ -152,6 +190,7 @@ class StepFinished(StepEvent):
     log: str | None = None
     store: str = ""
     deterministic: bool = True
+    dynamic_inputs: Mapping[str, tuple[str, int, str]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

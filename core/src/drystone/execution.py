@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from drystone.decisions import check_version_name
-from drystone.digests import module_name
 from drystone.errors import WorkspaceError
 from drystone.events import Event, RunClaimed, RunStarted
 from drystone.journals import declared
 from drystone.pipelines import Pipeline
 from drystone.planning import Planner
-from drystone.preparation import Prepared, prepare
-from drystone.projects import find_pipeline, project_root
-from drystone.runs import COMPLETE, RUNNING, SUCCEEDED, Plan, Run
+from drystone.preparation import Prepared, prepare, restored_options
+from drystone.projects import find_pipeline, project_root, target_of
+from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Run
 from drystone.signatures import host_name
 from drystone.traversal import Walk
 from drystone.values import from_json
@@ -42,7 +40,7 @@ class Driver:
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """What `run` would do."""
         prepared = prepare(pipeline, parameters, copies=False)
-        return Planner(prepared.hits).plan(prepared.stack.name)
+        return Planner(prepared.hits).plan(prepared.stack.name, prepared.where)
 
     def resume(self, workspace: Workspace, run: str) -> Run:
         """Go on with a run that crashed, failed or was cancelled: what is done and still valid is kept.
@@ -60,11 +58,13 @@ class Driver:
                 "imported. Call the pipeline again; what it finished comes from the cache."
             )
         root = Path(record.root or project_root())
-        pipeline = find_pipeline(record.target, root).with_options(stack=record.stack)
+        found = find_pipeline(record.target, root)
+        pipeline = found.with_options(**restored_options(run, record.options), stack=record.stack)
         with workspace.reading() as records:
             references = (records.index.get("run", run) or {}).get("references", {})
         parameters = {name: from_json(value) for name, value in {**record.parameters, **references}.items()}
-        prepared = prepare(pipeline, parameters, workspace=workspace, root=root)
+        crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
+        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed)
         with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
@@ -90,7 +90,8 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             stack=prepared.stack.name,
             parameters=prepared.parameters,
             references=prepared.references,
-            target=_target(prepared.pipeline),
+            options=prepared.asked,
+            target=target_of(prepared.pipeline),
             root=str(prepared.root),
             tags=dict(prepared.pipeline.options.tags),
             model=role.model.name if role is not None else None,
@@ -120,18 +121,6 @@ def _claimed(workspace: Workspace, run: str, lock: RunLock) -> int:
 
     workspace.commit(decide)
     return epoch
-
-
-def _target(pipeline: Pipeline[Any, Any]) -> str | None:
-    """`module:pipeline`, if importing that leads to this pipeline."""
-    function = pipeline.fn
-    found: Any = sys.modules.get(function.__module__)
-    for part in function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    if getattr(found, "fn", None) is not function:
-        return None
-    module = module_name(function.__module__)
-    return None if module == "__main__" else f"{module}:{function.__qualname__}"
 
 
 def _git_state(root: Path) -> tuple[str | None, bool]:

@@ -14,7 +14,7 @@ from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
 from drystone.blobs import BlobReader, BlobWriter, blob_key
 from drystone.components import ArtifactStore
 from drystone.digests import digest_value
-from drystone.errors import BlobLostError, EncodingError, PlanError, suggestion
+from drystone.errors import BlobLostError, EncodingError, NotFoundError, PlanError, suggestion
 from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
 from drystone.pipelines import PipelineOptions
@@ -33,6 +33,8 @@ class Decision:
         cached: The stored result to use, or None.
         causes: Why there is none.
         facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, reason.
+        is_shareable: Whether a result that somebody else is making now would do.
+        dynamic: Whether what the step loaded when it last ran decides.
     """
 
     key: str | None
@@ -40,6 +42,8 @@ class Decision:
     causes: tuple[Cause, ...]
     closure: Closure
     facts: Mapping[str, Any]
+    is_shareable: bool
+    dynamic: bool
 
 
 class Hits:
@@ -107,12 +111,14 @@ class Hits:
             except EncodingError as exc:
                 unknown.append(Cause("unknown", f"parameter {name}: {exc}"))
         key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
-        causes, cached = self.uncached(node) or tuple(unknown), None
+        refused = self.uncached(node)
+        causes, cached = refused or tuple(unknown), None
         if key is not None and not causes:
             with self.workspace.reading() as records:
                 cached, causes = self._stored(node, key, records)
                 if cached is None and not causes:
                     causes = self._compared(node, records.index, closure, values, shown, inputs)
+        dynamic = bool(cached and cached.dynamic_inputs) or any(cause.kind == "dynamic" for cause in causes)
         facts = {
             "key": key,
             "closure": closure.digest,
@@ -121,7 +127,15 @@ class Hits:
             "input_digests": inputs,
             "reason": "; ".join(cause.text for cause in causes),
         }
-        return Decision(key=key, cached=cached, causes=causes, closure=closure, facts=facts)
+        return Decision(
+            key=key,
+            cached=cached,
+            causes=causes,
+            closure=closure,
+            facts=facts,
+            is_shareable=not refused,
+            dynamic=dynamic,
+        )
 
     def unstored(self, node: Node) -> tuple[Cause, ...]:
         """Why no stored result can fit a node, whatever its inputs are: none can have come from its code."""
@@ -171,7 +185,8 @@ class Hits:
         if isinstance(policy, datetime.timedelta) and now - (cached.ended_at or now) > policy:
             return None, (Cause("cache", f"its stored result is older than {policy}"),)
         problem = self.unusable(cached)
-        return (cached, ()) if problem is None else (None, (Cause("blob", problem),))
+        causes = (Cause("blob", problem),) if problem else tuple(_moved(cached, records))
+        return (None, causes) if causes else (cached, ())
 
     def unusable(self, step: StepRun) -> str | None:
         """Why the outputs of a step cannot stand for running it again, or None."""
@@ -256,6 +271,19 @@ class Hits:
             return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
         options = "its ignore, ignore_inputs, cache_salt, output annotations or their materializers"
         return (Cause("options", f"{options} are not those of {last['run']}"),)
+
+
+def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:
+    """What a step loaded while it ran that means something else today."""
+    for asked, then in cached.dynamic_inputs.items():
+        name, _, version = asked.rpartition("@")
+        try:
+            now = records.found_version(name, version)
+        except NotFoundError:
+            yield Cause("dynamic", f"dynamic input {name} {then.version} is gone")
+            continue
+        if now.digest != then.digest:
+            yield Cause("dynamic", f"dynamic input {name} {then.version} → {now.version}")
 
 
 def _changed_code(closure: Closure, last: str | None, index: View) -> Iterator[Cause]:

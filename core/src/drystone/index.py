@@ -66,6 +66,12 @@ class Index(Documents):
         rows = self._execute("SELECT body FROM v3_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")
         return [json.loads(body) for (body,) in rows]
 
+    def is_being_made(self, key: str) -> bool:
+        """Whether a step with this key is running in a run whose driver, as far as is known, lives."""
+        query = """SELECT 1 FROM v3_documents s JOIN v3_documents r ON r.kind = 'run' AND r.name = s.run
+                   WHERE s.kind = 'step' AND s.status = 'running' AND s.key = ? AND r.status = 'running' LIMIT 1"""
+        return self._one(query, key) is not None
+
     def steps(self, run: str) -> list[Document]:
         """The steps of a run that have begun or ended, in that order."""
         return self.select("step", {"run": run}, order="id")
@@ -170,8 +176,9 @@ class Index(Documents):
         query = "SELECT name, body FROM v3_documents WHERE kind = ? ORDER BY id"
         for name, body in self._execute(query, ("step",)):
             step = json.loads(body)
-            if step.get("log"):
-                yield f"the log of {name}", step["store"], step["log"], None
+            for attempt in (*step.get("failed_attempts", ()), step):
+                if attempt.get("log"):
+                    yield f"the log of {name}", attempt["store"], attempt["log"], None
         for name, body in self._execute(query, ("artifact",)):
             manifest = json.loads(body)["manifest"]
             for blob in manifest["blobs"]:

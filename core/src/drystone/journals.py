@@ -22,6 +22,7 @@ from drystone.events import (
     RunFinished,
     SourceRecorded,
     StepFinished,
+    StepRetried,
     StepStarted,
 )
 from drystone.fingerprints import Closure
@@ -29,7 +30,7 @@ from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, lookups
 from drystone.hits import Decision
 from drystone.preparation import ModelRole, Prepared
 from drystone.runs import CACHED, CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED
-from drystone.workers import StepResult
+from drystone.tasks import StepResult
 from drystone.workspaces import View
 
 Entry = Callable[[View], Iterable[Event]]
@@ -108,15 +109,46 @@ class Journal:
 
         self.workspace.commit(decide)
 
-    def started(self, node: Node, decision: Decision, attempt: int) -> None:
+    def started(self, node: Node, decision: Decision, attempt: int, where: str) -> None:
         """An attempt at a step begins; the first of a run makes its model version."""
 
         def entry(view: View) -> Iterator[Event]:
             yield from self._code(view, decision.closure)
             yield from self._candidate(view)
-            yield StepStarted(attempt=attempt, **self._facts(node, decision))
+            yield StepStarted(attempt=attempt, where=where, **self._facts(node, decision))
 
         self._entries.append(entry)
+
+    def claimed(self, node: Node, decision: Decision, where: str) -> bool:
+        """Begin the first attempt at a step, unless another run is making the same result; commits at once.
+
+        Whoever has a started step of this key in a live run holds the claim on it.
+        """
+        is_free = True
+
+        def entry(view: View) -> Iterator[Event]:
+            nonlocal is_free
+            is_free = decision.key is None or not decision.is_shareable or not view.is_being_made(decision.key)
+            if is_free:
+                yield from begin(view)
+
+        self.started(node, decision, 1, where)
+        begin, self._entries[-1] = self._entries[-1], entry
+        self.flush()
+        return is_free
+
+    def retried(self, node: Node, result: StepResult, attempt: int, error: str) -> None:
+        """An attempt failed, and another one follows."""
+        event = StepRetried(
+            run=self.run,
+            step=node.name,
+            attempt=attempt,
+            error=error,
+            metadata=result.metadata,
+            log=result.log,
+            store=self._store,
+        )
+        self._entries.append(lambda view: [event])
 
     def succeeded(self, node: Node, result: StepResult, attempts: int) -> None:
         """A step is done and its outputs are stored."""
@@ -145,6 +177,10 @@ class Journal:
                 log=result.log,
                 store=self._store,
                 deterministic=deterministic,
+                dynamic_inputs={
+                    name: (each.name, each.version, each.manifest.digest)
+                    for name, each in result.dynamic_inputs.items()
+                },
             )
             yield from self._complete(node, ended)
 
@@ -177,7 +213,9 @@ class Journal:
                     )
                 pairs[output.name] = pair
                 yield from self._linked(pair)
+            dynamic = {name: (each.name, each.version, each.digest) for name, each in stored.dynamic_inputs.items()}
             facts = self._facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
+            facts["dynamic_inputs"] = dynamic
             ended = StepFinished(status=CACHED, cached_from=stored.run, cached_step=stored.name, **facts)
             yield from self._complete(node, ended)
 
@@ -226,14 +264,28 @@ class Journal:
 
         self._entries.append(entry)
 
-    def abandoned(self, status: str, reason: str) -> None:
-        """The driver has to stop; only what is on record counts, and steps that have not ended there are cancelled."""
+    def abandoned(self, status: str, reason: str, logs: Mapping[str, str]) -> None:
+        """The driver has to stop; only what is on record counts, and steps that have not ended there are cancelled.
+
+        Args:
+            status: Of the run.
+            reason: Why it stops.
+            logs: What was printed by the steps that it stops, as digests.
+        """
 
         def entry(view: View) -> Iterator[Event]:
             ended = {step["name"] for step in view.steps(self.run) if step["status"] not in (PENDING, RUNNING)}
             for name in self.prepared.graph.nodes:
                 if name not in ended:
-                    yield StepFinished(run=self.run, step=name, status=CANCELLED, error=reason)
+                    log = logs.get(name)
+                    yield StepFinished(
+                        run=self.run,
+                        step=name,
+                        status=CANCELLED,
+                        error=reason,
+                        log=log,
+                        store=self._store if log else "",
+                    )
             ended_run = stopped(view, view.get("run", self.run) or {}, status, reason)
             fixed = self.role is not None and self.role.number is not None
             yield attrs.evolve(ended_run, model_version=self.model_version) if fixed else ended_run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
@@ -13,6 +13,9 @@ from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
 from drystone.graphs import Builder, Graph, building, importing, unlike
+from drystone.options import Resources as Resources
+from drystone.options import Retry as Retry
+from drystone.overrides import Overrides, check_overrides, merged, overridden
 
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
@@ -34,60 +37,6 @@ class Runner(Protocol):
 
     def resume(self, workspace: Any, run: str) -> Run:
         """Go on with a run that ended before it was done."""
-
-
-@attrs.frozen
-class Retry:
-    """How often a failed step is tried again, and how long to wait before.
-
-    Attributes:
-        max: Further attempts after the first.
-        delay: Seconds before the second attempt.
-        backoff: What the delay is multiplied by for each further one.
-        jitter: Up to this share of the delay is added at random.
-    """
-
-    max: int = attrs.field(validator=attrs.validators.ge(0))
-    delay: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
-    backoff: float = attrs.field(default=2.0, validator=attrs.validators.ge(1))
-    jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
-
-    def wait(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after a failed attempt (1 is the first), given a random number from 0 to 1."""
-        return self.delay * self.backoff ** (attempt - 1) * (1 + self.jitter * chance)
-
-
-def _bytes(memory: int | str | None) -> int | None:
-    """An amount of memory in bytes."""
-    if memory is None or isinstance(memory, int):
-        return memory
-    found = re.fullmatch(r"([0-9]+|[0-9]*\.[0-9]+) ?([KMGT]i?)?B?", memory.strip())
-    if found is None:
-        raise PipelineDefinitionError(f'memory={memory!r} is no amount of memory. Write bytes, or text like "8GiB".')
-    number, unit = found.groups()
-    return int(float(number) * (UNITS[unit] if unit else 1))
-
-
-UNITS = {f"{letter}i": 1024**power for power, letter in enumerate("KMGT", 1)}
-UNITS |= {letter: 1000**power for power, letter in enumerate("KMGT", 1)}
-"""Bytes in a unit of memory: `GiB` are powers of 1024, `GB` of 1000."""
-
-
-@attrs.frozen
-class Resources:
-    """What a step needs of the machine it runs on.
-
-    Attributes:
-        cpus: Cores; libraries that use threads are told to use as many.
-        memory: Bytes, also given as text like `"8GiB"`. A step that takes more is ended.
-        gpus: Graphics processors.
-    """
-
-    cpus: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
-    memory: int | None = attrs.field(
-        default=None, converter=_bytes, validator=attrs.validators.optional(attrs.validators.gt(0))
-    )
-    gpus: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(0)))
 
 
 def _retry(value: int | Retry | None) -> Retry | None:
@@ -268,6 +217,9 @@ class PipelineOptions:
         stack: Name of the stack to run on, or the stack itself.
         rerun: Names of steps to compute again, with everything that depends on them.
         version: Name of the model version it makes; may hold `{date}`, `{time}` and parameters.
+        debug: Run every step in this process, one after the other, and open the debugger where one fails.
+        steps: Options of single steps, by name, and under `parameters` values that take the place of those which the
+            body passes: `{"train": {"retries": 2, "parameters": {"depth": 10}}}`.
     """
 
     model: Model | ModelReference | None = None
@@ -280,6 +232,8 @@ class PipelineOptions:
     stack: Any = None
     rerun: tuple[str, ...] = attrs.field(default=(), converter=_several)
     version: str | None = None
+    debug: bool = False
+    steps: Overrides = attrs.field(factory=dict, validator=check_overrides)
 
 
 class Pipeline(Declared[P, R]):
@@ -288,6 +242,8 @@ class Pipeline(Declared[P, R]):
     kind = "Pipeline"
     mismatch: ClassVar[type[PipelineDefinitionError]] = ParameterError
     options: PipelineOptions
+    asked: Mapping[str, Any] = MappingProxyType({})
+    """What `with_options` has changed; kept with the run, so that `resume` can ask for the same."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Run:
         """Run the pipeline on the active stack.
@@ -330,7 +286,7 @@ class Pipeline(Declared[P, R]):
             raise PipelineDefinitionError(*builder.problems, *exc.problems) from exc
         finally:
             building.reset(token)
-        return builder.graph(parameters, returned)
+        return overridden(builder.graph(parameters, returned), self.options.steps)
 
     def inline(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In the body of another pipeline: splice this one's steps in, under its name."""
@@ -344,8 +300,14 @@ class Pipeline(Declared[P, R]):
             builder.prefixes.pop()
 
     def with_options(self, **options: Any) -> Pipeline[P, R]:
-        """The same pipeline with other options: `stack`, `tags`, `cache`, `rerun`, `version`, …."""
-        return Pipeline(self.fn, self.name, _evolved(self.options, _given(options), self.label))
+        """The same pipeline with other options: `stack`, `tags`, `cache`, `rerun`, `version`, `steps`, …."""
+        given = _given(options)
+        changed = Pipeline(self.fn, self.name, _evolved(self.options, given, self.label))
+        if "steps" in given:  # said of one step, it takes back nothing that was said of another
+            given["steps"] = merged(self.options.steps, changed.options.steps)
+            changed.options = attrs.evolve(changed.options, steps=given["steps"])
+        changed.asked = {**self.asked, **given}
+        return changed
 
     def parameters(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The arguments of a call, complete and checked.

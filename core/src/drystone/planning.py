@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -23,15 +23,26 @@ class Planner:
         self._made: dict[OutputRef, Manifest] = {}
         self._doubtful: set[str] = set()
         self._keys: dict[str, str | None] = {}
+        self._dynamic: set[str] = set()
+        self._moving: set[str] = set()
 
-    def plan(self, stack: str) -> Plan:
-        """The plan of the whole graph."""
+    def plan(self, stack: str, where: Mapping[str, str]) -> Plan:
+        """The plan of the whole graph, given the stack's name and where each node would run."""
         graph = self._hits.graph
-        for node in graph.nodes.values():
-            self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
+        while True:
+            for node in graph.nodes.values():
+                self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
+            unsettled = set(self._unsettled()) - self._moving
+            if not unsettled:
+                break
+            self._moving |= unsettled  # which may leave more open
+            self._made, self._doubtful, self._keys = {}, set(), {}
         for name, rival in list(self._rivals()):
             cause = Cause("input", f"runs unless {rival} makes the same before it")
             self._steps[name] = _maybe(self._steps[name], cause)
+        for name, step in self._steps.items():
+            if step.status in (RUN, MAYBE):
+                self._steps[name] = attrs.evolve(step, where=where[name])
         return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps)
 
     def _is(self, name: str, *statuses: str) -> bool:
@@ -58,6 +69,12 @@ class Planner:
             waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes")
             return StepPlan(name=node.name, status=RUN if certain else MAYBE, causes=certain or (waiting,))
         decision = self._hits.decide(node, self._made)
+        if decision.dynamic:
+            self._dynamic.add(node.name)
+        if node.name in self._moving:
+            self._keys[node.name] = decision.key
+            cause = Cause("dynamic", "runs if what it loads while it runs is another version by then")
+            return StepPlan(name=node.name, status=MAYBE, causes=(*decision.causes, cause))
         if decision.cached is None:
             if decision.key is not None:
                 self._keys[node.name] = decision.key
@@ -65,6 +82,13 @@ class Planner:
         for output, version in zip(node.step.outputs, decision.cached.outputs.values(), strict=True):
             self._made[OutputRef(node.name, output.name)] = version.manifest
         return StepPlan(name=node.name, status=CACHED, cached_from=decision.cached.run)
+
+    def _unsettled(self) -> Iterator[str]:
+        """Nodes whose dynamic inputs another step may make anew before they begin."""
+        for name in self._dynamic:
+            after = self._hits.graph.downstream({name})
+            if any(step.status in (RUN, MAYBE) for each, step in self._steps.items() if each not in after):
+                yield name
 
     def _doubted(self, node: Node, plan: StepPlan) -> StepPlan:
         """The plan of a node as it is if the node may yet be skipped."""

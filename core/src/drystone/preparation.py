@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import string
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from drystone.annotations import described
+from drystone.annotations import abbreviated, described
 from drystone.artifacts import ArtifactVersion, Reference
-from drystone.components import RESOURCES, TIMEOUT, Place, Stack
-from drystone.declarations import checked_name
-from drystone.digests import SCRIPT_NAME
+from drystone.components import ISOLATION, RESOURCES, TIMEOUT, Place, Stack
+from drystone.declarations import Stored, checked_name, imported
+from drystone.digests import SCRIPT_NAME, module_name
 from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
 from drystone.hits import Hits
 from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
+from drystone.options import Retry
 from drystone.pipelines import Pipeline, StepOptions
+from drystone.placements import INLINE, placements
 from drystone.plugins import Plugins, load_plugins
-from drystone.projects import canonical_name, project_root
+from drystone.projects import canonical_name, project_root, target_of
 from drystone.stacks import find_stacks
-from drystone.values import to_json
+from drystone.values import from_json, to_json
 from drystone.workspaces import Workspace
 
 
@@ -47,8 +50,10 @@ class Prepared:
     Attributes:
         parameters: Of the pipeline, as JSON; an artifact as its name and version.
         references: Those of them that hold artifacts, so that they can be restored.
+        asked: The options that were asked for beside the code, as JSON to restore them from.
         names: The artifact name of every output, in order, by node.
         found: What its references mean.
+        where: Where each node runs: `inline` in this process, or `worker`.
     """
 
     pipeline: Pipeline[Any, Any]
@@ -61,8 +66,10 @@ class Prepared:
     role: ModelRole | None
     parameters: dict[str, Any]
     references: dict[str, Any]
+    asked: dict[str, Any]
     names: Mapping[str, tuple[str, ...]]
     found: Mapping[Reference | ArtifactVersion, ArtifactVersion]
+    where: Mapping[str, str]
 
 
 def prepare(
@@ -72,6 +79,7 @@ def prepare(
     workspace: Workspace | None = None,
     root: Path | None = None,
     copies: bool = True,
+    apart: Collection[str] = (),
 ) -> Prepared:
     """Settle everything about a run, without starting it.
 
@@ -81,6 +89,7 @@ def prepare(
         workspace: Where, if not in the current one.
         root: The project's root, if not that of the working directory.
         copies: Whether blobs that only another store has are brought into the stack's.
+        apart: Nodes that are better run in a process of their own, where that can be.
 
     Raises:
         PipelineDefinitionError: The graph is wrong.
@@ -100,8 +109,11 @@ def prepare(
     references = dict.fromkeys(reference for binding in bindings for reference in lookups(binding))
     found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
     now = datetime.datetime.now().astimezone()
-    _check(graph, stack, workspace.materializers)
+    is_debugged = pipeline.options.debug
+    where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
+    _check(graph, stack, workspace.materializers, where)
     recorded, restored = _recorded(pipeline, parameters)
+    role = _role(pipeline, parameters, workspace, now)
     prepared = Prepared(
         pipeline=pipeline,
         root=root,
@@ -110,11 +122,13 @@ def prepare(
         plugins=plugins,
         graph=graph,
         hits=Hits(workspace, stack.artifact_store, graph, pipeline.options, Fingerprints(root), found, copies=copies),
-        role=_role(pipeline, parameters, workspace, now),
+        role=role,
         parameters=recorded,
         references=restored,
+        asked=_recorded_options(pipeline, role),
         names={node.name: _artifact_names(node, graph, now) for node in graph.nodes.values()},
         found=found,
+        where=where,
     )
     for version in found.values():
         prepared.hits.ensure(version)
@@ -132,7 +146,7 @@ def _recorded(pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> tu
     problems = []
     for name, value in parameters.items():
         try:
-            shown[name], exact[name] = to_json(_replaced(value, str)), to_json(_replaced(value, _reference))
+            shown[name], exact[name] = to_json(_replaced(value, _text)), to_json(_replaced(value, _reference))
         except (EncodingError, RecursionError) as exc:
             problems.append(
                 f"Parameter {name!r} of pipeline {pipeline.name!r} cannot be recorded: {exc} Pass something that names "
@@ -144,16 +158,76 @@ def _recorded(pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> tu
 
 
 def _replaced(value: Any, replacement: Callable[[Any], Any]) -> Any:
-    """A value with a replacement for every artifact in it."""
-    if isinstance(value, ArtifactVersion | Reference):
-        return replacement(value)
+    """A value with everything in it that is no container replaced."""
     if type(value) is dict:
         return {key: _replaced(item, replacement) for key, item in value.items()}
-    return type(value)(_replaced(item, replacement) for item in value) if type(value) in (list, tuple) else value
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(item, replacement) for item in value)
+    if isinstance(value, Retry):  # it says of which exceptions by their classes, or by a function
+        return attrs.evolve(value, when=_replaced(value.when, replacement))
+    return replacement(value)
 
 
-def _reference(stored: ArtifactVersion | Reference) -> Reference:
-    return stored if isinstance(stored, Reference) else Reference(stored.name, stored.version)
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Stored) else value
+
+
+def _reference(value: Any) -> Any:
+    return Reference(value.name, value.version) if isinstance(value, ArtifactVersion) else value
+
+
+@attrs.frozen
+class ByName:
+    """What stands in records for a function or class: where it is imported from."""
+
+    target: str
+
+
+def _recorded_options(pipeline: Pipeline[Any, Any], role: ModelRole | None) -> dict[str, Any]:
+    """What was asked for beside the code, as JSON; the stack is recorded by its name, and debugging is for one time."""
+    asked = {name: _exact(value) for name, value in pipeline.asked.items() if name not in ("stack", "debug")}
+    if "steps" in asked:
+        steps = pipeline.asked["steps"].items()
+        asked["steps"] = {step: {name: _exact(value) for name, value in given.items()} for step, given in steps}
+    if role is not None and role.version_name is not None:  # its placeholders mean what they meant at the start
+        asked["version"] = role.version_name
+    return asked
+
+
+def _exact(value: Any) -> Any:
+    """A value as JSON to restore it from; of what has no exact form, its name."""
+
+    def leaf(each: Any) -> Any:
+        if callable(each) and hasattr(each, "__qualname__"):
+            return ByName(f"{module_name(each.__module__)}:{each.__qualname__}")
+        return _reference(each)
+
+    try:
+        return to_json(_replaced(value, leaf))
+    except (EncodingError, RecursionError):
+        return to_json(ByName(abbreviated(value)))
+
+
+def restored_options(run: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a run was asked for. Those that cannot be imported are left out, each with a warning."""
+    steps = recorded.get("steps", {}).items()
+    of_steps = {step: _restored(f"step {step!r} of run {run}", given) for step, given in steps}
+    options = _restored(f"run {run}", {name: data for name, data in recorded.items() if name != "steps"})
+    return options | ({"steps": of_steps} if of_steps else {})
+
+
+def _restored(label: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    def leaf(value: Any) -> Any:
+        return imported(value.target) if isinstance(value, ByName) else value
+
+    options = {}
+    for name, data in recorded.items():
+        try:
+            options[name] = _replaced(from_json(data), leaf)
+        except (EncodingError, ImportError, AttributeError, ValueError) as exc:
+            text = "%s of %s cannot be restored, so the run goes on without it: %s"
+            logging.getLogger(__name__).warning(text, name, label, exc)
+    return options
 
 
 def _name_script(root: Path) -> None:
@@ -194,6 +268,11 @@ def _role(
     pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any], workspace: Workspace, now: datetime.datetime
 ) -> ModelRole | None:
     model, version = pipeline.options.model, pipeline.options.version
+    if version and not isinstance(model, Model):
+        raise PlanError(
+            f"{pipeline.label} makes no model version that could be named {version!r}: give it model=, as in "
+            '@pipeline(model=Model("name")), or leave the name out.'
+        )
     if model is None:
         return None
     if isinstance(model, Model):
@@ -204,13 +283,24 @@ def _role(
     return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
 
 
-def _check(graph: Graph, stack: Stack, materializers: Materializers) -> None:
+def _check(graph: Graph, stack: Stack, materializers: Materializers, where: Mapping[str, str]) -> None:
     """Refuse what this stack cannot run."""
     problems: list[str] = []
     for node in graph.nodes.values():
-        problems += [*_unpickled(node, materializers), *_incapable(node, stack), *_unsendable(node)]
+        inline = where[node.name] == INLINE
+        incapable = [] if inline else [*_incapable(node, stack), *_unimportable(node, stack)]
+        problems += [*_unpickled(node, materializers), *incapable, *_unsendable(node)]
     if problems:
         raise PlanError(*problems)
+
+
+def _unimportable(node: Node, stack: Stack) -> Iterator[str]:
+    if ISOLATION in stack.orchestrator.capabilities and target_of(node.step) is None:
+        yield (
+            f"Step {node.name!r} is to run in a process of its own on stack {stack.name!r}, but is defined inside a "
+            "function, a notebook or a session, where no other process can import it. Move it to the top level of a "
+            "module, or run it in this process: without timeout= and resources=, with isolation='auto' or 'inline'."
+        )
 
 
 def _unpickled(node: Node, materializers: Materializers) -> Iterator[str]:

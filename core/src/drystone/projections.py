@@ -40,12 +40,18 @@ def _run_claimed(index: Documents, event: Fields, commit: Commit) -> None:
     body = index.get("run", event["run"])
     if body is None:
         return
-    again = _facts(event, "run", "epoch") | {"status": RUNNING, "ended_at": None, "error": None}
+    again = _facts(event, "run", "epoch") | {"status": RUNNING, "ended_at": None, "error": None, "cancelled_by": None}
     index.put("run", event["run"], body | again, epoch=event["epoch"])
     for step in index.select("step", {"run": event["run"]}, order="id"):
         if step["status"] not in COMPLETE:
             kept = {name: step[name] for name in ("name", "run", "tags")}
             index.put("step", f"{step['run']}/{step['name']}", kept | {"status": PENDING, "metadata": {}}, key=None)
+
+
+def _cancel_requested(index: Documents, event: Fields, commit: Commit) -> None:
+    body = index.get("run", event["run"])
+    if body is not None:
+        index.put("run", event["run"], body | {"cancelled_by": commit.author})
 
 
 def _run_finished(index: Documents, event: Fields, commit: Commit) -> None:
@@ -80,12 +86,22 @@ def _begun(index: Documents, event: Fields) -> tuple[str, Document, Document]:
     return f"{run}/{step}", body, {"run": run, "parent": f"{run.rpartition('-')[0]}/{step}"}
 
 
+def _step_retried(index: Documents, event: Fields, commit: Commit) -> None:
+    name = f"{event['run']}/{event['step']}"
+    body = index.get("step", name)
+    if body is not None:
+        failed = _facts(event, "run", "step") | {"ended_at": commit.at}
+        index.put("step", name, body | {"failed_attempts": [*body.get("failed_attempts", []), failed]})
+
+
 def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
     name, before, found_by = _begun(index, event)
     said = {each: value for each, value in _facts(event, "step").items() if value or each not in before}
     body = before | said | {"ended_at": commit.at, "metadata": before["metadata"] | event["metadata"]}
     index.put("step", name, body, **found_by, key=body["key"], ended=commit.seq)
     for artifact, version in body["inputs"].values():
+        index.link("step", name, 0, "input", artifact, version)
+    for artifact, version, _ in body.get("dynamic_inputs", {}).values():
         index.link("step", name, 0, "input", artifact, version)
     for artifact, version in body["outputs"].values() if body["status"] == CACHED else ():
         index.link("key", body["key"], 0, "output", artifact, version)
@@ -173,8 +189,10 @@ def _untagged(index: Documents, event: Fields, commit: Commit) -> None:
 _PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
     "run.started": _run_started,
     "run.claimed": _run_claimed,
+    "run.cancel_requested": _cancel_requested,
     "run.finished": _run_finished,
     "step.started": _step_started,
+    "step.retried": _step_retried,
     "step.finished": _step_finished,
     "artifact.saved": _artifact_saved,
     "code.recorded": _code_recorded,

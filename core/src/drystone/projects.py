@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from drystone.annotations import Declared
+from drystone.digests import module_name
 from drystone.errors import DrystoneError, TargetError, WorkspaceError, suggestion
 from drystone.graphs import importing
 from drystone.pipelines import Pipeline, Step
@@ -117,8 +119,21 @@ def find_pipeline(target: str, root: Path) -> Pipeline[Any, Any]:
     raise TargetError(f"{place} has {instead}.{suggestion(name, pipelines, 'Its pipelines')}")
 
 
+def target_of(declared: Declared[Any, Any]) -> str | None:
+    """`module:name` of a pipeline or step, if importing that leads to its function; else None."""
+    function: Any = declared.fn
+    qualified: str = function.__qualname__
+    found: Any = sys.modules.get(function.__module__)
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    module = module_name(function.__module__)
+    if getattr(found, "fn", None) is not function or module == "__main__":
+        return None
+    return f"{module}:{qualified}"
+
+
 def _loaded(place: str, root: Path) -> ModuleType:
-    _put_on_path(root)
+    put_on_path(root)
     path = _existing(place, root) if place.endswith(".py") or "/" in place else None
     try:
         return importlib.import_module(place) if path is None else load_file(path, root)
@@ -149,8 +164,8 @@ def _existing(place: str, root: Path) -> Path:
 def load_file(path: Path, root: Path) -> ModuleType:
     """A file as the module of its canonical name, loaded once per process."""
     path = path.resolve()
-    _put_on_path(_import_parent(path))
-    _put_on_path(root)
+    put_on_path(_import_parent(path))
+    put_on_path(root)
     name = canonical_name(path, root)
     if name in sys.modules and _is_of(getattr(sys.modules[name], "__file__", None), path):
         return sys.modules[name]
@@ -172,7 +187,8 @@ def load_file(path: Path, root: Path) -> ModuleType:
     return module
 
 
-def _put_on_path(directory: Path) -> None:
+def put_on_path(directory: Path) -> None:
+    """Make the modules in a directory importable."""
     text = str(directory.resolve())
     if text not in sys.path:
         sys.path.insert(0, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from drystone.databases import Database
 from drystone.decisions import number_of
 from drystone.errors import NotFoundError
 from drystone.ledgers import FORMAT
+from drystone.logs import LogReader, live_path
 from drystone.models import SHARED, Model, ModelRecord, ModelVersion, StageMove
 from drystone.records import Records
 from drystone.runs import Run
@@ -50,6 +51,21 @@ class Queries:
         """
         with self.reading() as records:
             return records.found_run(name)
+
+    def live_log(self, run: str, step: str, attempt: int) -> LogReader:
+        """What an attempt at a step prints, to be read while it runs; afterwards its log is with the step."""
+        return LogReader(live_path(self.directory, run, step, attempt))
+
+    def read_live_log(self, run: str, step: str, attempt: int) -> str:
+        """The text of a step's log so far."""
+        reader = self.live_log(run, step, attempt)
+        with closing(reader):
+            text = b"".join(iter(reader.read, b"")).decode("utf-8", "replace")
+        if reader.was_found:
+            return text
+        with self.reading() as records:
+            ended = records.found_step(run, step)
+        return ended.logs() if ended.log else ""
 
     def runs(
         self,

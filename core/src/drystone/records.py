@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -14,8 +14,8 @@ from drystone.documents import Document
 from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
-from drystone.models import ModelRecord, ModelVersion, StageMove
-from drystone.runs import PENDING, Code, Run, StepRun
+from drystone.models import Model, ModelRecord, ModelVersion, StageMove
+from drystone.runs import PENDING, Code, FailedAttempt, Run, StepRun
 from drystone.serialization import structure
 
 
@@ -84,8 +84,17 @@ class Records:
 
     def step(self, body: Document) -> StepRun:
         """A step of a run."""
-        inputs, outputs = self._resolved(body.get("inputs", {})), self._resolved(body.get("outputs", {}))
-        return _record(StepRun, body, inputs=inputs, outputs=outputs, source=self._source)
+        dynamic = {name: pair for name, (*pair, _) in body.get("dynamic_inputs", {}).items()}
+        failed = [_record(FailedAttempt, each) for each in body.get("failed_attempts", ())]
+        return _record(
+            StepRun,
+            body,
+            inputs=self._resolved(body.get("inputs", {})),
+            outputs=self._resolved(body.get("outputs", {})),
+            dynamic_inputs=self._resolved(dynamic),
+            failed_attempts=tuple(failed),
+            source=self._source,
+        )
 
     def version(self, name: str, version: int) -> ArtifactVersion | None:
         """An artifact version, if it exists."""
@@ -150,3 +159,21 @@ def _unknown(kind: str, name: str, known: list[str]) -> NotFoundError:
     """The error for an unknown name, with what is near it, or else some that exist."""
     near = difflib.get_close_matches(name, known, n=5) or known[:10]
     return NotFoundError(f"There is no {kind} named {name!r} in this workspace.{suggestion(name, near, 'There are')}")
+
+
+_ADDRESSES: dict[type, Callable[[Any], tuple[str, str]]] = {
+    Run: lambda run: ("run", run.name),
+    StepRun: lambda step: ("step", f"{step.run}/{step.name}"),
+    ArtifactVersion: lambda version: ("artifact", str(version)),
+    ModelVersion: lambda version: ("model_version", str(version)),
+    ModelRecord: lambda model: ("model", model.name),
+    Model: lambda model: ("model", model.name),
+}
+
+
+def address_of(record: object) -> tuple[str, str]:
+    """What the ledger calls a record: its kind and its name."""
+    if type(record) not in _ADDRESSES:
+        kinds = ", ".join(kind.__name__ for kind in _ADDRESSES)
+        raise TypeError(f"A {type(record).__name__} has no tags or metadata here. What has: {kinds}.")
+    return _ADDRESSES[type(record)](record)

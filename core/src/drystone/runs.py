@@ -21,6 +21,18 @@ COMPLETE = (SUCCEEDED, CACHED)
 
 
 @attrs.frozen(kw_only=True)
+class FailedAttempt:
+    """An attempt at a step that failed and was followed by another: its error, what it logged, its log's digest."""
+
+    attempt: int
+    error: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
+    store: str = attrs.field(default="", repr=False)
+    ended_at: datetime.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
 class StepRun:
     """What became of one step in one run.
 
@@ -31,6 +43,7 @@ class StepRun:
         outputs: Artifact versions it made or, when cached, linked, by output name.
         parameters: Its other arguments, as text.
         attempts: How often it was started.
+        failed_attempts: Those before the last one.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
         reason: Why it ran; empty if it did not.
         tags: Plain tags map to True, keyed tags to their value.
@@ -57,13 +70,20 @@ class StepRun:
     store: str = attrs.field(default="", repr=False)
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
-    def logs(self) -> str:
-        """What it printed and logged."""
-        if self.log is None or self._source is None:
+    def logs(self, attempt: int | None = None) -> str:
+        """What it printed and logged, in its last attempt or in a failed one before.
+
+        Of an attempt that is running, or whose driver died, it is what there is so far.
+        """
+        of = next((each for each in self.failed_attempts if each.attempt == attempt), self)
+        if self._source is None:
             return ""
-        return self._source.read_log(self.log, self.store)
+        if of.log is None and of is self and self.status in (RUNNING, CRASHED):
+            return self._source.read_live_log(self.run, self.name, self.attempts)
+        return self._source.read_log(of.log, of.store) if of.log else ""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +101,7 @@ class Run:
     Attributes:
         name: Pipeline and number, as `training-17`.
         status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
+        options: What was asked for beside the code (`with_options`, the command line), and `resume` asks for again.
         steps: In order of execution, by name.
         outputs: What the pipeline's body returned, by output name.
         model_version: The version it made, used, or whose outputs it repeated from the cache; or None.
@@ -94,6 +115,7 @@ class Run:
     status: str
     stack: str
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     started_at: datetime.datetime = attrs.field(repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     steps: Mapping[str, StepRun] = attrs.field(factory=dict, repr=False)

@@ -10,106 +10,36 @@ import contextvars
 import functools
 import json
 import os
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import pdb
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from drystone.annotations import Declared, accepts, described
-from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import store_bytes
 from drystone.captures import captured
-from drystone.components import ArtifactStore
-from drystone.contexts import StepContext, active, checked_metadata
-from drystone.errors import (
-    OutputError,
-    PlanError,
-    StepContextError,
-    VersionPendingError,
-    message_of,
-    shortened,
-    suggestion,
-)
-from drystone.events import ArtifactSaved, Pair
+from drystone.contexts import StepContext, active
+from drystone.effects import StepEffects
+from drystone.errors import OutputError, PlanError, shortened
+from drystone.failures import Failure, failure_of
+from drystone.fingerprints import Fingerprints, classes_of
 from drystone.graphs import importing
-from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
+from drystone.projects import put_on_path
 from drystone.serialization import structure, to_text, unstructure
+from drystone.tasks import StepResult, StepTask
 from drystone.values import from_json
 
-here: dict[str, Declared[Any, Any]] = {}
-"""Steps of runs that this very process drives, by task id: what was planned is what runs, importable or not."""
+Ask = Callable[[str], str]
+"""Brings what a step asks of the workspace to the driver, and the answer back; both are JSON."""
 
-
-OWN = f"{os.path.dirname(__file__)}{os.sep}"
-"""Where our own code is, which tracebacks leave out."""
-
-
-@attrs.frozen(kw_only=True)
-class OutputTask:
-    """How one output is to be kept: what the step calls it, the artifact's name, and how that is declared."""
-
-    output: str
-    name: str
-    artifact: Artifact
-
-
-@attrs.frozen(kw_only=True)
-class StepTask:
-    """Everything a worker is told.
-
-    Attributes:
-        id: Unique to this attempt.
-        code: `module:function`, to be imported where this is not the driver's process.
-        inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
-        parameters: The pipeline's, as JSON.
-        store: The artifact store, as JSON.
-        exclusive: Whether nothing else runs in the worker's process meanwhile.
-        pid: Process id of the driver.
-        timeout: Seconds after which whoever supervises the worker ends it.
-        resources: `cpus`, `memory` in bytes and `gpus` that it may use.
-        log: The file of this machine that takes what is printed, for others to follow; None where there is none.
-    """
-
-    id: str
-    run: str
-    pipeline: str
-    step: str
-    attempt: int
-    code: str
-    inputs: dict[str, Any]
-    outputs: tuple[OutputTask, ...]
-    parameters: dict[str, Any]
-    model_version: Pair | None
-    store: str
-    allow_pickle: bool
-    exclusive: bool
-    pid: int
-    timeout: float | None = None
-    resources: dict[str, Any] | None = None
-    log: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Failure:
-    """An exception, as text that can cross a process."""
-
-    type: str
-    message: str
-    traceback: str
-
-
-@attrs.frozen(kw_only=True)
-class StepResult:
-    """What a worker answers. After a failure nothing is saved, and what was logged stays with the attempt."""
-
-    saved: tuple[ArtifactSaved, ...] = ()
-    metadata: dict[str, Any] = attrs.field(factory=dict)
-    log: str | None = None
-    failure: Failure | None = None
+here: dict[str, tuple[Declared[Any, Any], Ask]] = {}
+"""Steps of runs that this very process drives, by task id, and who answers them: what was planned is what runs."""
 
 
 class Answer(str):
@@ -121,107 +51,12 @@ class Answer(str):
         return str, (str(self),)
 
 
-@attrs.frozen
-class PendingArtifact:
-    """What `save_artifact` returns inside a step: stored, and without a version until the step is committed."""
-
-    name: str
-    digest: str
-
-    @property
-    def version(self) -> int:
-        """Not there yet.
-
-        Raises:
-            VersionPendingError: Always.
-        """
-        raise VersionPendingError(
-            f"The artifact {self.name!r} gets its version when this step is committed. Afterwards it is found as "
-            f"Artifact({self.name!r}).latest, and in the workspace."
-        )
-
-
-class StepEffects:
-    """Stores what a step makes and collects what it asks for; implements `drystone.contexts.Effects`."""
-
-    def __init__(self, task: StepTask) -> None:
-        self.store = _store(task.store)
-        self.materializers = _materializers(task.allow_pickle)
-        self.metadata: dict[str, Any] = {}
-        self.saved: list[ArtifactSaved] = []
-        self._task = task
-        self._of_outputs: dict[str, dict[str, Any]] = {}
-
-    def log_metadata(self, values: Mapping[str, Any], artifact: str | None) -> None:
-        """Note metadata of the step, or of one output by its own or its artifact's name."""
-        if artifact is None:
-            self.metadata.update(values)
-            return
-        names = {name: each.output for each in self._task.outputs for name in (each.output, each.name)}
-        if artifact not in names:
-            hint = suggestion(artifact, names, "Its outputs")
-            raise StepContextError(f"Step {self._task.step!r} has no output {artifact!r} to log metadata of.{hint}")
-        self._of_outputs.setdefault(names[artifact], {}).update(values)
-
-    def save_artifact(self, value: Any, name: str, **options: Any) -> PendingArtifact:
-        """Store a value; it becomes a version together with the step's outputs."""
-        metadata = checked_metadata(options.pop("metadata", None) or {})
-        artifact = Artifact(name, **{key: option for key, option in options.items() if option is not None})
-        return PendingArtifact(name, self._save(value, name, artifact, None, metadata).digest)
-
-    def save_outputs(self, values: list[Any]) -> None:
-        """Store what the step returned."""
-        for task, value in zip(self._task.outputs, values, strict=True):
-            self._save(value, task.name, task.artifact, task.output, self._of_outputs.get(task.output, {}))
-
-    def _save(
-        self, value: Any, name: str, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]
-    ) -> Manifest:
-        manifest, noted = self.materializers.save(value, artifact, self.store)
-        self.saved.append(
-            ArtifactSaved(
-                name=name,
-                kind=artifact.kind,
-                manifest=manifest,
-                metadata={**checked_metadata(noted), **metadata},
-                tags=artifact.tags,
-                run=self._task.run,
-                step=self._task.step,
-                output=output,
-            )
-        )
-        return manifest
-
-    def argument(self, spec: Mapping[str, Any]) -> Any:
-        """The value of one of the task's inputs."""
-        if "value" in spec:
-            return from_json(spec["value"])
-        if "artifact" in spec:
-            return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
-        items = [self.argument(item) for item in spec["items"]]
-        if spec["kind"] == "dict":
-            return dict(zip((from_json(key) for key in spec["keys"]), items, strict=True))
-        return tuple(items) if spec["kind"] == "tuple" else items
-
-
-@functools.lru_cache(maxsize=8)
-def _store(text: str) -> ArtifactStore:
-    store: ArtifactStore = from_json(json.loads(text))
-    return store
-
-
-@functools.cache
-def _materializers(allow_pickle: bool) -> Materializers:
-    return Materializers(load_plugins().materializers(), allow_pickle=allow_pickle)
-
-
 def preload(modules: Iterable[str]) -> None:
     """Import what tasks need, and the modules of steps, before there is a task.
 
     What is wrong with a module is for the task that needs it to say. Pipelines that it calls are refused.
     """
-    _materializers(allow_pickle=False)
-    _materializers(allow_pickle=True)
+    load_plugins().materializers()
     for module in modules:
         token = importing.set(module)
         try:
@@ -232,47 +67,50 @@ def preload(modules: Iterable[str]) -> None:
             importing.reset(token)
 
 
-def run_task(text: str, ask: Callable[[str], str] | None = None) -> str:
+def run_task(text: str, ask: Ask | None = None) -> str:
     """Run a task given as JSON; answers with the JSON of its result. What executors are given.
 
     Args:
         text: A `StepTask`.
-        ask: Brings what the step asks of the workspace to the driver, and the answer back; both are JSON.
+        ask: What brings questions to the driver, where there is a way shorter than through the artifact store.
     """
     task = structure(json.loads(text), StepTask)
-    effects = StepEffects(task)
+    known = here.get(task.id) if task.pid == os.getpid() else None
+    effects = StepEffects(task, known[1] if known else ask)
     raised: BaseException | None = None
     failure: Failure | None = None
     log: str | None = None
-    with captured(exclusive=task.exclusive) as output:
+    with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
             with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
-                _perform(task, effects)
+                _perform(task, known[0] if known else _imported(task), effects)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # panics of libraries that are written in Rust are no Exception
-            raised, failure = exc, _failure(exc)
-        printed = output.read()
-    if failure is not None:  # kept with what the step printed, and shown by whoever reports the failure
-        printed += failure.traceback.encode("utf-8", "backslashreplace")
+            raised, failure = exc, failure_of(exc)  # kept with what it printed, and shown by whoever reports it
+            if output is not None:
+                output.postscript = failure.traceback.encode("utf-8", "backslashreplace")
+            if task.debug:
+                print(failure.traceback, file=sys.stderr)  # noqa: T201 - to the terminal of whoever debugs
+                pdb.post_mortem(exc.__traceback__)
     try:
-        log = store_bytes(effects.store, printed) if printed else None
+        log = store_bytes(effects.store, output.content) if output is not None and output.content else None
     except Exception as exc:
         if failure is None:  # why the step itself failed says more
-            raised, failure = exc, _failure(exc)
+            raised, failure = exc, failure_of(exc)
     result = StepResult(
         saved=() if failure else tuple(effects.saved),
         metadata=effects.metadata,
         log=log,
         failure=failure and attrs.evolve(failure, traceback=shortened(failure.traceback)),
+        dynamic_inputs=effects.dynamic_inputs,
     )
     answer = Answer(to_text(unstructure(result)))
     answer.exception = raised
     return answer
 
 
-def _perform(task: StepTask, effects: StepEffects) -> None:
-    definition = here[task.id] if task.pid == os.getpid() and task.id in here else _imported(task)
+def _perform(task: StepTask, definition: Declared[Any, Any], effects: StepEffects) -> None:
     arguments = {name: effects.argument(spec) for name, spec in task.inputs.items()}
     context = StepContext(
         run=task.run,
@@ -292,18 +130,43 @@ def _perform(task: StepTask, effects: StepEffects) -> None:
 
 
 def _imported(task: StepTask) -> Declared[Any, Any]:
+    """The step of a task, imported, if its code is what was planned.
+
+    Raises:
+        PlanError: It cannot be imported, or is not what the driver knows.
+    """
     module, _, name = task.code.partition(":")
     if "<" in name:
         raise PlanError(
             f"Step {task.step!r} ({name}) is defined inside a function, so another process cannot import it. Move it "
             "to the top level of a module, or run on a stack whose orchestrator works in this process."
         )
+    put_on_path(Path(task.root))
     token = importing.set(task.code)
     try:
         definition: Declared[Any, Any] = attrgetter(name)(import_module(module))
     finally:
         importing.reset(token)
+    if task.closure is not None:
+        _check_code(task, definition)
     return definition
+
+
+@functools.cache
+def _fingerprints(root: str) -> Fingerprints:
+    return Fingerprints(Path(root))
+
+
+def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
+    values = [from_json(spec["value"]) for spec in task.inputs.values() if "value" in spec]
+    classes = dict.fromkeys(each for value in values for each in classes_of(value))
+    closure = _fingerprints(task.root).closure(definition, classes)
+    if closure.digest != task.closure:
+        edited = f" ({', '.join(closure.edited)})" if closure.edited else ""
+        raise PlanError(
+            f"The code of step {task.step!r} is not here what it was when the run was planned: a file was edited"
+            f"{edited}, or the packages of this environment are others. Run the pipeline again."
+        )
 
 
 def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
@@ -348,13 +211,3 @@ def _kept_surroundings() -> Iterator[None]:
 def _environment() -> dict[bytes, bytes]:
     """A copy of the environment; through its public face that costs a tenth of a millisecond of decoding."""
     return dict(vars(os.environ)["_data"])
-
-
-def _failure(exc: BaseException) -> Failure:
-    """What was raised, with its traceback from the first frame that is not our own."""
-    frames = exc.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(OWN):
-        frames = frames.tb_next
-    shown = "".join(traceback.format_exception(type(exc), exc, frames, chain=frames is not None))
-    message = f"exited with {exc.code!r:.200}" if isinstance(exc, SystemExit) else message_of(exc)
-    return Failure(type=type(exc).__qualname__, message=message, traceback=shown)

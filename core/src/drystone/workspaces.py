@@ -19,8 +19,17 @@ from drystone.components import ArtifactStore, Place
 from drystone.databases import Database, made_directory
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, DrystoneError, NotFoundError, StepContextError, WorkspaceError
-from drystone.events import ArtifactSaved, Event, Linked, MetadataLogged, Tagged, Untagged, event_to_json
+from drystone.errors import BlobLostError, NotFoundError, StepContextError, WorkspaceError
+from drystone.events import (
+    ArtifactSaved,
+    CancelRequested,
+    Event,
+    Linked,
+    MetadataLogged,
+    Tagged,
+    Untagged,
+    event_to_json,
+)
 from drystone.index import Index
 from drystone.ledgers import Commit, next_commit
 from drystone.locks import RunLock as RunLock
@@ -30,8 +39,10 @@ from drystone.pipelines import runner
 from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory
 from drystone.queries import Queries, name_of
-from drystone.runs import Run, StepRun
+from drystone.records import address_of
+from drystone.runs import RUNNING, Run, StepRun
 from drystone.stacks import find_stacks
+from drystone.stores import Stores
 
 View = Index
 """What `decide` is given: the workspace as it is, while nobody else commits."""
@@ -59,7 +70,7 @@ class Workspace(Queries):
         _check_outside("open the workspace")
         self.directory = made_directory(workspace_directory(project_root()) if location is None else location)
         self.allow_pickle = allow_pickle is not False
-        self._stores: dict[str, ArtifactStore] = {}
+        self._stores = Stores()
         self._database = Database(self.directory)
         self.mark_crashed()
 
@@ -144,6 +155,24 @@ class Workspace(Queries):
             found, blobs = findings(ledger, index)
         return [*found, *spoilt(blobs, self.store_for)]
 
+    def cancel(self, run: str | Run) -> None:
+        """Ask the driver of a run to cancel it, wherever that driver runs. It does so within a moment.
+
+        Raises:
+            WorkspaceError: It is not running.
+        """
+        name = run.name if isinstance(run, Run) else run
+        self.mark_crashed()
+
+        def decide(view: View) -> list[Event]:
+            status = (view.get("run", name) or {}).get("status")
+            if status != RUNNING:
+                raise WorkspaceError(f"Run {name} is {status}; only a running one can be cancelled.")
+            return [CancelRequested(run=name)]
+
+        self.run(name)
+        self.commit(decide)
+
     def resume(self, run: str | Run) -> Run:
         """Go on with a run that crashed, failed or was cancelled; what it finished and is still valid is kept.
 
@@ -193,7 +222,7 @@ class Workspace(Queries):
         """
         logged = contexts.checked_metadata(metadata or {})
         artifact = Artifact(name, kind=kind, tags=dict(tags or {}), trusted=tuple(trusted), allow_pickle=allow_pickle)
-        store = self._active_store()
+        store = self._stores.active(self.place)
         manifest, noted = self.materializers.save(value, artifact, store)
         store.sync(blob_key(blob.digest) for blob in manifest.blobs)
         metadata = {**contexts.checked_metadata(noted), **logged}
@@ -215,7 +244,7 @@ class Workspace(Queries):
 
     def bind_store(self, store: ArtifactStore) -> None:
         """Make a store known, so that artifacts in it can be read."""
-        self._stores[store.identity] = store
+        self._stores.bind(store)
 
     def store_for(self, identity: str) -> ArtifactStore:
         """The artifact store of this identity.
@@ -223,30 +252,7 @@ class Workspace(Queries):
         Raises:
             NotFoundError: No stack that is defined here has it.
         """
-        if identity not in self._stores:
-            self._bind_known_stores()
-        if identity not in self._stores:
-            known = ", ".join(self._stores) or "none"
-            raise NotFoundError(
-                f"The artifact store {identity} is out of reach: no stack that is defined here uses it. Within reach: "
-                f"{known}. If it is another machine's, read the artifact there, or run the pipeline here."
-            )
-        return self._stores[identity]
-
-    def _bind_known_stores(self) -> None:
-        place = self.place
-        stacks = find_stacks(place.root, load_plugins())
-        for name in stacks.names:
-            try:
-                self.bind_store(stacks.get(name).at(place).artifact_store)
-            except DrystoneError:  # a stack that cannot be used here has nothing to read from
-                continue
-
-    def _active_store(self) -> ArtifactStore:
-        place = self.place
-        store = find_stacks(place.root, load_plugins()).active().at(place).artifact_store
-        self.bind_store(store)
-        return store
+        return self._stores.found(identity, self.place)
 
     def create_model_version(
         self, model: str | Model, name: str | None = None, *, tags: Mapping[str, Any] | None = None
@@ -325,7 +331,7 @@ class Workspace(Queries):
         self._note(MetadataLogged, record, values=contexts.checked_metadata(values))
 
     def _note(self, event: Callable[..., Event], record: Record, **facts: Collection[str]) -> None:
-        kind, address = _address(record)
+        kind, address = address_of(record)
 
         def decide(view: View) -> list[Event]:
             if not view.exists(kind, address):
@@ -357,14 +363,15 @@ def save_artifact(value: Any, name: str, **options: Any) -> Any:
 def load_artifact(name: str, version: int | str = LATEST) -> Any:
     """The value of one version of an artifact, the newest by default.
 
+    Inside a step it becomes an input of that step: a stored result is used again only while it means the same content.
+    What the step has saved under that name itself is found as well.
+
     Raises:
-        StepContextError: A step is running here.
+        NotFoundError: There is none.
     """
-    if contexts.active.get(None) is not None:
-        raise StepContextError(
-            f"load_artifact({name!r}) was called inside a step, where what it finds would be in no cache key. "
-            f"Make it a parameter of the step and pass Artifact({name!r}).latest in the pipeline."
-        )
+    context = contexts.active.get(None)
+    if context is not None:
+        return context.effects.load_artifact(name, version)
     return Workspace.current().load_artifact(name, version)
 
 
@@ -380,21 +387,3 @@ def _check_outside(what: str) -> None:
             '(Artifact("name").latest), return what it makes, or call save_artifact and log_metadata. What needs the '
             "whole workspace, such as promoting, belongs into on_success= or behind the run."
         )
-
-
-_ADDRESSES: dict[type, Callable[[Any], tuple[str, str]]] = {
-    Run: lambda run: ("run", run.name),
-    StepRun: lambda step: ("step", f"{step.run}/{step.name}"),
-    ArtifactVersion: lambda version: ("artifact", str(version)),
-    ModelVersion: lambda version: ("model_version", str(version)),
-    ModelRecord: lambda model: ("model", model.name),
-    Model: lambda model: ("model", model.name),
-}
-
-
-def _address(record: object) -> tuple[str, str]:
-    """What the ledger calls a record: its kind and its name."""
-    if type(record) not in _ADDRESSES:
-        kinds = ", ".join(kind.__name__ for kind in _ADDRESSES)
-        raise TypeError(f"A {type(record).__name__} has no tags or metadata here. What has: {kinds}.")
-    return _ADDRESSES[type(record)](record)

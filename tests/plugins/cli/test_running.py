@@ -111,8 +111,12 @@ def test_wrong_usage_is_one_paragraph_with_the_way_out(drystone):
         ("flows:trainin",): "Error: flows has no pipeline 'trainin'. Did you mean 'training'?",
         ("flowz:training",): "Error: There is no module 'flowz'",
         ("training",): "Error: 'training' is no target.",
-        (TARGET, "--param", "row=1"): "Error: Pipeline 'training' has no parameter 'row'. Did you mean 'rows'?",
-        (TARGET, "--param", "rows=x"): "Error: --param rows=x: it takes a whole number, not 'x'.",
+        (
+            TARGET,
+            "--param",
+            "row=1",
+        ): "Error: --param row: Pipeline 'training' has no parameter 'row'. Did you mean 'rows'?",
+        (TARGET, "--param", "rows=x"): "Error: --param rows: it takes a whole number, not 'x'.",
         (TARGET, "--stack", "defalt"): "Error: There is no stack 'defalt'. Did you mean 'default'?",
     }.items():
         found = drystone("run", *arguments)

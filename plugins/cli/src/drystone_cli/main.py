@@ -13,7 +13,9 @@ import click
 COMMANDS = {
     "run": ("drystone_cli.running:run", "Run a pipeline."),
     "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
+    "cancel": ("drystone_cli.running:cancel", "Cancel a run, wherever its driver runs."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
+    "logs": ("drystone_cli.logs:logs", "Print what the steps of a run printed, or print."),
     "runs": ("drystone_cli.runs:runs", "List and show runs."),
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
@@ -110,7 +112,9 @@ def _loaded(entry: Any) -> click.Command:
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage; of `plan`: 0 nothing would run, 2 something would.",
 )
 @click.version_option(package_name="drystone-cli", prog_name="drystone", message="%(prog)s %(version)s")
-@click.option(DEBUG, is_flag=True, expose_value=False, help="Show whole tracebacks; may stand anywhere.")
+@click.option(
+    DEBUG, is_flag=True, expose_value=False, help="Show whole tracebacks; `run` opens the debugger where a step fails."
+)
 def cli() -> None:
     """Machine-learning pipelines on stacks of plugins."""
 
@@ -121,7 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the arrows of a plan
     try:
-        return int(cli.main([each for each in given if each != DEBUG], prog_name="drystone", standalone_mode=False))
+        options: dict[str, Any] = {"prog_name": "drystone", "standalone_mode": False, "obj": DEBUG in given}
+        return int(cli.main([each for each in given if each != DEBUG], **options))
     except (Exception, KeyboardInterrupt) as exc:
         from drystone_cli.failures import report
 

@@ -1,165 +1,272 @@
-"""Parameters of a pipeline from text: each is read as what the pipeline's signature says it is."""
+"""What `run` and `plan` are asked for, on the command line and in files, read by what it is to be.
+
+All that is wrong is told at once, with its place.
+"""
 
 from __future__ import annotations
 
 import datetime
-import enum
 import inspect
-import json
 import pathlib
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias
 
-import click
+from drystone import Resources, Retry
+from drystone.errors import DrystoneError, ParameterError, suggestion
+from drystone_cli.files import FileError, load
+from drystone_cli.structures import UnreadableError
+from drystone_cli.values import from_data, from_text
 
-WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-NOTHING = ("none", "null", "")
+Tags: TypeAlias = dict[str, str | int | float | bool] | list[str] | str
+Names: TypeAlias = list[str] | str
+Cache: TypeAlias = bool | datetime.timedelta
+
+PIPELINE_OPTIONS: Mapping[str, Any] = {
+    "stack": str,
+    "on_error": Literal["continue", "stop", "fail_fast"],
+    "cache": Cache,
+    "rerun": Names,
+    "retries": int | Retry,
+    "tags": Tags,
+    "version": str,
+}
+"""What a file may say of the whole run."""
+
+STEP_OPTIONS: Mapping[str, Any] = {
+    "cache": Cache | None,
+    "cache_salt": str,
+    "depends_on": Names,
+    "ignore": Names,
+    "ignore_inputs": Names,
+    "retries": int | Retry | None,
+    "timeout": float | datetime.timedelta | None,
+    "resources": Resources | None,
+    "tags": Tags,
+}
+"""What a file may say of one step."""
+
+TOO_DEEP = "it is nested too deeply."
+
+PARAMETERS, PIPELINE, STEPS = SECTIONS = ("parameters", "pipeline", "steps")
 
 
-def parsed(function: Callable[..., Any], pairs: Iterable[str]) -> dict[str, Any]:
-    """Arguments for a pipeline's function from `name=value` texts.
+def requested(
+    pipeline: Any,
+    params: Iterable[str] = (),
+    files: Iterable[pathlib.Path] = (),
+    tags: Iterable[str] = (),
+    **options: Any,
+) -> tuple[Any, dict[str, Any]]:
+    """A pipeline with the options that are asked for, and the arguments to call it with.
 
-    Names it does not have are passed on as they are: the pipeline refuses them, with the nearest one it has.
+    Args:
+        pipeline: As it was declared.
+        params: Texts like `name=value`; they count before what files say.
+        files: Of parameters and options; a later one counts before an earlier one.
+        tags: Texts like `nightly` or `team=ops`; they are added to those of files and of the pipeline.
+        **options: From the command line, those that were given; they count before what files say.
 
     Raises:
-        click.UsageError: Lists every text that cannot be read as what it should be.
+        ParameterError: Lists everything that is wrong, with its place.
     """
-    annotations = _annotations(function)
-    arguments: dict[str, Any] = {}
-    problems: list[str] = []
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            problems.append(f"--param {pair!r} is not of the form name=value.")
-        elif name in arguments:
-            problems.append(f"--param {name} is given twice.")
-        else:
-            try:
-                arguments[name] = value_of(text, annotations.get(name, str))
-            except (ValueError, TypeError) as exc:
-                arguments[name] = None
-                problems.append(f"--param {name}={text}: {exc}")
-    if problems:
-        raise click.UsageError(" ".join(problems), click.get_current_context(silent=True))
-    return arguments
+    request = _Request(pipeline)
+    for path in files:
+        request.take_file(path)
+    request.take_texts(params)
+    return request.finished({**options, "tags": request.tags(tags)})
 
 
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    """What each parameter is; where nothing is said, what its default is."""
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # whatever is wrong with an annotation, the pipeline reports it better
-        hints = {}
+def annotations_of(declared: Any) -> dict[str, Any]:
+    """What each parameter of a pipeline or step is; where nothing is said, what its default is."""
     found = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in declared.signature.parameters.items():
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
-        found[name] = hints.get(name, Any if default is None else type(default))
+        found[name] = declared.annotations.get(name, Any if default is None else type(default))
     return found
 
 
-def value_of(text: str, annotation: Any) -> Any:
-    """A text as a value of a type.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        return _one_of(text, get_args(annotation))
-    if get_origin(annotation) is typing.Literal:
-        choices = get_args(annotation)
-        return _chosen(text, {str(choice): choice for choice in choices}, map(repr, choices))
-    if annotation is Any or annotation is object:
-        return _anything(text)
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        values = {str(member.value): member for member in annotation}
-        return _chosen(text, values | dict(annotation.__members__), annotation.__members__)
-    return _read(text, annotation) if annotation in READERS else _structured(text, annotation)
+def _tags(given: Tags) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    return dict.fromkeys([given] if isinstance(given, str) else given, True)
 
 
-def _one_of(text: str, choices: tuple[Any, ...]) -> Any:
-    """The first member that fits; text fits `str`, so that is tried last."""
-    if type(None) in choices and text.lower() in NOTHING:
-        return None
-    problems = []
-    for choice in sorted((each for each in choices if each is not type(None)), key=lambda each: each is str):
+class _Request:
+    """Takes in what is asked for, and notes what is wrong with it."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.parameters = annotations_of(pipeline)
+        self.arguments: dict[str, Any] = {}
+        self.unread: set[str] = set()
+        self.steps: list[tuple[pathlib.Path, Mapping[str, Any]]] = []
+        self.problems: list[str] = []
+
+    def finished(self, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The pipeline and its arguments.
+
+        Raises:
+            ParameterError: Something was wrong.
+        """
+        self._check_missing()
+        self._take_steps()
+        if self.problems:
+            raise ParameterError(*self.problems)
+        return self._with_options(options), self.arguments
+
+    def take_texts(self, texts: Iterable[str]) -> None:
+        """Parameters of the command line."""
+        seen = set()
+        for text in texts:
+            name, equals, value = text.partition("=")
+            place = f"--param {name}"
+            if not equals or not name:
+                self.problems.append(f"--param {text!r} is not of the form name=value.")
+            elif name in seen:
+                self.problems.append(f"{place} is given twice.")
+            elif name not in self.parameters:
+                self.problems.append(f"{place}: {self._unknown_parameter(name)}")
+            else:
+                self._read_text(name, value)
+            seen.add(name)
+
+    def tags(self, texts: Iterable[str]) -> dict[str, Any]:
+        """Tags of the command line."""
+        pairs = {text: text.partition("=") for text in texts}
+        wrong = [text for text, (name, _, _) in pairs.items() if not name.strip()]
+        self.problems += [f"--tag {text!r} is not of the form name or name=value." for text in wrong]
+        return {name: value if equals else True for name, equals, value in pairs.values()}
+
+    def _read_text(self, name: str, text: str) -> None:
         try:
-            return value_of(text, choice)
-        except ValueError as exc:
-            problems.append(str(exc))
-    raise ValueError(" ".join(problems))
+            self.arguments[name] = from_text(text, self.parameters[name])
+        except UnreadableError as exc:
+            self.unread.add(name)
+            self.problems += [f"--param {name}{place}: {message}" for place, message in exc.problems]
+        except RecursionError:
+            self.problems.append(f"--param {name}: {TOO_DEEP}")
 
+    def take_file(self, path: pathlib.Path) -> None:
+        """Parameters and options of a file."""
+        try:
+            data = load(path)
+        except FileError as exc:
+            self.problems.append(f"{path}: {exc}")
+            return
+        self.problems += [f"{path}: {name}: {self._stray(str(name))}" for name in data if name not in SECTIONS]
+        found = self._tables(path, data, SECTIONS)
+        arguments = found.get(PARAMETERS, {})
+        unknown = {name: self._unknown_parameter(str(name)) for name in arguments if name not in self.parameters}
+        self.arguments |= self._read(f"{path}: {PARAMETERS}", arguments, self.parameters, unknown)
+        self.unread |= {name for name in arguments if name in self.parameters} - {*self.arguments}
+        self._take_options(f"{path}: {PIPELINE}", found.get(PIPELINE, {}))
+        self.steps.append((path, self._tables(f"{path}: {STEPS}", found.get(STEPS, {}))))
 
-def _chosen(text: str, choices: Mapping[str, Any], shown: Iterable[str]) -> Any:
-    if text not in choices:
-        raise ValueError(f"it takes one of {', '.join(shown)}.")
-    return choices[text]
+    def _tables(self, place: Any, data: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Those of the given names, or all, that hold tables; the others are wrong."""
+        found = {str(name): table for name, table in data.items() if names is None or name in names}
+        dot = "." if names is None else ": "
+        for name in [name for name, table in found.items() if not isinstance(table, dict)]:
+            self.problems.append(f"{place}{dot}{name}: it takes a table of names and values, not {found.pop(name)!r}.")
+        return found
 
+    def _stray(self, name: str) -> str:
+        """What to say of a name at the top level that is no section."""
+        if name in self.parameters:
+            return f"it is a parameter of the pipeline, and belongs into the section {PARAMETERS!r}."
+        if name in PIPELINE_OPTIONS:
+            return f"it is an option of the pipeline, and belongs into the section {PIPELINE!r}."
+        return f"there is no such section.{suggestion(name, SECTIONS, 'Sections')}"
 
-def _anything(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    def _unknown_parameter(self, name: str) -> str:
+        hint = suggestion(name, self.parameters, "Its parameters")
+        return f"{self.pipeline.label} has no parameter {name!r}.{hint}"
 
+    def _read(
+        self, place: str, given: Mapping[str, Any], known: Mapping[str, Any], unknown: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The values of a table that can be read as what they are to be."""
+        found = {}
+        for name, data in given.items():
+            try:
+                if name in unknown:
+                    self.problems.append(f"{place}.{name}: {unknown[name]}")
+                else:
+                    found[str(name)] = from_data(data, known[name])
+            except UnreadableError as exc:
+                self.problems += [f"{place}.{name}{inner}: {message}" for inner, message in exc.problems]
+            except RecursionError:
+                self.problems.append(f"{place}.{name}: {TOO_DEEP}")
+        return found
 
-READERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
-    str: (str, "a text"),
-    bool: (lambda text: WORDS[text.lower()], "true or false"),
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    datetime.date: (datetime.date.fromisoformat, "a date like 2026-01-31"),
-    datetime.datetime: (datetime.datetime.fromisoformat, "a date and time like 2026-01-31T12:00"),
-    datetime.time: (datetime.time.fromisoformat, "a time like 12:30"),
-    pathlib.Path: (pathlib.Path, "a path"),
-}
-"""What reads a text as a value of a type, and what to call such a text."""
+    def _read_options(
+        self, place: str, given: Mapping[str, Any], known: Mapping[str, Any], parameters: Iterable[str], section: str
+    ) -> dict[str, Any]:
+        """The options of a table; of a name that is one of the `parameters`, it is said to which section it belongs."""
+        missing = [name for name in given if name not in known]
+        unknown = {name: f"there is no such option.{suggestion(str(name), known, 'Options')}" for name in missing}
+        misplaced = f"it is no option but a parameter, and belongs into the section {section!r}."
+        unknown |= {name: misplaced for name in missing if name in parameters}
+        found = self._read(place, given, known, unknown)
+        return found | ({"tags": _tags(found["tags"])} if "tags" in found else {})
 
+    def _take_options(self, place: str, given: Mapping[str, Any]) -> None:
+        for name, value in self._read_options(place, given, PIPELINE_OPTIONS, self.parameters, PARAMETERS).items():
+            try:
+                self.pipeline = self._with_options({name: value})
+            except (DrystoneError, ValueError) as exc:
+                self.problems.append(f"{place}.{name}: {exc}.".replace("..", "."))
 
-def _read(text: str, kind: type) -> Any:
-    read, label = READERS[kind]
-    try:
-        return read(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"it takes {label}, not {text!r}.") from None
+    def _with_options(self, options: Mapping[str, Any]) -> Any:
+        """The pipeline with further options; tags are added to those it has."""
+        tags = options.get("tags")
+        added = {**self.pipeline.options.tags, **tags} if tags else None
+        return self.pipeline.with_options(**{**options, "tags": added})
 
+    def _check_missing(self) -> None:
+        given = {*self.arguments, *self.unread}
+        for name, parameter in self.pipeline.signature.parameters.items():
+            if name not in given and parameter.default is parameter.empty:
+                self.problems.append(f"{self.pipeline.label} needs {name!r}, which has no default.")
 
-CONTAINERS = (list, tuple, set, frozenset, dict)
+    def _take_steps(self) -> None:
+        """What files say of single steps; which there are depends on the arguments, so this comes last."""
+        files = [(path, tables) for path, tables in self.steps if tables]
+        graph = self._graph() if files else None
+        for path, tables in files:
+            steps = dict(self._step(f"{path}: {STEPS}.{name}", graph, name, table) for name, table in tables.items())
+            pipeline = self.pipeline.with_options(steps=steps)
+            try:
+                if graph is not None:
+                    pipeline.graph(**self.arguments)
+                self.pipeline = pipeline
+            except ParameterError as exc:
+                self.problems += [f"{path}: {STEPS}: {problem}" for problem in exc.problems]
 
+    def _graph(self) -> Any:
+        """The graph, if it can be made of the arguments that are right.
 
-def _structured(text: str, annotation: Any) -> Any:
-    outer = get_origin(annotation) or annotation
-    if outer not in CONTAINERS:
-        raise ValueError(f"a value of {getattr(outer, '__name__', outer)} cannot be written on the command line.")
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError:
-        data = None
-    if not isinstance(data, dict if outer is dict else list):
-        form = '{"name": value}' if outer is dict else "[1, 2, 3]"
-        raise ValueError(f"it takes JSON like {form}, not {text!r}.")
-    return _shaped(data, annotation)
+        Raises:
+            Exception: The arguments are right, so it is the pipeline that is wrong.
+        """
+        try:
+            return self.pipeline.graph(**self.arguments)
+        except Exception:
+            if not self.problems:
+                raise
+            return None
 
-
-def _shaped(data: Any, annotation: Any) -> Any:
-    """JSON data as a value of a type: lists become the container that is asked for, texts dates, integers floats."""
-    outer, arguments = get_origin(annotation) or annotation, get_args(annotation)
-    if isinstance(data, str) and outer in READERS:
-        return _read(data, outer)
-    if type(data) is int and outer is float:
-        return float(data)
-    if isinstance(data, dict) and outer is dict:
-        of_key, of_item = arguments or (str, Any)
-        return {value_of(key, of_key): _shaped(item, of_item) for key, item in data.items()}
-    if isinstance(data, list) and outer in CONTAINERS[:-1]:
-        kinds = _kinds(arguments, len(data))
-        return outer([_shaped(item, kind) for item, kind in zip(data, kinds, strict=True)])
-    return data
-
-
-def _kinds(arguments: tuple[Any, ...], count: int) -> list[Any]:
-    """The type of each item of a container."""
-    if len(arguments) == count and Ellipsis not in arguments:
-        return list(arguments)
-    return [arguments[0] if arguments else Any] * count
+    def _step(self, place: str, graph: Any, name: str, table: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The options of one step; a step that does not exist is left to the pipeline to refuse."""
+        values = table.get(PARAMETERS, {})
+        options = {each: data for each, data in table.items() if each != PARAMETERS}
+        known: dict[str, Any] = {}
+        if graph is not None and name in graph.nodes:
+            known = annotations_of(graph.nodes[name].step)
+        found = self._read_options(place, options, STEP_OPTIONS, known, f"{STEPS}.{name}.{PARAMETERS}")
+        if not isinstance(values, dict):
+            self.problems.append(f"{place}.{PARAMETERS}: it takes a table of names and values, not {values!r}.")
+        elif values:
+            given = {str(each): known.get(each, Any) for each in values}
+            found[PARAMETERS] = self._read(f"{place}.{PARAMETERS}", values, given, {})
+        return name, found

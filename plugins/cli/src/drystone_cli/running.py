@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from drystone_cli import completion, records, tables
 
+ON_ERROR = ("continue", "stop", "fail_fast")
+
 WOULD_RUN = 2
 """The exit code of `plan` where anything would or may run."""
+
+PATIENCE = 3
+"""Seconds after which `cancel` says what it waits for."""
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,9 +28,20 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; repeatable."
             ),
+            click.option(
+                "--params",
+                "files",
+                multiple=True,
+                metavar="FILE",
+                type=click.Path(path_type=Path),
+                help="Parameters and options, in TOML, JSON or YAML; repeatable.",
+            ),
             click.option("--stack", "-s", help="The stack to run on.", shell_complete=completion.stack_names),
             click.option("--no-cache", is_flag=True, help="Compute everything, even what is stored."),
             click.option("--rerun", multiple=True, metavar="STEP", help="Compute this step, and what depends on it."),
+            click.option("--on-error", type=click.Choice(ON_ERROR), help="What to do once a step has failed."),
+            click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="A tag of the run; repeatable."),
+            click.option("--version-name", "version", metavar="NAME", help="How the model version it makes is called."),
             tables.json_option,
         ]
     ):
@@ -32,15 +49,15 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _prepared(target: str, params: tuple[str, ...], stack: str | None, no_cache: bool, rerun: tuple[str, ...]) -> Any:
+def _prepared(
+    target: str, params: tuple[str, ...], files: tuple[Path, ...], tags: tuple[str, ...], **options: Any
+) -> tuple[Any, dict[str, Any]]:
     """The pipeline with its options, and its arguments."""
     from drystone import find_pipeline, project_root
-    from drystone_cli.parameters import parsed
+    from drystone_cli.parameters import requested
 
-    pipeline = find_pipeline(target, project_root())
-    arguments = parsed(pipeline.fn, params)
-    options = {"stack": stack, "cache": False if no_cache else None, "rerun": rerun or None}
-    return pipeline.with_options(**options), arguments
+    options |= {"cache": False if options.pop("no_cache") else None, "rerun": [*options["rerun"]] or None}
+    return requested(find_pipeline(target, project_root()), params, files, tags, **options)
 
 
 @click.command()
@@ -48,7 +65,28 @@ def _prepared(target: str, params: tuple[str, ...], stack: str | None, no_cache:
 def run(as_json: bool, **chosen: Any) -> None:
     """Run the pipeline at TARGET: module:pipeline, or path/to/file.py:pipeline."""
     pipeline, arguments = _prepared(**chosen)
-    _finish(lambda: pipeline(**arguments), as_json)
+    is_debugged = bool(click.get_current_context().obj)
+    if is_debugged:
+        pipeline = pipeline.with_options(debug=True)
+    _finish(lambda: pipeline(**arguments), as_json, quiet=is_debugged)
+
+
+@click.command()
+@click.argument("name", metavar="RUN", shell_complete=completion.run_names)
+def cancel(name: str) -> None:
+    """Cancel a RUN, in whatever process on this machine it is driven. What it has finished stays."""
+    import time
+
+    workspace = records.workspace()
+    workspace.cancel(name)
+    began, is_told = time.monotonic(), False
+    while workspace.run(name).status == "running":
+        workspace.mark_crashed()
+        if not is_told and time.monotonic() - began > PATIENCE:
+            print(f"{name} has been asked to end, and is still inside a step. Ctrl-C stops this waiting.")
+            is_told = True
+        time.sleep(0.05)
+    print(f"{name} {workspace.run(name).status}")
 
 
 @click.command()
@@ -74,14 +112,16 @@ def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     ctx.exit(WOULD_RUN if found.would_run else 0)
 
 
-def _finish(execute: Callable[[], Any], as_json: bool) -> None:
-    """Run something, show how it goes, and print the record."""
+def _finish(execute: Callable[[], Any], as_json: bool, *, quiet: bool = False) -> None:
+    """Run something, show how it goes unless somebody debugs it, and print the record."""
+    import contextlib
+
     from drystone.errors import RunFailedError
     from drystone_cli.progress import progress
 
     _warn()
     try:
-        with progress():
+        with contextlib.nullcontext() if quiet else progress():
             record = execute()
     except RunFailedError as exc:
         if as_json:

@@ -75,6 +75,7 @@ def describe(run: Any) -> None:
             "status": run.status,
             "steps": steps_text(run),
             "parameters": run.parameters,
+            "options": run.options,
             "stack": run.stack,
             "started": run.started_at,
             "took": tables.duration(run),

@@ -7,9 +7,23 @@ from concurrent.futures import Executor
 import attrs
 
 from drystone import Orchestrator, RunContext, StepNeeds
+from drystone.errors import StackError
 from drystone_local.machines import this_machine
 
 AUTO, PROCESS, INLINE = "auto", "process", "inline"
+
+
+def _check_isolation(instance: LocalOrchestrator, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in (AUTO, PROCESS, INLINE):
+        raise StackError(f"LocalOrchestrator(isolation={value!r}): it is one of 'auto', 'process' and 'inline'.")
+
+
+def _check_workers(instance: LocalOrchestrator, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise StackError(
+            f"LocalOrchestrator(workers={value!r}): it is a whole number from 1 on, or None for as many as the machine "
+            "has cores."
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -23,8 +37,8 @@ class LocalOrchestrator(Orchestrator):
             each, where nothing can be timed, limited or run beside another.
     """
 
-    workers: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
-    isolation: str = attrs.field(default=AUTO, validator=attrs.validators.in_((AUTO, PROCESS, INLINE)))
+    workers: int | None = attrs.field(default=None, validator=_check_workers)
+    isolation: str = attrs.field(default=AUTO, validator=_check_isolation)
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -54,7 +54,7 @@ class Pool(Executor):
     """
 
     def __init__(self, run: RunContext, workers: int, machine: Machine, *, fork: bool = LINUX) -> None:
-        self._run, self._most, self._machine, self._fork = run, workers, machine, fork
+        self._run, self.workers, self._machine, self._fork = run, workers, machine, fork
         self._lock = threading.Lock()
         self._backlog = Backlog(machine)
         self._crews: dict[int | None, Crew] = {}
@@ -119,7 +119,7 @@ class Pool(Executor):
 
     def _assign(self) -> None:
         """Give tasks to workers that are free, or that may still be hired."""
-        while len(self._busy) < self._most and (task := self._backlog.take()) is not None:
+        while len(self._busy) < self.workers and (task := self._backlog.take()) is not None:
             worker = self._free(task.threads)
             worker.task = task
             self._busy.add(worker)
@@ -131,7 +131,7 @@ class Pool(Executor):
         if self._idle[threads]:
             return self._idle[threads].pop()
         others = [workers for workers in self._idle.values() if workers]
-        if len(self._busy) + sum(map(len, others)) >= self._most:
+        if len(self._busy) + sum(map(len, others)) >= self.workers:
             self._soon(functools.partial(self._dismiss, others[0].pop()))
         if threads not in self._crews:
             self._crews[threads] = crew = Crew(threads, self._settings(), self._environment(threads))
@@ -143,17 +143,19 @@ class Pool(Executor):
 
     def _settings(self) -> dict[str, Any]:
         """How templates and workers get to import what the driver imports."""
+        path = [os.path.abspath(each) for each in sys.path]
+        root = os.path.abspath(self._run.root)
         files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in self._run.modules}
         return {
             "fork": self._fork,
             "modules": self._run.modules,
-            "path": [os.path.abspath(each) for each in sys.path],
+            "path": path if root in path else [root, *path],
             "arguments": sys.argv,
             "files": {name: os.path.abspath(file) for name, file in files.items() if file.endswith(".py")},
         }
 
     def _environment(self, threads: int | None) -> dict[str, str]:
-        usual = max(1, self._machine.cpus // self._most)
+        usual = max(1, self._machine.cpus // self.workers)
         return environment(threads or usual, declared=threads is not None)
 
     def _hand_over(self, worker: Worker) -> None:

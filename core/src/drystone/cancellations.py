@@ -1,0 +1,57 @@
+"""Cancelling a run from elsewhere: its driver looks for requests while it waits and while it computes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from drystone.errors import WorkspaceError
+from drystone.workspaces import Workspace
+
+LOOK = 0.2
+"""Seconds between two looks for a request."""
+
+
+class Watch:
+    """Looks for a request to cancel one run, in a thread of its own: `with Watch(…) as watch`.
+
+    Attributes:
+        requested_by: Who wants the run to be cancelled; None while nobody does.
+        interruptible: Whether the thread that made this is inside a step, which a request has to interrupt.
+    """
+
+    def __init__(self, workspace: Workspace, run: str, wake: Callable[[], None]) -> None:
+        self.requested_by: str | None = None
+        self.interruptible = False
+        self._workspace = workspace
+        self._run = run
+        self._wake = wake
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="drystone-cancel", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(LOOK):
+            with suppress(WorkspaceError):  # a disk that is full for a moment
+                with self._workspace.reading() as records:
+                    body = records.index.get("run", self._run) or {}
+                if body.get("cancelled_by"):
+                    self.requested_by = body["cancelled_by"]
+                    self._interrupt()
+                    return
+
+    def _interrupt(self) -> None:
+        """Wake the driver; where it computes itself, as Ctrl-C would, unless the program handles that on its own."""
+        self._wake()
+        main = threading.main_thread()
+        if self.interruptible and signal.getsignal(signal.SIGINT) is signal.default_int_handler and main.ident:
+            signal.pthread_kill(main.ident, signal.SIGINT)

@@ -1,0 +1,164 @@
+"""Dispatches: what a worker is told of a step, and what the driver answers while that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+
+from drystone.artifacts import Reference
+from drystone.blobs import store_bytes
+from drystone.components import ISOLATION, PARALLEL
+from drystone.digests import module_name
+from drystone.errors import DrystoneError, message_of
+from drystone.events import DynamicInput
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
+from drystone.hits import Decision
+from drystone.journals import Journal
+from drystone.logs import live_path, read_log_file
+from drystone.placements import INLINE
+from drystone.preparation import Prepared
+from drystone.serialization import to_text, unstructure
+from drystone.tasks import OutputTask, StepTask
+from drystone.values import dumps, to_json
+
+LOOK = 0.1
+"""Seconds between two looks for what steps ask through the artifact store."""
+
+
+@attrs.frozen(order=False)
+class Attempt:
+    """A step on its way: what was decided, how often it was tried, and the id of its task."""
+
+    node: Node
+    decision: Decision
+    number: int = 1
+    task_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+
+
+class Dispatch:
+    """Makes the tasks of one run, and answers what its steps ask.
+
+    Attributes:
+        where: Where each node runs, `inline` or `worker`.
+    """
+
+    def __init__(self, prepared: Prepared, journal: Journal, run: str) -> None:
+        self.where = prepared.where
+        self._prepared = prepared
+        self._journal = journal
+        self._run = run
+        self._store = dumps(to_json(prepared.stack.artifact_store))
+        can = prepared.stack.orchestrator.capabilities
+        self._is_isolated = PARALLEL not in can or ISOLATION in can
+        self._live = live_path(prepared.workspace.directory, run, "", 0).parent
+        self._looked_at = 0.0
+        self.may_be_asked = not can >= {PARALLEL, ISOLATION}  # those have a shorter way
+
+    def task(self, attempt: Attempt) -> str:
+        """The task of an attempt, as JSON."""
+        node, prepared = attempt.node, self._prepared
+        function, options = node.step.fn, node.step.options
+        inline = self.where[node.name] == INLINE
+        task = StepTask(
+            id=attempt.task_id,
+            run=self._run,
+            pipeline=prepared.graph.pipeline,
+            step=node.name,
+            attempt=attempt.number,
+            code=f"{module_name(function.__module__)}:{function.__qualname__}",
+            closure=attempt.decision.closure.digest,
+            root=str(prepared.root),
+            inputs={name: self._input(binding) for name, binding in node.bindings.items()},
+            outputs=tuple(
+                OutputTask(output=output.name, name=name, artifact=output.artifact)
+                for output, name in zip(node.step.outputs, prepared.names[node.name], strict=True)
+            ),
+            parameters=prepared.parameters,
+            model_version=self._journal.model_version,
+            store=self._store,
+            allow_pickle=prepared.workspace.materializers.allow_pickle,
+            exclusive=inline or self._is_isolated,
+            pid=os.getpid(),
+            timeout=options.timeout,
+            resources=attrs.asdict(options.resources) if options.resources is not None else None,
+            log=str(self._log(attempt)),
+            debug=prepared.pipeline.options.debug,
+        )
+        return to_text(unstructure(task))
+
+    def _input(self, binding: Binding) -> dict[str, Any]:
+        if isinstance(binding, OutputRef):
+            return {"artifact": unstructure(self._journal.manifests[binding])}
+        if isinstance(binding, Lookup):
+            return {"artifact": unstructure(self._prepared.found[binding.reference].manifest)}
+        if isinstance(binding, Items):
+            items = [self._input(item) for item in binding.items]
+            return {"items": items, "kind": binding.kind, "keys": [to_json(key) for key in binding.keys]}
+        return {"value": to_json(binding.value)}
+
+    def _log(self, attempt: Attempt) -> Path:
+        return live_path(self._prepared.workspace.directory, self._run, attempt.node.name, attempt.number)
+
+    def salvaged(self, attempt: Attempt) -> str | None:
+        """The log of an attempt whose worker cannot tell any more, stored; its digest, if there is one."""
+        return self._stored(self._log(attempt))
+
+    def _stored(self, path: Path) -> str | None:
+        with suppress(OSError, DrystoneError):
+            printed = read_log_file(path)
+            return store_bytes(self._prepared.stack.artifact_store, printed) if printed else None
+        return None
+
+    def left(self) -> dict[str, str]:
+        """The logs of attempts that did not come to their end, stored; their digests by node."""
+        attempts = {path: unquote(path.stem.rpartition("-")[0]) for path in sorted(self._live.glob("*.log"))}
+        stored = {name: self._stored(path) for path, name in attempts.items()}
+        return {name: digest for name, digest in stored.items() if digest is not None}
+
+    def ended(self, attempt: Attempt) -> None:
+        """An attempt is over and its log is stored, so nobody needs the file any more."""
+        with suppress(OSError):
+            os.unlink(self._log(attempt))
+
+    def clean(self) -> None:
+        """The run is over: what it has left for followers and workers can go."""
+        shutil.rmtree(self._live, ignore_errors=True)
+        if self.may_be_asked:
+            store = self._prepared.stack.artifact_store
+            for key, _ in list(store.list(f"tasks/{self._run}/")):
+                store.delete(key)
+
+    def answer(self, question: str) -> str:
+        """Answer what a step asks of the workspace; from any thread.
+
+        `{"load": [name, version]}` is answered with `{"found": …}`, a `DynamicInput`, or `{"error": [class, message]}`.
+        """
+        try:
+            found = self._prepared.workspace.resolve(Reference(*json.loads(question)["load"]))
+            self._prepared.hits.ensure(found)
+            version = DynamicInput(name=found.name, version=found.version, manifest=found.manifest)
+            return to_text({"found": unstructure(version)})
+        except DrystoneError as exc:
+            return to_text({"error": [type(exc).__name__, message_of(exc)]})
+
+    def answer_asked(self) -> None:
+        """Answer what steps have asked through the artifact store since the last look."""
+        if time.monotonic() - self._looked_at < LOOK:
+            return
+        store = self._prepared.stack.artifact_store
+        for key, _ in list(store.list(f"tasks/{self._run}/")):
+            if "/ask/" in key:
+                with suppress(FileNotFoundError):
+                    answer = self.answer(store.read_range(key, 0, None).decode())
+                    store.write(key.replace("/ask/", "/answer/"), answer.encode())
+                    store.delete(key)
+        self._looked_at = time.monotonic()

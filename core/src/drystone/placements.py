@@ -1,0 +1,61 @@
+"""Placements: which steps of a graph the driver runs in its own process, known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import accumulate
+
+from drystone.components import ISOLATION, Orchestrator, StepNeeds
+from drystone.graphs import Graph, Node
+from drystone.projects import target_of
+
+INLINE, WORKER = "inline", "worker"
+
+
+def placements(graph: Graph, orchestrator: Orchestrator, apart: Collection[str] = ()) -> dict[str, str]:
+    """Where each node runs: `inline` or `worker`.
+
+    Args:
+        graph: The graph.
+        orchestrator: Decides.
+        apart: Nodes that took a driver down before; where it can be, they get a process of their own.
+    """
+    lonely = set(alone(graph))
+    isolates = ISOLATION in orchestrator.capabilities
+    found = {}
+    for node in graph.nodes.values():
+        needs = needs_of(node, node.name in lonely)
+        inline = orchestrator.runs_inline(needs) and not (node.name in apart and needs.importable and isolates)
+        found[node.name] = INLINE if inline else WORKER
+    return found
+
+
+def needs_of(node: Node, alone: bool) -> StepNeeds:
+    """What the orchestrator is told of a node."""
+    options = node.step.options
+    return StepNeeds(
+        name=node.name,
+        alone=alone,
+        importable=target_of(node.step) is not None,
+        timeout=options.timeout,
+        resources=options.resources,
+    )
+
+
+def alone(graph: Graph) -> Iterator[str]:
+    """The nodes that every other node comes before or after, in a time that grows with the number of edges.
+
+    In the order of execution, a node is one of them if it is the only one up to there that nothing up to there needs,
+    and the only one from there on that needs nothing from there on.
+    """
+    names = list(graph.nodes)
+    place, last = {name: index for index, name in enumerate(names)}, len(names) - 1
+    needed, needs = [last + 1] * len(names), [-1] * len(names)
+    for before, after in graph.edges:
+        needed[place[before]] = min(needed[place[before]], place[after])
+        needs[place[after]] = max(needs[place[after]], place[before])
+    latest = [-1, *accumulate(needed, max)]
+    earliest = [*reversed([*accumulate(reversed(needs), min)]), last + 1]
+    for index, name in enumerate(names):
+        if latest[index] <= index <= earliest[index + 1]:
+            yield name

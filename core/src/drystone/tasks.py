@@ -1,0 +1,87 @@
+"""Tasks and results: what the driver and a worker say to each other, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from drystone.artifacts import Artifact
+from drystone.events import ArtifactSaved, DynamicInput, Pair
+from drystone.failures import Failure
+
+
+@attrs.frozen(kw_only=True)
+class OutputTask:
+    """How one output is to be kept: what the step calls it, the artifact's name, and how that is declared."""
+
+    output: str
+    name: str
+    artifact: Artifact
+
+
+@attrs.frozen(kw_only=True)
+class StepTask:
+    """Everything a worker is told.
+
+    Attributes:
+        id: Unique to this attempt.
+        code: `module:function`, to be imported where this is not the driver's process.
+        closure: Digest of the code that it reaches, which must be the same wherever it is imported; None if unknown.
+        root: The project's root.
+        inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
+        parameters: The pipeline's, as JSON.
+        store: The artifact store, as JSON.
+        exclusive: Whether nothing else runs in the worker's process meanwhile.
+        pid: Process id of the driver.
+        timeout: Seconds after which whoever supervises the worker ends it.
+        resources: `cpus`, `memory` in bytes and `gpus` that it may use.
+        log: The file of this machine that takes what is printed, for others to follow; None where there is none.
+        debug: Whether somebody debugs it: it prints to the terminal, and the debugger opens where it fails.
+    """
+
+    id: str
+    run: str
+    pipeline: str
+    step: str
+    attempt: int
+    code: str
+    closure: str | None
+    root: str
+    inputs: dict[str, Any]
+    outputs: tuple[OutputTask, ...]
+    parameters: dict[str, Any]
+    model_version: Pair | None
+    store: str
+    allow_pickle: bool
+    exclusive: bool
+    pid: int
+    timeout: float | None = None
+    resources: dict[str, Any] | None = None
+    log: str | None = None
+    debug: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where in the artifact store this attempt and the driver leave messages for each other."""
+        return f"tasks/{self.run}/{self.step}/{self.attempt}"
+
+
+@attrs.frozen(kw_only=True)
+class StepResult:
+    """What a worker answers. After a failure nothing is saved, and what was logged stays with the attempt."""
+
+    saved: tuple[ArtifactSaved, ...] = ()
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+    log: str | None = None
+    failure: Failure | None = None
+    dynamic_inputs: dict[str, DynamicInput] = attrs.field(factory=dict)
+
+
+class Answer(str):
+    """The JSON of a `StepResult`; inside one process it brings the exception itself along."""
+
+    exception: BaseException | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
