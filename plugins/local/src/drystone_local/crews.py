@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from drystone import RunContext
 from drystone_local.processes import end
 from drystone_local.serving import HEADER, framed
 from drystone_local.tasks import Task
@@ -31,6 +32,27 @@ CHUNK = 1 << 18
 
 PATIENCE = 10.0
 """Seconds that a warden may take to end everything."""
+
+
+def settings(run: RunContext, fork: bool) -> dict[str, Any]:
+    """How the processes of a crew get to import what the driver imports."""
+    path, root = [*map(_absolute, sys.path)], _absolute(os.fspath(run.root))
+    files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in run.modules}
+    return {
+        "fork": fork,
+        "modules": run.modules,
+        "path": path if root in path else [root, *path],
+        "arguments": sys.argv,
+        "files": {name: _absolute(file) for name, file in files.items() if file.endswith(".py")},
+    }
+
+
+def _absolute(path: str) -> str:
+    """A path that means the same wherever a step changes to; the same one if the working directory is gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return path
 
 
 class Worker:
@@ -142,23 +164,18 @@ class Crew:
         self._incoming = bytearray()
         self.starting: deque[Worker] = deque()
         self.workers: dict[int, Worker] = {}
-        flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # as multiprocessing does
-        with watch, work:
-            self._warden = subprocess.Popen(
-                [sys.executable, *flags, "-P", "-c", START],
-                stdin=subprocess.PIPE,
-                env=environment,
-                pass_fds=(watch.fileno(), work.fileno()),
-                start_new_session=True,
-            )
-            told = {**settings, "watch": watch.fileno(), "work": work.fileno()}
-        self._settings = json.dumps(told).encode()
-        self._tell()
-
-    def _tell(self) -> None:
-        assert self._warden.stdin is not None
+        told = {**settings, "watch": watch.fileno(), "work": work.fileno()}
+        try:
+            self._warden = _started(environment, watch, work)
+        except BaseException:
+            self.disown()
+            raise
+        finally:
+            watch.close()
+            work.close()
+        assert self._warden.stdin is not None  # for type checkers
         with suppress(OSError), self._warden.stdin as pipe:  # it may be dead, which is noticed otherwise
-            pipe.write(self._settings)
+            pipe.write(json.dumps(told).encode())
 
     @property
     def sockets(self) -> tuple[socket.socket, socket.socket]:
@@ -212,6 +229,17 @@ class Crew:
         except subprocess.TimeoutExpired:
             self._warden.kill()
             self._warden.wait()
+
+
+def _started(environment: Mapping[str, str], *sockets: socket.socket) -> subprocess.Popen[bytes]:
+    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # as multiprocessing does
+    return subprocess.Popen(
+        [sys.executable, *flags, "-P", "-c", START],
+        stdin=subprocess.PIPE,
+        env=environment,
+        pass_fds=[each.fileno() for each in sockets],
+        start_new_session=True,
+    )
 
 
 def _there(channel: socket.socket) -> bytes | None:

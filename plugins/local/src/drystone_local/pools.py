@@ -5,11 +5,9 @@ from __future__ import annotations
 import atexit
 import functools
 import json
-import logging
 import os
 import selectors
 import socket
-import sys
 import threading
 import time
 import weakref
@@ -21,22 +19,17 @@ from typing import Any
 
 from drystone import RunContext
 from drystone_local.backlogs import Backlog
-from drystone_local.crews import Crew, Worker
+from drystone_local.crews import Crew, Worker, settings
 from drystone_local.limits import judged
 from drystone_local.machines import Machine, environment
 from drystone_local.processes import LINUX
 from drystone_local.serving import ANSWER, ASK, LEFT, READY, RESULT, TASK
-from drystone_local.tasks import Task, died, raised, unstarted
+from drystone_local.tasks import Task, died, raised, unstarted, warn
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
-logger = logging.getLogger(__name__)
-
 ANSWERERS = 4
 """Threads that answer what steps ask for."""
-
-HELPERS = ("multiprocessing", "loky")
-"""In the command lines of processes that libraries keep for their next call; nobody need be told of their end."""
 
 
 class Pool(Executor):
@@ -120,7 +113,13 @@ class Pool(Executor):
     def _assign(self) -> None:
         """Give tasks to workers that are free, or that may still be hired."""
         while len(self._busy) < self.workers and (task := self._backlog.take()) is not None:
-            worker = self._free(task.threads)
+            try:
+                worker = self._free(task.threads)
+            except OSError as exc:  # there are too many processes or open files
+                self._backlog.give_back(task)
+                failure = functools.partial(task.settle, unstarted(task, str(exc)))
+                self._soon(functools.partial(self._after.append, failure))
+                continue
             worker.task = task
             self._busy.add(worker)
             if worker.is_ready:
@@ -134,25 +133,12 @@ class Pool(Executor):
         if len(self._busy) + sum(map(len, others)) >= self.workers:
             self._soon(functools.partial(self._dismiss, others[0].pop()))
         if threads not in self._crews:
-            self._crews[threads] = crew = Crew(threads, self._settings(), self._environment(threads))
+            self._crews[threads] = crew = Crew(threads, settings(self._run, self._fork), self._environment(threads))
             for channel in crew.sockets:
                 self._soon(functools.partial(self._selector.register, channel, READ, crew))
         worker = self._crews[threads].hire()
         self._soon(functools.partial(self._selector.register, worker, READ, worker))
         return worker
-
-    def _settings(self) -> dict[str, Any]:
-        """How templates and workers get to import what the driver imports."""
-        path = [os.path.abspath(each) for each in sys.path]
-        root = os.path.abspath(self._run.root)
-        files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in self._run.modules}
-        return {
-            "fork": self._fork,
-            "modules": self._run.modules,
-            "path": path if root in path else [root, *path],
-            "arguments": sys.argv,
-            "files": {name: os.path.abspath(file) for name, file in files.items() if file.endswith(".py")},
-        }
 
     def _environment(self, threads: int | None) -> dict[str, str]:
         usual = max(1, self._machine.cpus // self.workers)
@@ -271,7 +257,7 @@ class Pool(Executor):
             self._answerers.submit(self._answer, worker, task, payload.decode())
         elif kind == LEFT:
             worker.is_leaving = True
-            self._after.append(functools.partial(_warn, task, json.loads(payload)))
+            self._after.append(functools.partial(warn, task, json.loads(payload)))
         else:
             self._release(worker)
             outcome = payload.decode() if kind == RESULT else raised(payload.decode())
@@ -368,18 +354,6 @@ class Pool(Executor):
         for crew in self._crews.values():
             crew.disown()
         self._disown()
-
-
-def _warn(task: Task, left: list[str]) -> None:
-    """Tell of processes that a step left behind."""
-    told = [each or "one that gives no name" for each in left if not any(helper in each for helper in HELPERS)]
-    if told:
-        logger.warning(
-            "Step %r left %d running behind, which had to be ended: %s. What a step starts, it should wait for.",
-            task.name,
-            len(told),
-            ", ".join(told),
-        )
 
 
 pools: weakref.WeakSet[Pool] = weakref.WeakSet()

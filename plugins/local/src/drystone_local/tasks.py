@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import signal
 import time
@@ -12,6 +13,11 @@ from typing import Any
 
 from drystone.errors import DrystoneError, MemoryLimitError, StepFailedError, StepTimeoutError, WorkerDiedError
 from drystone_local.machines import Machine
+
+logger = logging.getLogger(__name__)
+
+HELPERS = ("multiprocessing", "loky")
+"""In the command lines of processes that libraries keep for their next call; nobody need be told of their end."""
 
 NEEDS = ("cpus", "memory", "gpus")
 
@@ -119,6 +125,18 @@ def unstarted(task: Task, reason: str) -> DrystoneError:
 def raised(trace: str) -> DrystoneError:
     """The function itself raised, which is no failure of the step's code alone; the text is all that crosses."""
     return StepFailedError(trace)
+
+
+def warn(task: Task, left: list[str]) -> None:
+    """Tell of processes that a step left behind, by their command lines."""
+    told = [each or "one that gives no name" for each in left if not any(helper in each for helper in HELPERS)]
+    if told:
+        logger.warning(
+            "Step %r left %d running behind, which had to be ended: %s. What a step starts, it should wait for.",
+            task.name,
+            len(told),
+            ", ".join(told),
+        )
 
 
 def amount(size: int) -> str:
