@@ -246,7 +246,7 @@ def test_a_worker_sees_the_world_of_its_driver(steps, fork, monkeypatch):
     monkeypatch.setenv("QUARRY", "Bath")
     with pool_of(steps, fork=fork) as pool:
         said = json.loads(pool.submit(steps.described, task(names=["QUARRY"])).result())
-    assert said["path"] == [os.path.abspath(each) for each in sys.path]
+    assert said["path"] == [*map(os.path.abspath, sys.path)]
     assert said["arguments"] == sys.argv
     assert said["directory"] == os.getcwd()
     assert said["environment"] == {"QUARRY": "Bath"}

@@ -36,23 +36,24 @@ PATIENCE = 10.0
 
 def settings(run: RunContext, fork: bool) -> dict[str, Any]:
     """How the processes of a crew get to import what the driver imports."""
-    path, root = [*map(_absolute, sys.path)], _absolute(os.fspath(run.root))
+    path = [*map(_absolute, sys.path)]
+    root = _absolute(os.fspath(run.root))
     files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in run.modules}
     return {
         "fork": fork,
         "modules": run.modules,
-        "path": path if root in path else [root, *path],
+        "path": [each for each in (path if root in path else [root, *path]) if each],
         "arguments": sys.argv,
         "files": {name: _absolute(file) for name, file in files.items() if file.endswith(".py")},
     }
 
 
 def _absolute(path: str) -> str:
-    """A path that means the same wherever a step changes to; the same one if the working directory is gone."""
+    """A path that means the same wherever a step changes to; empty if the working directory is gone."""
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        return path
+        return ""
 
 
 class Worker:
