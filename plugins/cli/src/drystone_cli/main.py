@@ -13,6 +13,9 @@ import click
 COMMANDS = {
     "run": ("drystone_cli.running:run", "Run a pipeline."),
     "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
+    "why": ("drystone_cli.reasons:why", "Say why each step of a run ran, or did not."),
+    "diff": ("drystone_cli.reasons:diff", "Say what differs between two runs."),
+    "replay": ("drystone_cli.replaying:replay", "Run one step of a run again, on what it was given then."),
     "cancel": ("drystone_cli.running:cancel", "Cancel a run, wherever its driver runs."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
     "logs": ("drystone_cli.logs:logs", "Print what the steps of a run printed, or print."),
@@ -25,6 +28,9 @@ COMMANDS = {
 }
 
 DEBUG = "--debug"
+
+ARGUMENTS = "drystone_cli.arguments"
+"""Where a command finds the whole command line that it was called with."""
 
 ENTRY_POINTS = "drystone.commands"
 """The group of entry points by which plugins add commands of their own."""
@@ -39,6 +45,11 @@ def _plugin_commands() -> dict[str, Any]:
 
 class Commands(click.Group):
     """Knows every command by name and one line, and imports the one that is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line, and keep it."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> int:
         """Run a command; returns the exit code, which is not what the command's function returns."""
