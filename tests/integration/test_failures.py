@@ -31,7 +31,7 @@ from drystone import (
 )
 from drystone.databases import Database
 from drystone.errors import ArtifactStoreError, PlanError, RunFailedError, StageError, WorkspaceError
-from drystone_local import LocalArtifactStore
+from drystone_local import LocalArtifactStore, LocalOrchestrator
 
 Command = Callable[..., Any]
 
@@ -413,13 +413,16 @@ def test_what_is_done_is_committed_while_a_retry_waits(workspace: Workspace, pro
         flaky.with_options(retries=Retry(1, delay=1.5))(0)
         return number(5)
 
+    store = LocalArtifactStore()
+    here = Stack("here", orchestrator=LocalOrchestrator(isolation="inline"), artifact_store=store)
+
     def look() -> None:
         seen.append(last(workspace).steps["number"].status)
 
     timer = threading.Timer(0.8, look)
     timer.start()
     with pytest.raises(RunFailedError):
-        waiting()
+        waiting.with_options(stack=here)()
     timer.join()
     assert seen == ["succeeded"]
 

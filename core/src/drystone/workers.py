@@ -12,7 +12,7 @@ import json
 import os
 import pdb
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -29,6 +29,7 @@ from drystone.failures import Failure, failure_of
 from drystone.fingerprints import Fingerprints, classes_of
 from drystone.functions import Declared
 from drystone.graphs import importing
+from drystone.plugins import load_plugins
 from drystone.projects import put_on_path
 from drystone.serialization import structure, to_text, unstructure
 from drystone.tasks import StepResult, StepTask
@@ -48,6 +49,22 @@ class Answer(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (str(self),)
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import what tasks need, and the modules of steps, before there is a task.
+
+    What is wrong with a module is for the task that needs it to say. Pipelines that it calls are refused.
+    """
+    load_plugins().materializers()
+    for module in modules:
+        token = importing.set(module)
+        try:
+            import_module(module)
+        except BaseException:
+            continue
+        finally:
+            importing.reset(token)
 
 
 def run_task(text: str, ask: Ask | None = None) -> str:
