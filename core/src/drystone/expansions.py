@@ -223,7 +223,7 @@ class Expansion:
         self.counts[CANCELLED] = missing
         self.counts += Counter()  # leaves out what is zero
         if self.counts[FAILED]:
-            self._journal.failed(self.node, StepResult(), self.is_begun, self._said(), **self._facts())
+            self._journal.failed(self.node, StepResult(), int(self.is_begun), self._said(), **self._facts())
             return FAILED
         if missing:
             self._journal.unstarted(self.node, CANCELLED, reason, **self._facts())
@@ -232,7 +232,7 @@ class Expansion:
             self._journal.cached(self.node, attrs.evolve(self.decision, cached=self._repeated()), self.counts)
             return CACHED
         result = StepResult(saved=tuple(self._saved()), dynamic_inputs=self._dynamic)
-        self._journal.succeeded(self.node, result, self.is_begun, **self._facts())
+        self._journal.succeeded(self.node, result, int(self.is_begun), **self._facts())
         return SUCCEEDED
 
     def _facts(self) -> dict[str, Any]:

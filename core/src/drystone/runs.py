@@ -270,7 +270,8 @@ class StepPlan:
     def lines(self) -> Iterator[str]:
         """The status, and below it what there is to say of it."""
         about = [f"about {span(self.seconds)}"] if self.seconds is not None else []
-        yield _status(self, [*(f"{count} {status}" for status, count in self.elements.items()), *about, self.where])
+        counted = ", ".join(f"{count} {status}" for status, count in self.elements.items())
+        yield _status(self, [*about, self.where]) + (f", elements: {counted}" if counted else "")
         yield from (line for cause in self.causes for line in cause.lines())
         ignored = [*self.ignored, *(f"parameter {name}" for name in self.ignored_inputs)]
         if ignored:
