@@ -450,6 +450,67 @@ def test_resume_runs_only_the_elements_that_are_missing(
     assert workspace.verify() == []
 
 
+DYING = """
+import os, signal
+from pathlib import Path
+from drystone import Stack, pipeline, step
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+@step
+def deadly(x: int) -> int:
+    if x == 5 and Path("armed").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 10 * x
+
+@pipeline
+def here(n: int):
+    return deadly.map(list(range(n)))
+
+@pipeline
+def apart(n: int):
+    return deadly.map(list(range(n)))
+"""
+
+STACKS = """
+from drystone import Stack
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+inline = Stack("inline", orchestrator=LocalOrchestrator(isolation="inline"), artifact_store=LocalArtifactStore())
+"""
+
+
+def test_a_map_whose_driver_was_killed_is_resumed(
+    project: Path, python: Callable[..., Any], workspace: Workspace
+) -> None:
+    (project / "dying.py").write_text(DYING)
+    (project / "stacks.py").write_text(STACKS)
+    (project / "armed").touch()
+    assert python("-c", "from dying import here; here.with_options(stack='inline')(n=9)").returncode == -9
+    workspace.mark_crashed()
+    run = workspace.run("here-1")
+    assert (run.status, run.steps["deadly"].status) == ("crashed", "crashed")
+    assert set(ended(run, "deadly")) <= {"succeeded", "crashed"}
+    assert sum(run.steps["deadly"].counts.values()) == 9
+    (project / "armed").unlink()
+    resumed = python("-c", "from drystone import Workspace; print(Workspace.current().resume('here-1').output.load())")
+    assert (resumed.stdout, resumed.returncode) == (f"{[10 * x for x in range(9)]}\n", 0), resumed.stderr
+    run = workspace.run("here-1")
+    assert (run.status, run.executed, ended(run, "deadly")) == ("succeeded", 9, ["succeeded"] * 9)
+    assert workspace.verify() == []
+
+
+def test_an_element_that_takes_its_worker_down_fails_alone(
+    project: Path, python: Callable[..., Any], workspace: Workspace
+) -> None:
+    (project / "dying.py").write_text(DYING)
+    (project / "armed").touch()
+    assert python("-c", "from dying import apart; apart(n=9)").returncode == 1
+    run = workspace.run("apart-1")
+    assert run.steps["deadly"].where == "worker"
+    assert ended(run, "deadly") == ["succeeded"] * 5 + ["failed"] + ["succeeded"] * 3
+    assert "SIGKILL" in run.steps["deadly"].elements[5].error
+
+
 @pytest.mark.parametrize("on_error", ["stop", "fail_fast"])
 def test_a_failed_element_stops_the_map_where_that_is_wanted(workspace: Workspace, on_error: str) -> None:
     @pipeline(on_error=on_error)
