@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import struct
 import sys
@@ -33,6 +34,7 @@ F_PUNCHHOLE = 99
 """What macOS calls it."""
 
 
+@functools.lru_cache(maxsize=1024)
 def live_path(directory: Path, run: str, step: str, attempt: int) -> Path:
     """Where, below a workspace's directory, the log of an attempt at a step is while that runs."""
     return directory / "live" / quote(run, safe="") / f"{quote(step, safe='[]')}-{attempt}.log"
