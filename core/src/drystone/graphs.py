@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
@@ -70,7 +71,7 @@ class Node:
     after: tuple[str, ...] = ()
     when: OutputRef | None = None
 
-    @property
+    @functools.cached_property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes that must be done before this one, each once."""
         bound = [leaf for binding in self.bindings.values() for leaf in leaves(binding)]
@@ -96,7 +97,7 @@ class Graph:
         """Pairs of node names, upstream first."""
         return [(before, name) for name, upstream in self.upstream.items() for before in upstream]
 
-    @property
+    @functools.cached_property
     def upstream(self) -> dict[str, tuple[str, ...]]:
         """For each node that has to wait for others, which those are."""
         return {node.name: node.upstream for node in self.nodes.values() if node.upstream}
