@@ -27,7 +27,7 @@ PUBLIC = {
     # What authors of plugins use.
     *("hookimpl", "StackComponent", "Orchestrator", "ArtifactStore", "ContainerRegistry", "Materializer"),
     *("FsspecArtifactStore", "Place", "RunContext", "StepNeeds", "BlobReader", "BlobWriter"),
-    *("find_pipeline", "find_stacks", "project_root", "load_plugins"),
+    *("find_pipeline", "find_stacks", "project_root", "load_plugins", "preload"),
 }
 HEAVY = {"cattrs", "pluggy", "fsspec", "numpy", "pandas", "docker", "s3fs", "click", "rich"}
 

@@ -124,8 +124,8 @@ def test_a_component_of_another_kind_is_refused():
     with pytest.raises(StackError) as caught:
         stack(artifact_store=LocalOrchestrator())
     assert str(caught.value) == (
-        "Stack 'dev': artifact_store is LocalOrchestrator(isolation='inline'), but its kind is 'orchestrator'. Write "
-        "orchestrator=…"
+        "Stack 'dev': artifact_store is LocalOrchestrator(workers=None, isolation='auto'), but its kind is "
+        "'orchestrator'. Write orchestrator=…"
     )
 
 
@@ -262,8 +262,8 @@ def test_a_misspelt_setting_is_an_error_that_names_the_settings(project):
         find_stacks(project)
     assert str(caught.value) == (
         f"The stacks of this project cannot be loaded: {project}/stacks.py, line 7: StackError: LocalOrchestrator has "
-        "no setting 'isolatoin'. Did you mean 'isolation'? Its settings: isolation. Correct it; until then this "
-        "project has no stacks."
+        "no setting 'isolatoin'. Did you mean 'isolation'? Its settings: isolation, workers. Correct it; until then "
+        "this project has no stacks."
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from drystone import Orchestrator, Run, RunContext, Stack, Workspace, pipeline, step
 from drystone.errors import RunFailedError
-from drystone_local import LocalArtifactStore
+from drystone_local import LocalArtifactStore, LocalOrchestrator
 
 moments: list[tuple[str, str]] = []
 """What began and ended while a run ran, in order."""
@@ -31,6 +31,9 @@ class ThreadedOrchestrator(Orchestrator):
     def executor(self, run: RunContext) -> Executor:
         """A pool of threads."""
         return ThreadPoolExecutor(3)
+
+
+HERE = Stack("here", orchestrator=LocalOrchestrator(isolation="inline"), artifact_store=LocalArtifactStore())
 
 
 @step(ignore=[moments, lock])
@@ -118,7 +121,7 @@ def run_of(body: Any, stack: Stack | None) -> Run:
     """The record of a run, however it ends."""
     moments.clear()
     try:
-        run: Run = body.with_options(stack=stack)()
+        run: Run = body.with_options(stack=stack or HERE)()
     except RunFailedError as exc:
         return cast(Run, exc.run)
     return run

@@ -29,6 +29,7 @@ from drystone.runs import Plan as Plan
 from drystone.runs import Run as Run
 from drystone.runs import StepRun as StepRun
 from drystone.stacks import find_stacks as find_stacks
+from drystone.workers import preload as preload
 from drystone.workspaces import Workspace as Workspace
 from drystone.workspaces import load_artifact as load_artifact
 from drystone.workspaces import save_artifact as save_artifact

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import attrs
 
-from drystone.annotations import accepts
 from drystone.declarations import Stored
 from drystone.errors import ParameterError, suggestion
+from drystone.fitting import accepts
 from drystone.graphs import Builder, Graph, Node, OutputRef, leaves, unlike
 
 PARAMETERS = "parameters"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
 
-from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
+from drystone.fitting import accepts
+from drystone.functions import Declared, P, R
 from drystone.graphs import Builder, Graph, building, importing, unlike
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry

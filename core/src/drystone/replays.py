@@ -28,13 +28,13 @@ from drystone.effects import PendingArtifact
 from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled
 from drystone.hits import closure_of, content_digest, unread
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import Cause, Replay, Run
 from drystone.values import from_json
-from drystone.workers import checked_outputs, kept_surroundings
+from drystone.workers import kept_surroundings
 from drystone.workspaces import Workspace
 
 Announce = Callable[[Replay], object]
@@ -86,8 +86,9 @@ def _check(run: Run, step: str, body: Document | None) -> None:
 
 def _node(workspace: Workspace, run: Run, step: str) -> Node:
     """The step as it stands in today's pipeline."""
-    found = find_pipeline(run.target or "", Path(run.root or project_root()))
-    pipeline = found.with_options(**restored_options(run.name, run.options))
+    found = find_pipeline(run.target or "", _root(run))
+    asked = {name: given for name, given in run.options.items() if name == "steps"}  # others change no argument
+    pipeline = found.with_options(**restored_options(run.name, asked))
     parameters = restored_parameters(workspace, run)
     known = {name: value for name, value in parameters.items() if name in pipeline.signature.parameters}
     graph = pipeline.build(pipeline.parameters(**known))
@@ -99,9 +100,15 @@ def _node(workspace: Workspace, run: Run, step: str) -> Node:
     return graph.nodes[step]
 
 
+def _root(run: Run) -> Path:
+    """The project's root: where it was, or where it is if that is no more."""
+    root = Path(run.root or "")
+    return root if run.root and root.is_dir() else project_root()
+
+
 def _changes(workspace: Workspace, run: Run, body: Document, node: Node) -> Iterator[Cause]:
     """How the code that a step reaches differs today from the recorded one."""
-    closure = closure_of(node, Fingerprints(Path(run.root or project_root())))
+    closure = closure_of(node, Fingerprints(_root(run)))
     with workspace.reading() as records:
         before = records.index.get("code", body["closure"]) if body["closure"] else None
         if before is None:
@@ -204,9 +211,7 @@ class Given:
             return self._read(_version(binding))
         if isinstance(binding, Items):
             items = [self._loaded(each) for each in binding.items]
-            if binding.kind == "dict":
-                return dict(zip(binding.keys, items, strict=True))
-            return tuple(items) if binding.kind == "tuple" else items
+            return filled(binding.container, binding.keys, items)
         assert isinstance(binding, Value)
         return binding.value
 
@@ -256,7 +261,7 @@ class Performance:
             outputs = self._node.step.outputs
             with kept_surroundings():
                 returned = contextvars.copy_context().run(self._call, arguments)
-            values = checked_outputs(self._node.step, returned)
+            values = self._node.step.taken_apart(returned)
             made = [self._saved(value, each.artifact) for value, each in zip(values, outputs, strict=True)]
         names = [each.name for each in outputs]
         recorded = self._run.steps[replay.step].outputs

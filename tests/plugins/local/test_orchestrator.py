@@ -1,58 +1,68 @@
-"""The local orchestrator runs each step at once, in the driver's process."""
-
-import os
-import threading
-from concurrent.futures import wait
+"""The local orchestrator runs steps in the driver's process or in workers, by what they need."""
 
 import pytest
 
-from drystone import RunContext
+from drystone import Resources, RunContext, StepNeeds
 from drystone.errors import StackError
 from drystone_local import LocalOrchestrator
+from drystone_local.machines import this_machine
 
 RUN = RunContext(run="training-1", pipeline="training", stack="default", steps=2)
 
 
-def interrupted():
-    raise KeyboardInterrupt
+NUMBER = "it is a whole number from 1 on, or None for as many as the machine has cores."
 
 
-def test_a_step_is_done_when_it_is_submitted_and_ran_in_this_thread():
-    with LocalOrchestrator().executor(RUN) as executor:
-        future = executor.submit(lambda *values: (os.getpid(), threading.get_ident(), values), 1, 2)
-        assert future.done()
-        assert future.result() == (os.getpid(), threading.get_ident(), (1, 2))
+def needs(**options):
+    return StepNeeds(name="train", **{"alone": True, "importable": True, **options})
 
 
-def test_what_a_step_raises_is_in_its_future():
-    with LocalOrchestrator().executor(RUN) as executor:
-        future = executor.submit(int, "x")
-        assert isinstance(future.exception(), ValueError)
-        done, _ = wait([future, executor.submit(int, "1")])
-        assert len(done) == 2
+@pytest.mark.parametrize(
+    ("step", "auto"),
+    [
+        (needs(), True),
+        (needs(alone=False), False),
+        (needs(timeout=1), False),
+        (needs(resources=Resources(cpus=1)), False),
+        (needs(alone=False, importable=False), True),
+        (needs(importable=False, timeout=1), False),
+        (needs(importable=False, resources=Resources(memory="1GiB")), False),
+    ],
+)
+def test_what_a_step_needs_decides_where_it_runs(step, auto):
+    assert LocalOrchestrator().runs_inline(step) is auto
+    assert LocalOrchestrator(isolation="process").runs_inline(step) is False
+    assert LocalOrchestrator(isolation="inline").runs_inline(step) is True
 
 
-def test_an_interrupt_is_the_drivers():
-    with LocalOrchestrator().executor(RUN) as executor, pytest.raises(KeyboardInterrupt):
-        executor.submit(interrupted)
+def test_workers_can_do_everything_and_inline_nothing():
+    everything = {"parallel", "timeout", "resources", "cancel", "isolation"}
+    assert LocalOrchestrator().capabilities == everything
+    assert LocalOrchestrator(isolation="process").capabilities == everything
+    assert LocalOrchestrator(isolation="inline").capabilities == frozenset()
 
 
-def test_after_the_run_nothing_is_taken():
-    executor = LocalOrchestrator().executor(RUN)
-    executor.shutdown()
-    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
-        executor.submit(int)
-
-
-def test_it_promises_nothing():
-    assert LocalOrchestrator().capabilities == frozenset()
+def test_it_takes_four_workers_or_one_per_core():
+    with LocalOrchestrator().executor(RUN) as pool, LocalOrchestrator(workers=9).executor(RUN) as other:
+        assert (pool.workers, other.workers) == (max(4, this_machine().cpus), 9)
 
 
 def test_it_is_called_local():
     assert (LocalOrchestrator.kind, LocalOrchestrator.name) == ("orchestrator", "local")
 
 
-def test_an_isolation_it_does_not_know_is_refused():
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"isolation": "proces"}, "isolation='proces'): it is one of 'auto', 'process' and 'inline'."),
+        ({"workers": 0}, "workers=0): it is a whole number from 1 on, or None for as many as the machine has cores."),
+        (
+            {"workers": 2.5},
+            "workers=2.5): it is a whole number from 1 on, or None for as many as the machine has cores.",
+        ),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(StackError) as caught:
-        LocalOrchestrator(isolation="process")
-    assert str(caught.value) == "LocalOrchestrator(isolation='process'): the only isolation it knows is 'inline'."
+        LocalOrchestrator(**settings)
+    assert str(caught.value) == f"LocalOrchestrator({message}"

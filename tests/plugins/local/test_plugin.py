@@ -42,4 +42,4 @@ def test_the_stack_in_the_readme_works(tmp_path, monkeypatch):
 def test_the_readme_names_every_setting():
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", README.read_text(), re.MULTILINE)
     fields = {(cls.__name__, each) for cls in (LocalOrchestrator, LocalArtifactStore) for each in cls.__match_args__}
-    assert set(rows) == fields | {("LocalOrchestrator", "isolation")}
+    assert set(rows) == fields | {("LocalOrchestrator", "workers"), ("LocalOrchestrator", "isolation")}

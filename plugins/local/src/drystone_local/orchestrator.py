@@ -2,71 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Executor
 
 import attrs
 
 from drystone import Orchestrator, RunContext, StepNeeds
 from drystone.errors import StackError
+from drystone_local.machines import this_machine
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-INLINE = "inline"
+AUTO, PROCESS, INLINE = "auto", "process", "inline"
 
 
 def _check_isolation(instance: LocalOrchestrator, attribute: attrs.Attribute[str], value: str) -> None:
-    if value != INLINE:
-        raise StackError(f"LocalOrchestrator(isolation={value!r}): the only isolation it knows is {INLINE!r}.")
+    if value not in (AUTO, PROCESS, INLINE):
+        raise StackError(f"LocalOrchestrator(isolation={value!r}): it is one of 'auto', 'process' and 'inline'.")
+
+
+def _check_workers(instance: LocalOrchestrator, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise StackError(
+            f"LocalOrchestrator(workers={value!r}): it is a whole number from 1 on, or None for as many as the machine "
+            "has cores."
+        )
 
 
 @attrs.frozen(kw_only=True)
 class LocalOrchestrator(Orchestrator):
-    """Runs every step in the driver's own process, one after the other.
+    """Runs steps on this machine: in the driver's own process, or in worker processes beside it.
 
     Attributes:
-        isolation: `inline`, which is none.
+        workers: How many steps run at once, in as many processes; by default 4, or one per core where there are more.
+        isolation: `auto` takes a worker for a step that runs beside others or has a timeout or resources, and the
+            driver's process for any other. `process` takes a worker for each. `inline` takes the driver's process for
+            each, where nothing can be timed, limited or run beside another.
     """
 
-    isolation: str = attrs.field(default=INLINE, validator=_check_isolation)
+    workers: int | None = attrs.field(default=None, validator=_check_workers)
+    isolation: str = attrs.field(default=AUTO, validator=_check_isolation)
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """None: nothing runs beside a step that could time it, limit it or go on."""
-        return frozenset()
+        """Everything, unless all is inline: then nothing."""
+        if self.isolation == INLINE:
+            return frozenset()
+        return frozenset({"parallel", "timeout", "resources", "cancel", "isolation"})
 
     def runs_inline(self, needs: StepNeeds) -> bool:
-        """Always."""
-        return True
+        """Whether the driver runs this step itself."""
+        if self.isolation == AUTO:
+            return (needs.alone or not needs.importable) and needs.timeout is None and needs.resources is None
+        return self.isolation == INLINE
 
     def executor(self, run: RunContext) -> Executor:
-        """An executor that runs each step when it is submitted."""
-        return InlineExecutor()
+        """A pool of worker processes; the first is started with the first step."""
+        from drystone_local.pools import Pool  # noqa: PLC0415 - many commands, and many runs, need none
 
-
-class InlineExecutor(Executor):
-    """Runs what is submitted at once, in the caller's thread; the futures it returns are done."""
-
-    def __init__(self) -> None:
-        self._is_shut_down = False
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a function now.
-
-        An interrupt such as Ctrl-C is the caller's, not the function's failure, and is raised here.
-        """
-        if self._is_shut_down:
-            raise RuntimeError("cannot schedule new futures after shutdown")
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as exc:
-            future.set_exception(exc)
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more work. There is none to wait for."""
-        self._is_shut_down = True
+        machine = this_machine()
+        return Pool(run, self.workers or max(4, machine.cpus), machine)

@@ -1,0 +1,113 @@
+"""Whatever a step does to its process is told truthfully, and the other branches of the run complete."""
+
+import json
+from pathlib import Path
+
+SCRIPT = """
+import ctypes, json, os, subprocess, sys, time
+from drystone import Resources, Stack, pipeline, step
+from drystone.errors import RunFailedError
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+@step
+def fine(n: int) -> int:
+    return n + 1
+
+@step
+def raising() -> int:
+    raise ValueError("the wall fell")
+
+@step
+def mistyped() -> int:
+    return "one"
+
+@step(timeout=0.5)
+def slow() -> int:
+    time.sleep(600)
+
+@step(resources=Resources(memory="150MiB"))
+def greedy() -> int:
+    held = b"x" * (400 << 20)
+    time.sleep(600)
+
+@step
+def crashing() -> int:
+    print("before the crash", flush=True)
+    ctypes.string_at(0)
+
+@step
+def exiting() -> int:
+    sys.exit(3)
+
+@step
+def vanishing() -> int:
+    os._exit(7)
+
+@step
+def leaving() -> int:
+    return subprocess.Popen(["sleep", "600"]).pid
+
+@step
+def wandering() -> str:
+    os.chdir("/")
+    os.environ["QUARRY"] = "Bath"
+    return os.getcwd()
+
+@step
+def home(before: str) -> str:
+    return f"{os.getcwd() == os.path.dirname(os.path.abspath(__file__))} {os.environ.get('QUARRY')} {before}"
+
+@pipeline
+def everything():
+    first = fine(1)
+    fine(first)
+    for each in (raising, mistyped, slow, greedy, crashing, exiting, vanishing, leaving):
+        each()
+    home(wandering())
+
+if __name__ == "__main__":
+    local = Stack("p", orchestrator=LocalOrchestrator(isolation="process"), artifact_store=LocalArtifactStore())
+    try:
+        run = everything.with_options(stack=local)()
+    except RunFailedError as exc:
+        run = exc.run
+    left = run.steps["leaving"].outputs["output"].load()
+    try:
+        os.kill(left, 0)
+    except ProcessLookupError:
+        left = "ended"
+    print(json.dumps({
+        "statuses": {name: each.status for name, each in run.steps.items()},
+        "errors": {name: each.error for name, each in run.steps.items() if each.error},
+        "where": sorted({each.where for each in run.steps.values()}),
+        "home": run.steps["home"].outputs["output"].load(),
+        "left": left,
+        "log": run.steps["crashing"].logs(),
+    }))
+"""
+
+
+def test_a_step_in_a_worker_fails_alone_and_for_what_it_did(project: Path, python) -> None:
+    (project / "walls.py").write_text(SCRIPT)
+    done = python("-W", "error", "walls.py")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    failed = {"raising", "mistyped", "slow", "greedy", "crashing", "exiting", "vanishing"}
+    assert {name for name, status in told["statuses"].items() if status == "failed"} == failed
+    assert {status for name, status in told["statuses"].items() if name not in failed} == {"succeeded"}
+    said = {
+        "raising": "the wall fell",
+        "mistyped": "is annotated int, but is str",
+        "slow": "took longer than its timeout of 0.5 s",
+        "greedy": "its limit is 150 MiB",
+        "crashing": "was ended by SIGSEGV (Segmentation fault)",
+        "exiting": "SystemExit: 3",
+        "vanishing": "exited with code 7 before the step was done",
+    }
+    assert {name: words in told["errors"][name] for name, words in said.items()} == dict.fromkeys(said, True)
+    assert told["where"] == ["worker"]
+    assert told["home"] == "True None /"
+    assert told["left"] == "ended"
+    assert "Step 'leaving' left 1 running behind, which had to be ended: sleep 600." in done.stderr
+    assert told["log"].startswith("before the crash\n")
+    assert "in crashing" in told["log"]
