@@ -205,7 +205,7 @@ def test_an_interrupt_around_a_commit_leaves_the_truth(workspace: Workspace, whe
 def test_an_interrupt_with_threads_starts_nothing_more(project: Path) -> None:
     (project / "many.py").write_text(
         """
-import os, pathlib, signal, sys, threading, time
+import os, pathlib, signal, time
 from concurrent.futures import ThreadPoolExecutor
 import attrs
 from drystone import *
@@ -219,7 +219,9 @@ class Threaded(Orchestrator):
 @step
 def slow(n: int) -> int:
     pathlib.Path(f"started-{n}").touch()
-    time.sleep(0.4)
+    if n == 4:
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
     return n
 
 @pipeline
@@ -227,7 +229,6 @@ def many():
     for n in range(20):
         slow(n)
 
-threading.Timer(0.9, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
     many.with_options(stack=Stack("t", orchestrator=Threaded(), artifact_store=LocalArtifactStore()))()
 except KeyboardInterrupt:
@@ -235,9 +236,7 @@ except KeyboardInterrupt:
     print(run.status, sorted({each.status for each in run.steps.values()}))
 """
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "many.py"], cwd=project, capture_output=True, text=True, check=True)
-    assert time.monotonic() - began < 6
     assert done.stdout == "cancelled ['cancelled', 'succeeded']\n", done.stderr
     assert len(list(project.glob("started-*"))) < 12
 

@@ -671,3 +671,94 @@ def test_a_map_is_its_list_comprehension_and_computes_nothing_twice(
             assert sum(run.steps["fragile"].counts.values()) == len(xs)
         assert workspace.verify() == []
         workspace.close()
+
+
+def scaled(factor: int) -> Any:
+    """A step whose code holds a constant."""
+
+    @step
+    def scale(x: int) -> int:
+        return x * factor % 5
+
+    return scale
+
+
+@step
+def add(x: int, y: int = 0) -> int:
+    return x + y
+
+
+@attrs.frozen
+class Shape:
+    """A pipeline of maps, as it is to be."""
+
+    first: list[int]
+    second: list[int]
+    factors: tuple[int, int]
+    options: dict[str, Any]
+
+    def pipeline(self) -> Any:
+        """The pipeline."""
+
+        @pipeline
+        def mapping() -> Any:
+            one, other = map(scaled, self.factors)
+            left = one.with_options(name="left", **self.options).map(self.first)
+            right = other.with_options(name="right").map(self.second)
+            again = one.with_options(name="again").map(left)
+            crossed = add.with_options(name="crossed").product(left, y=right)
+            shifted = add.with_options(name="shifted").map(again, y=unmapped(total.with_options(name="sum")(right)))
+            return {"crossed": crossed, "shifted": shifted, "total": total(again)}
+
+        return mapping
+
+    def expected(self) -> dict[str, Any]:
+        """What it makes."""
+        one, other = self.factors
+        left, right = [x * one % 5 for x in self.first], [x * other % 5 for x in self.second]
+        again = [x * one % 5 for x in left]
+        return {
+            "crossed": [x + y for x in left for y in right],
+            "shifted": [x + sum(right) for x in again],
+            "total": sum(again),
+        }
+
+
+shapes = st.builds(
+    Shape,
+    first=st.lists(st.integers(0, 3), max_size=3),
+    second=st.lists(st.integers(0, 3), max_size=3),
+    factors=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    options=st.fixed_dictionaries({}, optional={"cache": st.just(False), "cache_salt": st.sampled_from(["", "a"])}),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    history=st.lists(shapes, min_size=1, max_size=4),
+    at_once=st.booleans(),
+    rerun=st.sampled_from([(), ("left",), ("again", "right")]),
+)
+def test_plans_of_maps_keep_the_law_and_runs_make_what_plain_calls_do(
+    project: Path, history: list[Shape], at_once: bool, rerun: tuple[str, ...]
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        mock.patch.dict(os.environ, {"DRYSTONE_WORKSPACE": place}),
+        mock.patch.object(traversal, "GROUP", -1.0 if at_once else 60.0),
+    ):
+        workspace = Workspace.current()
+        for turn, shape in enumerate(history):
+            body = shape.pipeline().with_options(stack=INLINE, **({"rerun": rerun} if turn == 1 else {}))
+            plan, run = body.plan(), body()
+            executed = {name for name, each in run.steps.items() if each.status == "succeeded"}
+            says = {status: {name for name, each in plan.steps.items() if each.status == status} for status in STATUSES}
+            assert says["run"] <= executed <= says["run"] | says["maybe"], str(plan)
+            for name in says["run"] & {"left", "right"}:
+                assert run.steps[name].counts.get("succeeded", 0) <= plan.steps[name].elements.get("run", 0), str(plan)
+            assert {name: each.load() for name, each in run.outputs.items()} == shape.expected()
+        assert workspace.verify() == []
+        workspace.close()
+
+
+STATUSES = ("run", "cached", "maybe", "skipped")

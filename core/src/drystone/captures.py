@@ -92,26 +92,37 @@ class _Watch:
         self._logs: list[Log] = []
         self._lock = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._is_idle = False
 
     def _run(self) -> None:
+        idle = 0.0
         while True:
             with self._lock:
-                while not self._logs:
+                self._is_idle = idle > EARLY
+                while self._is_idle and not self._logs:
                     self._lock.wait()
+                self._is_idle = False
+                now = time.monotonic()
                 for log in self._logs:
-                    log.look()
-                is_early = time.monotonic() - self._logs[-1].began < EARLY
-            time.sleep(QUICK if is_early else INTERVAL)
+                    if now - log.began > QUICK:
+                        log.look()
+                pause = QUICK if not self._logs or now - self._logs[-1].began < EARLY else INTERVAL
+                idle = 0.0 if self._logs else idle + pause
+            time.sleep(pause)
 
     @contextlib.contextmanager
     def over(self, log: Log) -> Iterator[None]:
-        """Look at a log inside the block, and never when it is closed."""
+        """Look at a log inside the block, and never when it is closed.
+
+        To wake the thread costs as much as a short step, so it stays awake while one follows the other.
+        """
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="drystone-logs", daemon=True)
                 self._thread.start()
             self._logs.append(log)
-            self._lock.notify()
+            if self._is_idle:
+                self._lock.notify()
         try:
             yield
         finally:
@@ -157,18 +168,19 @@ def _opened(path: Path | str | None) -> IO[bytes]:
     """A new file; whoever writes to it appends, so that its end can be moved."""
     if path is not None:
         with contextlib.suppress(OSError):
-            return _made(Path(path))
+            try:
+                return _made(path)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            except FileExistsError:  # of a dead attempt, whose orphans may still write to it
+                os.unlink(path)
+            return _made(path)
     file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
     fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
     return file
 
 
-def _made(path: Path) -> IO[bytes]:
-    """A new file of this name, instead of what a dead attempt may have left and its orphans may still write to."""
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _made(path: Path | str) -> IO[bytes]:
     return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666), "r+b", 0)
 
 

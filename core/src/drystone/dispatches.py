@@ -24,7 +24,7 @@ from drystone.functions import Output
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.logs import live_path, read_log_file, step_of
+from drystone.logs import live_path, log_file, read_log_file, step_of
 from drystone.parts import brief
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
@@ -65,6 +65,7 @@ class Dispatch:
         can = prepared.stack.orchestrator.capabilities
         self._is_isolated = PARALLEL not in can or ISOLATION in can
         self._live = live_path(prepared.workspace.directory, run, "", 0).parent
+        self._folder = str(self._live)
         self._looked_at = 0.0
         self.may_be_asked = not can >= {PARALLEL, ISOLATION}  # those have a shorter way
 
@@ -95,7 +96,7 @@ class Dispatch:
             pid=os.getpid(),
             timeout=options.timeout,
             resources=attrs.asdict(options.resources) if options.resources is not None else None,
-            log=str(self._log(attempt)),
+            log=self._log(attempt),
             debug=prepared.pipeline.options.debug,
         )
         return to_text(unstructure(task))
@@ -129,12 +130,12 @@ class Dispatch:
             }
         return {"value": to_json(binding.value)}
 
-    def _log(self, attempt: Attempt) -> Path:
-        return live_path(self._prepared.workspace.directory, self._run, attempt.node.name, attempt.number)
+    def _log(self, attempt: Attempt) -> str:
+        return log_file(self._folder, attempt.node.name, attempt.number)
 
     def salvaged(self, attempt: Attempt) -> str | None:
         """The log of an attempt whose worker cannot tell any more, stored; its digest, if there is one."""
-        return self._stored(self._log(attempt))
+        return self._stored(Path(self._log(attempt)))
 
     def _stored(self, path: Path) -> str | None:
         with suppress(OSError, DrystoneError):

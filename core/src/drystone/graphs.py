@@ -55,7 +55,7 @@ class Node:
         """Its name in the graph; of an element that of its map."""
         return self.of[0] if self.of is not None else self.name
 
-    @property
+    @functools.cached_property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes that must be done before this one, each once."""
         bound = [leaf for binding in self.bindings.values() for leaf in leaves(binding)]
@@ -81,7 +81,7 @@ class Graph:
         """Pairs of node names, upstream first."""
         return [(before, name) for name, upstream in self.upstream.items() for before in upstream]
 
-    @property
+    @functools.cached_property
     def upstream(self) -> dict[str, tuple[str, ...]]:
         """For each node that has to wait for others, which those are."""
         return {node.name: node.upstream for node in self.nodes.values() if node.upstream}

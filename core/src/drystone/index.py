@@ -12,7 +12,7 @@ from drystone.documents import Document, Documents
 from drystone.errors import LedgerDamagedError
 from drystone.ledgers import Commit, Head, SQLiteLedger
 from drystone.projections import project
-from drystone.runs import SUCCEEDED
+from drystone.runs import RUNNING, SUCCEEDED
 
 
 class Index(Documents):
@@ -69,9 +69,9 @@ class Index(Documents):
 
     def is_being_made(self, key: str) -> bool:
         """Whether a step with this key is running in a run whose driver, as far as is known, lives."""
-        query = """SELECT 1 FROM v3_documents s JOIN v3_documents r ON r.kind = 'run' AND r.name = s.run
-                   WHERE s.kind = 'step' AND s.status = 'running' AND s.key = ? AND r.status = 'running' LIMIT 1"""
-        return self._one(query, key) is not None
+        query = "SELECT run FROM v3_documents WHERE kind = 'step' AND status = 'running' AND key = ?"
+        runs = [run for (run,) in self._execute(query, (key,)).fetchall()]
+        return any((self.get("run", run) or {}).get("status") == RUNNING for run in runs)
 
     def steps(self, run: str) -> list[Document]:
         """The steps of a run that have begun or ended, in that order."""

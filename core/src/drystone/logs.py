@@ -35,7 +35,13 @@ F_PUNCHHOLE = 99
 
 def live_path(directory: Path, run: str, step: str, attempt: int) -> Path:
     """Where, below a workspace's directory, the log of an attempt at a step is while that runs."""
-    return directory / "live" / quote(run, safe="") / f"{quote(step, safe='[]')}-{attempt}.log"
+    return Path(log_file(directory / "live" / quote(run, safe=""), step, attempt))
+
+
+def log_file(folder: Path | str, step: str, attempt: int) -> str:
+    """The log of an attempt in the folder of its run, as text: this is asked for each step."""
+    name = step if step.isidentifier() else quote(step, safe="[]")
+    return f"{folder}/{name}-{attempt}.log"
 
 
 def step_of(path: Path) -> str:

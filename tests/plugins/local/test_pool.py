@@ -52,6 +52,11 @@ def described(text, ask=None):
     })
 
 
+def printing(text, ask=None):
+    os.write(1, b"printed\\n")
+    return text
+
+
 def raising(text, ask=None):
     raise ValueError("the wall fell")
 
@@ -252,6 +257,16 @@ def test_a_worker_sees_the_world_of_its_driver(steps, fork, monkeypatch):
     assert said["environment"] == {"QUARRY": "Bath"}
     assert said["session"]
     assert said["input"] == ""
+
+
+def test_what_workers_print_goes_where_the_driver_prints(steps, python):
+    then = """
+    import contextlib
+    with contextlib.redirect_stdout(sys.stderr), pool:
+        pool.submit(steps.printing, "{}").result()
+    """
+    done = python("-c", driver(steps, then))
+    assert (done.stdout, done.stderr) == ("", "printed\n")
 
 
 def test_a_working_directory_that_is_gone_does_no_harm(steps, project, monkeypatch):

@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 from drystone import RunContext
 from drystone_local.processes import end
@@ -237,10 +237,19 @@ def _started(environment: Mapping[str, str], *sockets: socket.socket) -> subproc
     return subprocess.Popen(
         [sys.executable, *flags, "-P", "-c", START],
         stdin=subprocess.PIPE,
+        stdout=_descriptor(sys.stdout),
+        stderr=_descriptor(sys.stderr),
         env=environment,
         pass_fds=[each.fileno() for each in sockets],
         start_new_session=True,
     )
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    """Where a standard stream of the driver leads, which may be redirected; None if that is no file."""
+    with suppress(AttributeError, OSError, ValueError):
+        return stream.fileno() if stream is not None else None
+    return None
 
 
 def _there(channel: socket.socket) -> bytes | None:
