@@ -14,7 +14,7 @@ from unittest import mock
 import attrs
 import numpy
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from drystone import (
@@ -705,6 +705,43 @@ def add(x: int, y: int = 0) -> int:
 
 
 @attrs.frozen
+class One:
+    """Has a class of its own."""
+
+    value: int = 1
+
+    def number(self) -> int:
+        """What it is worth."""
+        return self.value
+
+
+@attrs.frozen
+class Two(One):
+    """Has another class."""
+
+    def number(self) -> int:
+        """What it is worth."""
+        return 2 * self.value
+
+
+def test_elements_of_other_classes_count_by_themselves_also_in_plans(workspace: Workspace) -> None:
+    @step
+    def worth(each: One, times: int) -> int:
+        return each.number() * times
+
+    @pipeline
+    def valuing(values: list, n: int) -> Any:
+        return worth.map(values, times=unmapped(total(count(n))))
+
+    for values in ([One()], [Two()]):
+        assert valuing.with_options(stack=INLINE)(values, 2).executed
+    plan, run = valuing.plan([One(), Two()], 2), valuing.with_options(stack=INLINE)([One(), Two()], 2)
+    assert plan.steps["worth"].elements == {"cached": 2}
+    assert (run.output.load(), statuses(run)["worth"]) == ([1, 2], "cached")
+    assert valuing.plan([One(), Two()], 3).steps["worth"].status == "maybe"  # as long as the sum is not known
+
+
+@attrs.frozen
 class Shape:
     """A pipeline of maps, as it is to be."""
 
@@ -749,7 +786,11 @@ shapes = st.builds(
 )
 
 
+EMPTY = [Shape([], [], factors, {}) for factors in ((0, 0), (0, 1), (1, 0))]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(history=EMPTY, at_once=False, rerun=())
 @given(
     history=st.lists(shapes, min_size=1, max_size=4),
     at_once=st.booleans(),

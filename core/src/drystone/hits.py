@@ -142,6 +142,8 @@ class Hits:
     def unstored(self, node: Node) -> tuple[Cause, ...]:
         """Why no stored result can fit a node, whatever its inputs are: none can have come from its code."""
         closure = self.closure(node)
+        if node.mapped and closure.digest != self.fingerprints.closure(node.step).digest:
+            return ()  # what its elements reach, each through its own arguments, may be on record
         with self.workspace.reading() as records:
             if closure.digest is not None and records.index.exists("code", closure.digest):
                 return ()

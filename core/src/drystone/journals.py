@@ -178,6 +178,7 @@ class Journal:
         deterministic = all(known.deterministic(saved.manifest) for saved in result.saved)
 
         def entry(view: View) -> Iterator[Event]:
+            yield from self.code(view, decision.closure) if decision is not None else ()
             outputs: dict[str, Pair] = {}
             for saved in result.saved:
                 yield from self.saved(view, saved)
