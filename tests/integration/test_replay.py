@@ -71,7 +71,7 @@ def training(rows: int = 3, rate: float = 0.5):
 TRAIN = "import flows; flows.training()"
 REPLAY = """
 import sys
-from drystone import Workspace
+from drystone import Workspace, find_pipeline
 found = Workspace.current().replay("training-1", sys.argv[1])
 print(found.outputs, found.equal, found.notes, [each.text for each in found.changes])
 """

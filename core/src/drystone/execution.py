@@ -62,7 +62,7 @@ class Driver:
         pipeline = found.with_options(**restored_options(run, record.options), stack=record.stack)
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
         parameters = restored_parameters(workspace, record)
-        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed)
+        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
         with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
@@ -107,6 +107,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             pid=os.getpid(),
             lock=lock.name,
             steps=(*graph.nodes,),
+            upstream=graph.upstream,
         )
         return [started, *declared(view, role)]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import Declared
 from drystone.closures import Node, Reach
 from drystone.digests import digest_bytes, digest_value, fields_of, frame
 from drystone.errors import EncodingError
+from drystone.functions import Declared
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 

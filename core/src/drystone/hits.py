@@ -298,7 +298,7 @@ def closure_of(node: Node, fingerprints: Fingerprints) -> Closure:
 def content_digest(binding: Binding, stored: Callable[[OutputRef | Lookup], str]) -> str:
     """The digest of what a parameter is bound to, given those of artifacts."""
     if isinstance(binding, Items):
-        return digest_value((binding.kind, binding.keys, [content_digest(each, stored) for each in binding.items]))
+        return digest_value((binding.container, binding.keys, [content_digest(each, stored) for each in binding.items]))
     return digest_value(("value", binding.value)) if isinstance(binding, Value) else stored(binding)
 
 

@@ -28,13 +28,13 @@ from drystone.effects import PendingArtifact
 from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled
 from drystone.hits import closure_of, content_digest, unread
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import Cause, Replay, Run
 from drystone.values import from_json
-from drystone.workers import checked_outputs, kept_surroundings
+from drystone.workers import kept_surroundings
 from drystone.workspaces import Workspace
 
 Announce = Callable[[Replay], object]
@@ -211,9 +211,7 @@ class Given:
             return self._read(_version(binding))
         if isinstance(binding, Items):
             items = [self._loaded(each) for each in binding.items]
-            if binding.kind == "dict":
-                return dict(zip(binding.keys, items, strict=True))
-            return tuple(items) if binding.kind == "tuple" else items
+            return filled(binding.container, binding.keys, items)
         assert isinstance(binding, Value)
         return binding.value
 
@@ -263,7 +261,7 @@ class Performance:
             outputs = self._node.step.outputs
             with kept_surroundings():
                 returned = contextvars.copy_context().run(self._call, arguments)
-            values = checked_outputs(self._node.step, returned)
+            values = self._node.step.taken_apart(returned)
             made = [self._saved(value, each.artifact) for value, each in zip(values, outputs, strict=True)]
         names = [each.name for each in outputs]
         recorded = self._run.steps[replay.step].outputs

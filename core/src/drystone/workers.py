@@ -20,14 +20,14 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import Declared, accepts, described
 from drystone.blobs import store_bytes
 from drystone.captures import captured
 from drystone.contexts import StepContext, active
 from drystone.effects import StepEffects
-from drystone.errors import OutputError, PlanError, shortened
+from drystone.errors import PlanError, shortened
 from drystone.failures import Failure, failure_of
 from drystone.fingerprints import Fingerprints, classes_of
+from drystone.functions import Declared
 from drystone.graphs import importing
 from drystone.projects import put_on_path
 from drystone.serialization import structure, to_text, unstructure
@@ -109,7 +109,7 @@ def _perform(task: StepTask, definition: Declared[Any, Any], effects: StepEffect
         active.set(context)
         return definition.fn(**arguments)
 
-    effects.save_outputs(checked_outputs(definition, contextvars.copy_context().run(call)))
+    effects.save_outputs(definition.taken_apart(contextvars.copy_context().run(call)))
 
 
 def _imported(task: StepTask) -> Declared[Any, Any]:
@@ -150,32 +150,6 @@ def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
             f"The code of step {task.step!r} is not here what it was when the run was planned: a file was edited"
             f"{edited}, or the packages of this environment are others. Run the pipeline again."
         )
-
-
-def checked_outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
-    """The values of a step's outputs, each of the type that was promised.
-
-    Raises:
-        OutputError: Lists what is wrong.
-    """
-    outputs, name = definition.outputs, definition.name
-    if not outputs and returned is not None:
-        raise OutputError(
-            f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
-            "returns, or return nothing."
-        )
-    values = returned if definition.returns_tuple else [returned] * len(outputs)
-    if not isinstance(values, list | tuple) or len(values) != len(outputs):
-        raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
-    wrong = [
-        f"Output {output.name!r} of step {name!r} is annotated {described(output.annotation)}, but is "
-        f"{described(type(value))}."
-        for output, value in zip(outputs, values, strict=True)
-        if not accepts(value, output.annotation)
-    ]
-    if wrong:
-        raise OutputError(" ".join(wrong) + " Nothing was stored. Correct the annotation or what the step returns.")
-    return list(values)
 
 
 @contextlib.contextmanager
