@@ -302,8 +302,8 @@ def test_breakpoints_work_and_leaving_them_is_an_interrupt(flows: Path, project:
 
 def test_what_a_run_was_asked_for_is_asked_for_again(project: Path) -> None:
     (project / "scaled.py").write_text(
-        "from drystone import pipeline, step\n\n\n@step\ndef scale(x: int, by: int = 2) -> int:\n    return x * by\n\n\n"
-        "@pipeline\ndef scaled(x: int = 3):\n    return scale(x)\n"
+        "from drystone import pipeline, step\n\n\n@step\ndef scale(x: int, by: int = 2) -> int:\n    return x * by\n\n"
+        "\n@pipeline\ndef scaled(x: int = 3):\n    return scale(x)\n"
     )
     run = find_pipeline("scaled:scaled", project).with_options(steps={"scale": {"parameters": {"by": 7}}})()
     assert run.output.load() == 21

@@ -60,6 +60,13 @@ class Items:
 Binding = Value | OutputRef | Lookup | Items
 
 
+def assembled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
+    """A list, tuple, dict or named tuple of items; of a dict they are its values."""
+    if container is dict:
+        return dict(zip(keys, items, strict=True))
+    return container._make(items) if hasattr(container, "_make") else container(items)
+
+
 @attrs.frozen(kw_only=True)
 class Node:
     """One call of a step in a pipeline."""
@@ -112,13 +119,6 @@ def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
             yield from leaves(item)
     else:
         yield binding
-
-
-def filled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
-    """What `Items` stand for, once everything inside is known."""
-    if container is dict:
-        return dict(zip(keys, items, strict=True))
-    return container._make(items) if hasattr(container, "_make") else container(items)
 
 
 def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:

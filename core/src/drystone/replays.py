@@ -28,7 +28,7 @@ from drystone.effects import PendingArtifact
 from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, assembled
 from drystone.hits import closure_of, content_digest, unread
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
@@ -203,8 +203,7 @@ class Given:
         if isinstance(binding, Lookup):
             return self._read(_version(binding))
         if isinstance(binding, Items):
-            items = [self._loaded(each) for each in binding.items]
-            return filled(binding.container, binding.keys, items)
+            return assembled(binding.container, binding.keys, [self._loaded(each) for each in binding.items])
         assert isinstance(binding, Value)
         return binding.value
 
