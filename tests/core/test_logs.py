@@ -67,6 +67,7 @@ def test_every_attempt_at_every_step_has_a_file_of_its_own(tmp_path: Path) -> No
     tries = [(f"{run}-1", step, attempt) for run in names for step in names for attempt in (1, 2, 11)]
     paths = {logs.live_path(tmp_path, *each) for each in tries}
     assert len(paths) == len(tries)
+    assert {logs.step_of(path) for path in paths} == set(names)
     assert {path.resolve().parent.parent for path in paths} == {tmp_path / "live"}
 
 

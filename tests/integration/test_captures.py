@@ -209,6 +209,8 @@ for n in range(50):
 
 def test_a_flood_of_lines_is_whole_also_where_the_process_forks_in_it(printing: Command, project: Path) -> None:
     code = """
+import warnings
+warnings.simplefilter("ignore")  # of forking beside a thread, which is what this is about
 for n in range(300_000):
     print(n)
     if n % 50_000 == 25_000:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from drystone import Artifact, Workspace, load_artifact, log_metadata, pipeline, step
 from drystone.errors import NotFoundError, RunFailedError
@@ -337,6 +343,45 @@ def test_a_step_that_changed_in_a_hundred_places_records_a_few_of_them(workspace
     causes = counting(start=100).steps["many"].causes
     assert [each.text for each in causes[:2]] == ["parameter a0 0 → 100", "parameter a1 1 → 101"]
     assert [len(causes), causes[-1].text] == [21, "and 10 more"]
+
+
+CALLS = st.fixed_dictionaries(
+    {"n": st.integers(0, 2), "salt": st.sampled_from(["", "a"]), "loud": st.booleans()},
+    optional={"rerun": st.sampled_from(["number", "double", "last"]), "cache": st.just(False)},
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(CALLS, min_size=2, max_size=4))
+def test_why_says_afterwards_what_a_plan_was_sure_of_and_a_diff_reads_the_same_from_both_sides(
+    project: Path, calls: list[dict[str, Any]]
+) -> None:
+    @pipeline
+    def varied(n: int, salt: str, loud: bool) -> Any:
+        first = number.with_options(cache_salt=salt)(n)
+        return double.with_options(name="last")(double(first)), *([number.with_options(name="loud")(n)] if loud else [])
+
+    with tempfile.TemporaryDirectory() as place, mock.patch.dict(os.environ, {"DRYSTONE_WORKSPACE": place}):
+        workspace = Workspace.current()
+        runs = []
+        for call in calls:
+            options = {name: call.pop(name) for name in ("rerun", "cache") if name in call}
+            wanted = varied.with_options(**options)
+            plan, run = wanted.plan(**call), wanted(**call)
+            why = workspace.why(run)
+            for name, planned in plan.steps.items():
+                if planned.status == "run":
+                    assert [each.text for each in why.steps[name].causes] == [each.text for each in planned.causes]
+            assert all(bool(each.causes) == (each.status == "succeeded") for each in why.steps.values())
+            runs.append(run)
+        for before, after in itertools.pairwise(runs):
+            there, back = (
+                {(each.kind, each.name, each.steps, each.before, each.after) for each in found.differences}
+                for found in (workspace.diff(before, after), workspace.diff(after, before))
+            )
+            assert there == {(kind, name, steps, after, before) for kind, name, steps, before, after in back}
+            assert not workspace.diff(after, after).differences
+        workspace.close()
 
 
 # Diff

@@ -13,20 +13,19 @@ from drystone.annotations import abbreviated
 from drystone.artifacts import ArtifactVersion
 from drystone.documents import Document
 from drystone.index import Index
-from drystone.pipelines import PipelineOptions, StepOptions
+from drystone.pipelines import StepOptions
 from drystone.records import Records
 from drystone.runs import Cause, Run, StepRun, few, span
 
-TOLD = ("cache", "cache_salt", "ignore_inputs", "retries", "timeout", "resources", "rerun", "on_error", "version")
-"""Options that are recorded with a run, to be compared with those of another."""
+TOLD = ("cache", "cache_salt", "ignore_inputs", "retries", "timeout", "resources")
+"""Options of a step that are recorded with a run, to be compared with those of another."""
 
-_DEFAULTS: Mapping[type, Any] = {cls: cls() for cls in (StepOptions, PipelineOptions)}
+_DEFAULT = StepOptions()
 
 
-def told(options: StepOptions | PipelineOptions) -> dict[str, str]:
+def told(options: StepOptions) -> dict[str, str]:
     """The options among `TOLD` that are not what they are by default, as text."""
-    default = _DEFAULTS[type(options)]
-    names = [name for name in TOLD if getattr(options, name, None) != getattr(default, name, None)]
+    names = [name for name in TOLD if getattr(options, name) != getattr(_DEFAULT, name)]
     return {name: abbreviated(getattr(options, name)) for name in names}
 
 
@@ -162,7 +161,7 @@ _FACTS: Mapping[str, Callable[[Run], Any]] = {
     "target": lambda run: run.target,
     "stack": lambda run: run.stack,
     "status": lambda run: run.status,
-    "commit": lambda run: f"{run.code.commit} and changed files" if run.code.dirty else run.code.commit,
+    "commit": lambda run: run.code.commit and f"{run.code.commit}{' and changed files' * run.code.dirty}",
     "model version": lambda run: run.model_version and str(run.model_version),
     "executed": lambda run: run.executed,
 }

@@ -10,7 +10,6 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import attrs
 
@@ -23,7 +22,7 @@ from drystone.events import DynamicInput
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.logs import live_path, read_log_file
+from drystone.logs import live_path, read_log_file, step_of
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import to_text, unstructure
@@ -124,7 +123,7 @@ class Dispatch:
 
     def left(self) -> dict[str, str]:
         """The logs of attempts that did not come to their end, stored; their digests by node."""
-        attempts = {path: unquote(path.stem.rpartition("-")[0]) for path in sorted(self._live.glob("*.log"))}
+        attempts = {path: step_of(path) for path in sorted(self._live.glob("*.log"))}
         stored = {name: self._stored(path) for path, name in attempts.items()}
         return {name: digest for name, digest in stored.items() if digest is not None}
 

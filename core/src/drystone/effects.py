@@ -17,7 +17,7 @@ from drystone.components import ArtifactStore
 from drystone.contexts import checked_metadata
 from drystone.errors import DrystoneError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, DynamicInput
-from drystone.graphs import assembled
+from drystone.graphs import filled
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text
@@ -122,7 +122,7 @@ class StepEffects:
         if "artifact" in spec:
             return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
         items = [self.argument(item) for item in spec["items"]]
-        return assembled(find_class(spec["kind"]), map(from_json, spec["keys"]), items)
+        return filled(find_class(spec["kind"]), [from_json(key) for key in spec["keys"]], items)
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 import attrs
 
 from drystone.annotations import abbreviated, described, is_required, keys_of_dict
-from drystone.declarations import Model, ModelReference, Reference, Stored
+from drystone.declarations import Model, ModelReference, Reference, Stored, imported
 from drystone.errors import PipelineDefinitionError
 from drystone.fitting import accepts, fits, member_annotations
 from drystone.functions import Declared, Outputs
@@ -60,13 +60,6 @@ class Items:
 Binding = Value | OutputRef | Lookup | Items
 
 
-def assembled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
-    """A list, tuple, dict or named tuple of items; of a dict they are its values."""
-    if container is dict:
-        return dict(zip(keys, items, strict=True))
-    return container._make(items) if hasattr(container, "_make") else container(items)
-
-
 @attrs.frozen(kw_only=True)
 class Node:
     """One call of a step in a pipeline."""
@@ -101,7 +94,12 @@ class Graph:
     @property
     def edges(self) -> list[tuple[str, str]]:
         """Pairs of node names, upstream first."""
-        return [(before, node.name) for node in self.nodes.values() for before in node.upstream]
+        return [(before, name) for name, upstream in self.upstream.items() for before in upstream]
+
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """For each node that has to wait for others, which those are."""
+        return {node.name: node.upstream for node in self.nodes.values() if node.upstream}
 
     def downstream(self, names: set[str]) -> set[str]:
         """The given nodes and all that depend on them."""
@@ -111,6 +109,11 @@ class Graph:
                 reached.add(node.name)
         return reached
 
+    def _repr_html_(self) -> str:
+        """Itself in a notebook, as a drawing."""
+        page: str = imported("drystone.pages:of_graph")(self)
+        return page
+
 
 def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
     """A binding, or those inside it."""
@@ -119,6 +122,13 @@ def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
             yield from leaves(item)
     else:
         yield binding
+
+
+def filled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
+    """What `Items` stand for, once everything inside is known."""
+    if container is dict:
+        return dict(zip(keys, items, strict=True))
+    return container._make(items) if hasattr(container, "_make") else container(items)
 
 
 def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:

@@ -10,7 +10,7 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 LIMIT = 16 << 20
 """Bytes of a step's log that are kept; of a longer one the beginning and the end."""
@@ -36,6 +36,11 @@ F_PUNCHHOLE = 99
 def live_path(directory: Path, run: str, step: str, attempt: int) -> Path:
     """Where, below a workspace's directory, the log of an attempt at a step is while that runs."""
     return directory / "live" / quote(run, safe="") / f"{quote(step, safe='[]')}-{attempt}.log"
+
+
+def step_of(path: Path) -> str:
+    """The step whose log is at such a path."""
+    return unquote(path.stem.rpartition("-")[0])
 
 
 def read_log(file: int) -> bytes:

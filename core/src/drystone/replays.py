@@ -28,7 +28,7 @@ from drystone.effects import PendingArtifact
 from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, assembled
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled
 from drystone.hits import closure_of, content_digest, unread
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
@@ -86,8 +86,9 @@ def _check(run: Run, step: str, body: Document | None) -> None:
 
 def _node(workspace: Workspace, run: Run, step: str) -> Node:
     """The step as it stands in today's pipeline."""
-    found = find_pipeline(run.target or "", Path(run.root or project_root()))
-    pipeline = found.with_options(**restored_options(run.name, run.options))
+    found = find_pipeline(run.target or "", _root(run))
+    asked = {name: given for name, given in run.options.items() if name == "steps"}  # others change no argument
+    pipeline = found.with_options(**restored_options(run.name, asked))
     parameters = restored_parameters(workspace, run)
     known = {name: value for name, value in parameters.items() if name in pipeline.signature.parameters}
     graph = pipeline.build(pipeline.parameters(**known))
@@ -99,9 +100,15 @@ def _node(workspace: Workspace, run: Run, step: str) -> Node:
     return graph.nodes[step]
 
 
+def _root(run: Run) -> Path:
+    """The project's root: where it was, or where it is if that is no more."""
+    root = Path(run.root or "")
+    return root if run.root and root.is_dir() else project_root()
+
+
 def _changes(workspace: Workspace, run: Run, body: Document, node: Node) -> Iterator[Cause]:
     """How the code that a step reaches differs today from the recorded one."""
-    closure = closure_of(node, Fingerprints(Path(run.root or project_root())))
+    closure = closure_of(node, Fingerprints(_root(run)))
     with workspace.reading() as records:
         before = records.index.get("code", body["closure"]) if body["closure"] else None
         if before is None:
@@ -203,7 +210,8 @@ class Given:
         if isinstance(binding, Lookup):
             return self._read(_version(binding))
         if isinstance(binding, Items):
-            return assembled(binding.container, binding.keys, [self._loaded(each) for each in binding.items])
+            items = [self._loaded(each) for each in binding.items]
+            return filled(binding.container, binding.keys, items)
         assert isinstance(binding, Value)
         return binding.value
 

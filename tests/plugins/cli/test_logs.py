@@ -233,13 +233,14 @@ def test_a_follower_learns_that_the_driver_died_and_what_was_printed_until_then(
 
 
 def test_what_a_running_step_has_printed_is_in_its_record(start: Start) -> None:
-    start("run", "talks:talking")
+    run = start("run", "talks:talking")
     following = follow(start, "talking-1")
     lines(following, 2)
     assert Workspace.current().run("talking-1").steps["load"].logs() == "loading\nfrom below\n"
     assert start("logs", "talking-1").communicate()[0] == "load | loading\nload | from below\n"
     release("loaded")
     following.communicate()
+    assert run.wait() == 0
     assert not (Workspace.current().directory / "live" / "talking-1").exists()
 
 

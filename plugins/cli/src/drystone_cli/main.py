@@ -29,6 +29,9 @@ COMMANDS = {
 
 DEBUG = "--debug"
 
+ARGUMENTS = "drystone_cli.arguments"
+"""Where a command finds the whole command line that it was called with."""
+
 ENTRY_POINTS = "drystone.commands"
 """The group of entry points by which plugins add commands of their own."""
 
@@ -42,6 +45,11 @@ def _plugin_commands() -> dict[str, Any]:
 
 class Commands(click.Group):
     """Knows every command by name and one line, and imports the one that is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line, and keep it."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> int:
         """Run a command; returns the exit code, which is not what the command's function returns."""

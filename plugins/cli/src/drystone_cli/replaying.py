@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sized
 from typing import Any
 
@@ -18,13 +19,22 @@ LONGEST = 100
 @click.argument("step", shell_complete=completion.step_names)
 @click.option("--debug", is_flag=True, expose_value=False, help="Enter the debugger where the step raises.")
 @tables.json_option
-@click.pass_obj
-def replay(debug: bool, /, name: str, step: str, as_json: bool) -> None:
+@click.pass_context
+def replay(ctx: click.Context, /, name: str, step: str, as_json: bool) -> None:
     """Run a STEP of a RUN again on what it was given then, in this process, with the code as it is now.
 
     Nothing is recorded. What the step prints is printed, and breakpoints work.
     """
-    found = records.workspace().replay(name, step, debug=debug, announce=None if as_json else _announce)
+    from drystone.errors import DrystoneError
+
+    debug = bool(ctx.obj)
+    try:
+        found = records.workspace().replay(name, step, debug=debug, announce=None if as_json else _announce)
+    except Exception as exc:
+        if isinstance(exc, DrystoneError) or not debug:
+            raise
+        print(f"Error: {type(exc).__name__}: {exc}", file=sys.stderr)  # its traceback was shown in the debugger
+        ctx.exit(1)
     if as_json:
         tables.print_json([_record(found)])
     else:

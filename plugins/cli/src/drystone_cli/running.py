@@ -60,10 +60,23 @@ def _prepared(
     return requested(find_pipeline(target, project_root()), params, files, tags, **options)
 
 
+detach_option = click.option("--detach", is_flag=True, help="Run it in the background, where it survives the terminal.")
+
+
+def _detach(as_json: bool) -> None:
+    """Leave the rest to a process in the background, if this is not that process."""
+    from drystone_cli import detached
+
+    detached.start(click.get_current_context(), as_json=as_json)
+
+
 @click.command()
 @_options
-def run(as_json: bool, **chosen: Any) -> None:
+@detach_option
+def run(as_json: bool, detach: bool, **chosen: Any) -> None:
     """Run the pipeline at TARGET: module:pipeline, or path/to/file.py:pipeline."""
+    if detach:
+        _detach(as_json)
     pipeline, arguments = _prepared(**chosen)
     is_debugged = bool(click.get_current_context().obj)
     if is_debugged:
@@ -97,8 +110,11 @@ def cancel(name: str, as_json: bool) -> None:
 @click.command()
 @click.argument("name", metavar="RUN", shell_complete=completion.run_names)
 @tables.json_option
-def resume(name: str, as_json: bool) -> None:
+@detach_option
+def resume(name: str, as_json: bool, detach: bool) -> None:
     """Go on with a RUN that crashed, failed or was cancelled. What is done and still valid is kept."""
+    if detach:
+        _detach(as_json)
     _finish(lambda: records.workspace().resume(name), as_json)
 
 
@@ -122,11 +138,12 @@ def _finish(execute: Callable[[], Any], as_json: bool, *, quiet: bool = False) -
     import contextlib
 
     from drystone.errors import RunFailedError
+    from drystone_cli.detached import reporting
     from drystone_cli.progress import progress
 
     _warn()
     try:
-        with contextlib.nullcontext() if quiet else progress():
+        with contextlib.nullcontext() if quiet else progress(), reporting(click.get_current_context()):
             record = execute()
     except RunFailedError as exc:
         if as_json:
