@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import collections.abc
 import datetime
+import enum
 import functools
+import numbers
+import os
 import re
+import sys
+import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, Protocol, TypedDict, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+)
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType
 
-from drystone.annotations import (
-    abbreviated,
-    accepts,
-    bare,
-    declared_outputs,
-    described,
-    fits,
-    member_annotations,
-    resolved_annotations,
-)
+from drystone.annotations import abbreviated, bare, described, resolved_annotations
 from drystone.declarations import Artifact, Model
 from drystone.errors import PipelineDefinitionError
+from drystone.fitting import accepts, fits, member_annotations
+from drystone.functions import declared_outputs
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+T = TypeVar("T")
+U = TypeVar("U")
+P = ParamSpec("P")
 
 
 def named(value: object) -> str:
@@ -48,12 +63,75 @@ class Animal:
 class Dog(Animal): ...
 
 
+class Hound(Dog):
+    def bark(self) -> None: ...
+
+
+class Stone: ...
+
+
 class Barks(Protocol):
     def bark(self) -> None: ...
 
 
+class Named(Protocol):
+    name: str
+
+
+class Mixin: ...
+
+
+class Base: ...
+
+
+class Both(Mixin, Base): ...
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
 class Row(TypedDict):
     name: str
+
+
+class Person(Row):
+    age: int
+
+
+class Partial(TypedDict, total=False):
+    name: int
+
+
+class Keyed(TypedDict, Generic[T]):
+    item: T
+
+
+class Labelled(NamedTuple, Generic[T]):
+    item: T
+    label: str
+
+
+class Box(Generic[T]): ...
+
+
+class Pair(Generic[T, U]): ...
+
+
+class Half(Pair[T, int]): ...
+
+
+class Ints(list[int]): ...
+
+
+class Column(Sequence[int]):
+    def __getitem__(self, index: Any) -> Any: ...
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Job(Generic[P]): ...
 
 
 class Scores(NamedTuple):
@@ -66,8 +144,11 @@ class Priced(NamedTuple):
 
 
 Metres = NewType("Metres", float)
-T = TypeVar("T")
+Feet = NewType("Feet", float)
+Steps = NewType("Steps", Metres)
 Bound = TypeVar("Bound", bound=int)
+Number = TypeVar("Number", int, float)
+Listed = TypeAliasType("Listed", list[T], type_params=(T,))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +193,64 @@ Bound = TypeVar("Bound", bound=int)
         (npt.NDArray[np.float64], np.ndarray),
         (Path, Path),
         (datetime.datetime, datetime.date),
+        # Generic classes, their subclasses and aliases
+        (Box[bool], Box[int]),
+        (Box, Box[int]),
+        (Half[str], Pair[str, int]),
+        (Ints, list[int]),
+        (Ints, Iterable[int]),
+        (Column, Sequence[int]),
+        (Listed[int], list[int]),
+        (list[int], Listed[int]),
+        (Labelled[int], tuple[int, str]),
+        (Job[int, str], Job[[int, str]]),
+        (Job[...], Job[[int]]),
+        # Containers, seen as their interfaces
+        (str, Sequence[str]),
+        (bytes, Sequence[int]),
+        (tuple[int, str], Sequence[int]),
+        (tuple[int, *tuple[str, ...]], tuple[int, str, str]),
+        (Sequence[int], list[int]),
+        (collections.OrderedDict[str, int], dict[str, int]),
+        (collections.Counter[str], Iterable[str]),
+        (Generator[int, None, None], Iterator[int]),
+        (collections.abc.ItemsView[str, int], Iterable[tuple[str, int]]),
+        (Iterable[int], collections.abc.Sized),
+        (collections.abc.Hashable, Iterable[int]),
+        # Structure
+        (Hound, Barks),
+        (Barks, Animal),
+        (Barks, Named),
+        (Stone, Named),
+        (Mixin, Base),
+        (Person, Row),
+        (Partial, Partial),
+        (Row, Partial | Row),
+        (Keyed[int], Keyed[int]),
+        (dict[str, Any], Person),
+        (Person, dict[str, Any]),
+        (Person, Mapping[str, object]),
+        # The rest
+        (Steps, Metres),
+        (Metres, Steps),
+        (float, Metres),
+        (list[Steps], list[Metres]),
+        (Number, int),
+        (typing.Self, int),
+        (typing.LiteralString, str),
+        (Colour, Literal[Colour.RED]),
+        (int, numbers.Number),
+        (np.int64, numbers.Integral),
+        (np.float64, float),
+        (type[Dog], type[Animal]),
+        (type[Dog], type),
+        (type[Dog], Callable[[], Dog]),
+        (Callable[[int], str], Callable[[bool], str]),
+        (Callable[..., str], Callable[[int], str]),
+        (Callable[P, str], Callable[[int], str]),
+        (npt.NDArray[np.float64], npt.NDArray[np.floating]),
+        (npt.NDArray[np.float64], npt.NDArray[Any]),
+        (npt.NDArray[np.float64], Iterable[Any]),
     ],
     ids=named,
 )
@@ -145,6 +284,57 @@ def test_what_may_fit_fits(source: Any, target: Any) -> None:
         (Metres, str),
         (int, Row),
         (np.ndarray, dict),
+        # Generic classes, their subclasses and aliases
+        (Box[int], Box[str]),
+        (Half[str], Pair[str, str]),
+        (Half[str], Pair[int, int]),
+        (Ints, list[str]),
+        (Ints, Iterable[str]),
+        (Column, Sequence[str]),
+        (Listed[int], list[str]),
+        (Labelled[int], tuple[str, str]),
+        (Labelled[int], Labelled[str]),
+        # Containers, seen as their interfaces
+        (str, Sequence[int]),
+        (bytes, Iterable[str]),
+        (range, Sequence[str]),
+        (dict[str, int], Iterable[int]),
+        (tuple[int, str], Sequence[bytes]),
+        (Sequence[int], list[str]),
+        (collections.OrderedDict[str, int], dict[str, str]),
+        (collections.Counter[str], Iterable[int]),
+        (collections.deque[int], Iterable[str]),
+        (set[int], list[int]),
+        (list, collections.abc.Hashable),
+        # Structure
+        (Stone, Barks),
+        (Barks, int),
+        (int, Barks),
+        (Stone, Iterable[int]),
+        (Row, Person),
+        (Partial, Row),
+        (Row, dict[str, int]),
+        (Row, dict[int, str]),
+        (Row, list),
+        (dict[str, int], Row),
+        (Keyed[int], Keyed[str]),
+        (int | list[int], Row),
+        # The rest
+        (Metres, Feet),
+        (list[Metres], list[Feet]),
+        (Steps, Feet),
+        (Number, str),
+        (Colour, str),
+        (float, numbers.Integral),
+        (str, os.PathLike),
+        (type[Dog], type[int]),
+        (Callable[[int], str], Callable[[str], str]),
+        (Callable[[int], str], Callable[[], str]),
+        (Callable[[], int], Callable[[], str]),
+        (npt.NDArray[np.float64], npt.NDArray[np.str_]),
+        (npt.NDArray[np.float64], pd.DataFrame),
+        (pd.DataFrame, pd.Series),
+        (np.ndarray, Barks),
     ],
     ids=named,
 )
@@ -152,18 +342,112 @@ def test_what_surely_does_not_fit_is_refused(source: Any, target: Any) -> None:
     assert not fits(source, target)
 
 
-VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.tuples(st.text())
-)
-TYPES = st.sampled_from(
-    [None, bool, int, float, str, list, list[int], tuple, tuple[str], dict, int | None, Sequence, Any]
+ATOMS: dict[Any, st.SearchStrategy[Any]] = {
+    None: st.none(),
+    bool: st.booleans(),
+    int: st.integers(),
+    float: st.floats(),
+    str: st.text(),
+    bytes: st.binary(),
+    Animal: st.builds(Animal),
+    Dog: st.builds(Dog),
+    Hound: st.builds(Hound),
+    Stone: st.builds(Stone),
+    Path: st.just(Path("a")),
+    Colour: st.just(Colour.RED),
+    type[Dog]: st.just(Hound),
+    Ints: st.just(Ints([1])),
+    Literal["a", 1]: st.sampled_from(["a", 1]),
+    Row: st.builds(dict, name=st.text()),
+    np.ndarray: st.just(np.zeros(2)),
+    npt.NDArray[np.float32]: st.just(np.zeros(2, np.float32)),
+}
+"""Annotations without others inside, and the values they are for."""
+
+WIDE: list[Any] = [Any, T, Barks, Named, Bound, Number, collections.abc.Sized, collections.abc.Hashable, object]
+"""Annotations of which only values tell what they accept."""
+
+INSIDE: dict[Any, Callable[[Any], Any]] = {
+    list: lambda values: st.lists(values, min_size=1, max_size=3),
+    set: lambda values: st.lists(values, min_size=1, max_size=3).map(_hashed),
+    Sequence: lambda values: st.lists(values, min_size=1, max_size=3).map(tuple),
+    Iterable: lambda values: st.lists(values, min_size=1, max_size=3).map(collections.deque),
+}
+
+
+def _hashed(values: list[Any]) -> Any:
+    try:
+        return set(values)
+    except TypeError:
+        return {1}
+
+
+def _containing(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Pairs of an annotation with others inside and a strategy for its values, which are never empty."""
+    return st.one_of(
+        st.builds(lambda outer, pair: (outer[pair[0]], INSIDE[outer](pair[1])), st.sampled_from([*INSIDE]), inner),
+        st.builds(lambda key, pair: (dict[key, pair[0]], _one_item(ATOMS[key], pair[1])), st.just(str), inner),
+        st.builds(lambda one, two: (tuple[one[0], two[0]], st.tuples(one[1], two[1])), inner, inner),
+        st.builds(lambda one, two: (one[0] | two[0], st.one_of(one[1], two[1])), inner, inner.filter(_joins)),
+        st.builds(lambda pair: (Annotated[pair[0], "x"], pair[1]), inner),
+        st.builds(lambda pair: (NewType("New", pair[0]), pair[1]), inner),  # type: ignore[misc]
+    )
+
+
+def _one_item(keys: st.SearchStrategy[Any], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.dictionaries(keys, values, min_size=1, max_size=2)
+
+
+def _joins(pair: tuple[Any, Any]) -> bool:
+    return pair[0] is not None
+
+
+PAIRS = st.recursive(
+    st.sampled_from([*ATOMS]).map(lambda each: (each, ATOMS[each])),
+    _containing,
+    max_leaves=4,
 )
 
 
-@given(VALUES, TYPES)
-def test_a_value_is_accepted_where_its_class_fits(value: Any, annotation: Any) -> None:
-    if accepts(value, annotation):
-        assert fits(type(value), annotation)
+@st.composite
+def annotated(draw: st.DrawFn) -> tuple[Any, Any]:
+    """An annotation and a value that it is for, in most cases."""
+    annotation, values = draw(PAIRS)
+    return annotation, draw(values)
+
+
+@settings(max_examples=300)
+@given(annotated(), annotated())
+def test_a_value_is_accepted_only_where_its_class_fits(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
+    for annotation in (one[0], *WIDE):
+        if accepts(other[1], annotation):
+            assert fits(type(other[1]), annotation)
+
+
+def _exact(annotation: Any) -> bool:
+    """Whether a value says for which annotation it was made: 1 may be a float, and a new type is only a name."""
+    text = repr(annotation)
+    return not any(word in text for word in ("float", "New", "bytes"))
+
+
+@settings(max_examples=300)
+@given(annotated(), annotated())
+def test_a_value_of_two_annotations_proves_that_they_fit(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
+    if _exact(one[0]) and _exact(other[0]) and accepts(one[1], one[0]) and accepts(one[1], other[0]):
+        assert fits(one[0], other[0])
+        assert fits(other[0], one[0])
+
+
+@settings(max_examples=300)
+@given(annotated(), annotated())
+def test_every_annotation_fits_itself_its_unions_and_what_is_open(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
+    annotation = bare(one[0])
+    either = typing.Union[annotation, bare(other[0])]  # noqa: UP007 - None has no operator
+    assert fits(annotation, annotation)
+    assert fits(annotation, either)
+    assert fits(either, annotation)
+    assert all(fits(annotation, each) and fits(each, annotation) for each in (Any, T, object))
+    assert accepts(one[1], either) == (accepts(one[1], annotation) or accepts(one[1], other[0]))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +461,22 @@ def test_a_value_is_accepted_where_its_class_fits(value: Any, annotation: Any) -
         ("a", Literal["a", "b"]),
         ([1, 2], list[int]),
         ({"a": 1}, dict[str, int]),
-        ({"a": 1}, Row),
+        ({"name": "a"}, Row),
+        ({"name": "a", "more": 1}, Row),
+        ({}, Partial),
+        ({"item": 1}, Keyed[int]),
         ((1, "a"), tuple[int, str]),
+        ((1, "a", "b"), tuple[int, *tuple[str, ...]]),
+        (Labelled(1, "a"), tuple[int, str]),
+        ("abc", Sequence[str]),
+        (Ints([1]), list[int]),
+        (collections.deque([1]), collections.deque[int]),
+        (range(3), Iterable[int]),
+        (Both(), Base),
+        (Hound, type[Animal]),
+        (bool, type[int]),
+        (1.0, Steps),
+        ([[1]], Listed[list[int]]),
         ((1, 2, 3), tuple[int, ...]),
         ((), tuple[()]),
         ({1}, set[int]),
@@ -186,7 +484,12 @@ def test_a_value_is_accepted_where_its_class_fits(value: Any, annotation: Any) -
         (np.zeros(2), np.ndarray),
         (np.zeros(2), npt.NDArray[np.float64]),
         (Dog(), Animal),
-        (Dog(), Barks),
+        (np.zeros(2), npt.NDArray[np.floating]),
+        (np.zeros((2, 2)), np.ndarray[tuple[int, int], np.dtype[np.float64]]),
+        (Hound(), Barks),
+        (types.SimpleNamespace(bark=print), Barks),
+        ({1: "a"}, Iterable[int]),
+        (types.SimpleNamespace(name="a"), Named),
         (len, Callable[[Any], int]),
         (1, T),
         (..., Any),
@@ -217,6 +520,26 @@ def test_values_of_a_type_are_accepted(value: Any, annotation: Any) -> None:
         (Animal(), Dog),
         (1, str | None),
         (1, Callable),
+        ({}, Row),
+        ({"name": 1}, Row),
+        ([("name", "a")], Row),
+        ({"name": "a"}, Partial),
+        ({"item": "a"}, Keyed[int]),
+        ((1,), tuple[()]),
+        (Labelled("a", "b"), tuple[int, str]),
+        ("abc", Sequence[int]),
+        ({"a": 1}, Iterable[int]),
+        (Ints([1]), list[str]),
+        (collections.deque([1]), collections.deque[str]),
+        (range(3), Iterable[str]),
+        (int, type[Animal]),
+        ("a", Steps),
+        ([["a"]], Listed[list[int]]),
+        (np.zeros(2, np.int32), npt.NDArray[np.float64]),
+        (np.zeros(2), np.ndarray[tuple[int, int], np.dtype[np.float64]]),
+        (Dog(), Barks),
+        (1, Barks),
+        (Stone(), Named),
     ],
     ids=named,
 )
@@ -363,12 +686,12 @@ def test_messages_show_annotations_as_they_are_written(annotation: Any, text: st
 
 
 def test_members_of_containers_have_annotations_of_their_own() -> None:
-    assert member_annotations(list[int], list, 2) == [int, int]
-    assert member_annotations(dict[str, float], dict, 1) == [float]
-    assert member_annotations(tuple[int, str], tuple, 2) == [int, str]
-    assert member_annotations(tuple[int, ...], tuple, 2) == [int, int]
-    assert member_annotations(Sequence[int], list, 1) == [int]
-    assert member_annotations(Any, dict, 1) == [Any]
+    assert member_annotations(list[int], list, [0, 1]) == [int, int]
+    assert member_annotations(dict[str, float], dict, ["a"]) == [float]
+    assert member_annotations(tuple[int, str], tuple, [0, 1]) == [int, str]
+    assert member_annotations(tuple[int, ...], tuple, [0, 1]) == [int, int]
+    assert member_annotations(Sequence[int], list, [0]) == [int]
+    assert member_annotations(Any, dict, ["a"]) == [Any]
 
 
 def test_bare_looks_through_names_and_extras() -> None:
@@ -376,3 +699,24 @@ def test_bare_looks_through_names_and_extras() -> None:
     assert bare(Bound) is int
     assert bare(None) is type(None)
     assert bare(collections.abc.Sized) is collections.abc.Sized
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type aliases came with Python 3.12")
+def test_an_alias_may_name_itself_and_take_arguments() -> None:
+    names: dict[str, Any] = {}
+    exec("type Json = dict[str, Json] | list[Json] | str | int | None", names)
+    exec("type Tree = dict[str, Tree] | list[Tree] | str | int | None", names)
+    exec("type Keyed[T] = dict[str, T]", names)
+    json, tree, keyed = names["Json"], names["Tree"], names["Keyed"]
+    loop: list[Any] = []
+    loop.append(loop)
+    assert fits(json, tree)
+    assert fits(int, json)
+    assert not fits(bytes, json)
+    assert not fits(dict[int, str], json)
+    assert accepts({"a": [1, None, {"b": "c"}]}, json)
+    assert accepts(loop, json)
+    assert not accepts({"a": [1, {2}]}, json)
+    assert fits(keyed[int], dict[str, int])
+    assert not fits(keyed[int], dict[str, str])
+    assert not accepts({"a": "b"}, keyed[int])

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import json
 import math
 import os
@@ -15,18 +16,20 @@ import subprocess
 import sys
 import uuid
 import zoneinfo
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drystone.artifacts import Artifact
 from drystone.digests import digest_bytes, digest_value, encode, frame, type_name
 from drystone.errors import EncodingError
+
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -56,8 +59,71 @@ class Frozen:
     names: tuple[str, ...] = ()
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Shade(enum.StrEnum):
+    VALUE = "value"
+
+
+class Bits(enum.IntFlag):
+    ONE = 1
+    TWO = 2
+
+
 class Metres(float):
     pass
+
+
+class Tagged(float):
+    __slots__ = ("unit",)
+
+
+class Whole(int):
+    pass
+
+
+class Row(tuple[Any, ...]):
+    pass
+
+
+class Table(dict[Any, Any]):
+    pass
+
+
+class Bag(set[Any]):
+    pass
+
+
+@dataclasses.dataclass
+class Batch(list[Any]):
+    name: str = ""
+
+
+@dataclasses.dataclass
+class Started:
+    depth: int = 3
+
+    def __post_init__(self) -> None:
+        self.width = 0
+
+
+@attrs.frozen
+class Other:
+    depth: int = 3
+    names: tuple[str, ...] = ()
+
+
+@attrs.define
+class Unset:
+    depth: int = attrs.field(init=False)
+
+
+def with_attributes(value: Any, **attributes: Any) -> Any:
+    for name, each in attributes.items():
+        setattr(value, name, each)
+    return value
 
 
 class Names(list[str]):
@@ -86,11 +152,25 @@ SCALARS = st.one_of(
     st.sampled_from([Colour.RED, Colour.GREEN, Mode.READ, Mode.READ | Mode.WRITE, ..., int, Settings]),
     st.sampled_from([pathlib.Path("a"), pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a")]),
     st.builds(Metres, st.floats()),
+    st.builds(Whole, st.integers(-2, 2)),
+    st.builds(Name, st.text(max_size=2)),
+    st.builds(lambda number, unit: with_attributes(Tagged(number), unit=unit), st.just(1.0), st.sampled_from(["m", 1])),
+    st.sampled_from([Level.LOW, Shade.VALUE, Bits.ONE, Bits.ONE | Bits.TWO, Bits(0)]),
+    st.builds(np.float64, st.floats(allow_nan=False)),
+    st.builds(np.float32, st.floats(allow_nan=False, width=32)),
+    st.builds(np.int64, st.integers(-2, 2)),
+    st.builds(np.int8, st.integers(-2, 2)),
+    st.builds(np.bool_, st.booleans()),
+    st.builds(np.str_, st.text(alphabet="ab", max_size=2)),
+    st.integers(-2, 2).map(str),
+    st.integers(-2, 2).map(float),
+    st.integers(-2, 2).map(decimal.Decimal),
+    st.sampled_from(["1", b"1", True, 1, 1.0, 1 + 0j, 0, -0.0, 0.0, False, "", b"", "None", None, "nan", float("nan")]),
     st.builds(range, st.integers(0, 5), st.integers(0, 5)),
     st.builds(bytearray, st.binary()),
 )
 HASHABLE = st.one_of(
-    SCALARS.filter(lambda value: not isinstance(value, bytearray)), st.tuples(st.integers(), st.text())
+    SCALARS.filter(lambda value: not isinstance(value, bytearray | np.generic)), st.tuples(st.integers(), st.text())
 )
 VALUES = st.recursive(
     SCALARS,
@@ -104,51 +184,66 @@ VALUES = st.recursive(
         st.builds(Frozen, st.integers(), st.tuples(st.text())),
         st.builds(Point, inner, inner),
         st.lists(st.text(), max_size=3).map(Names),
+        st.builds(Settings, inner),
+        st.builds(Frozen, inner),
+        st.builds(Other, inner),
+        st.lists(inner, max_size=3).map(Row),
+        st.dictionaries(HASHABLE, inner, max_size=3).map(Table),
+        st.sets(HASHABLE, max_size=3).map(Bag),
+        st.builds(lambda items, name: with_attributes(Names(items), label=name), st.just(["a"]), inner),
+        st.lists(st.tuples(st.integers(0, 3), inner), max_size=3).map(collections.OrderedDict),
+        st.lists(inner, max_size=3).map(collections.deque),
+        st.builds(slice, inner, inner),
     ),
     max_leaves=12,
 )
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are of one type and equal all the way down, written without any of the code under test."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, float) and math.isnan(one):
-        return math.isnan(other)
-    if isinstance(one, float):
-        return one == other and math.copysign(1, one) == math.copysign(1, other)
-    if isinstance(one, complex):
-        return same(one.real, other.real) and same(one.imag, other.imag)
-    if isinstance(one, decimal.Decimal):
-        return str(one) == str(other)
-    if isinstance(one, datetime.datetime | datetime.time):
-        return repr(one) == repr(other)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return _matched(list(one.items()), list(other.items()))
-    if isinstance(one, set | frozenset):
-        return _matched(list(one), list(other))
-    if isinstance(one, Settings | Frozen):
-        return same(one.depth, other.depth) and same(one.names, other.names)
-    if isinstance(one, range):
-        return repr(one) == repr(other)
-    return bool(one == other)
+def told(value: Any) -> Any:
+    """All that tells a value from others, as nested tuples of texts and names; made without any code under test."""
+    kind = type(value)
+    name = kind.__module__ + "." + kind.__qualname__
+    if isinstance(value, enum.Enum):
+        return name, "member", repr(value), told(value.value)
+    if isinstance(value, type):
+        return name, value.__module__ + "." + value.__qualname__
+    if kind.__module__ == "numpy":
+        return name, value.dtype.str, repr(value.item())
+    if isinstance(value, float | complex):
+        return name, repr(kind.__mro__[-2](value)), unordered(attributes(value))
+    if isinstance(value, Settings | Frozen | Other):
+        return name, told(value.depth), told(value.names)
+    if isinstance(value, slice):
+        return name, told(value.start), told(value.stop), told(value.step)
+    if isinstance(value, collections.OrderedDict):
+        return name, tuple((told(key), told(item)) for key, item in value.items())
+    if isinstance(value, dict):
+        return name, unordered(value)
+    if isinstance(value, set | frozenset):
+        return name, tuple(sorted(repr(told(item)) for item in value))
+    if isinstance(value, list | tuple | collections.deque):
+        return name, tuple(told(item) for item in value), unordered(attributes(value))
+    return name, repr(value)
 
 
-def _matched(ones: list[Any], others: list[Any]) -> bool:
-    others = list(others)
-    for one in ones:
-        found = next((index for index, other in enumerate(others) if same(one, other)), None)
-        if found is None:
-            return False
-        del others[found]
-    return not others
+def attributes(value: Any) -> dict[str, Any]:
+    return {**getattr(value, "__dict__", {}), **({"unit": value.unit} if hasattr(value, "unit") else {})}
 
 
+def unordered(items: dict[Any, Any]) -> tuple[str, ...]:
+    return tuple(sorted(repr((told(key), told(item))) for key, item in items.items()))
+
+
+@settings(max_examples=500)
 @given(VALUES, VALUES)
-def test_two_values_share_a_digest_exactly_if_they_are_the_same(one: Any, other: Any) -> None:
-    assert (digest_value(one) == digest_value(other)) == same(one, other)
+def test_digests_tell_apart_exactly_what_an_independent_description_does(one: Any, other: Any) -> None:
+    assert (digest_value(one) == digest_value(other)) == (told(one) == told(other))
+
+
+@given(st.lists(SCALARS, min_size=5, max_size=40))
+def test_among_many_values_none_collide(values: list[Any]) -> None:
+    by_digest = {digest_value(value): repr(told(value)) for value in values}
+    assert len(by_digest) == len({repr(told(value)) for value in values})
 
 
 @given(VALUES)
@@ -266,7 +361,137 @@ LOOKALIKES = [
     float("inf"),
     10**5000,
     fractions.Fraction(10**5000),
+    # What is equal to something above, or looks like it, and is of another class
+    Level.LOW,
+    Shade.VALUE,
+    Bits.ONE,
+    Bits.ONE | Bits.TWO,
+    3,
+    Whole(1),
+    Row((1, 2)),
+    Table({"a": 1, "b": 2}),
+    Bag({1}),
+    Names(["1"]),
+    ["1"],
+    Tagged(1),
+    with_attributes(Tagged(1), unit="m"),
+    with_attributes(Tagged(1), unit="s"),
+    with_attributes(Metres(1), unit="m"),
+    with_attributes(Name("value"), unit="m"),
+    Batch("a"),
+    with_attributes(Batch("a"), extra=1),
+    Other(),
+    Started(),
+    with_attributes(Started(), width=1),
+    Unset(),
+    np.str_("value"),
+    np.bytes_(b"1"),
+    np.uint64(1),
+    np.complex128(1),
+    np.timedelta64(1, "D"),
+    np.timedelta64(24, "h"),
+    collections.deque([1]),
+    collections.deque([1], maxlen=1),
+    collections.OrderedDict(),
+    # Moments
+    datetime.datetime(2026, 1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
+    datetime.datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+    datetime.datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1),
+    datetime.time(1),
+    datetime.time(1, tzinfo=datetime.UTC),
+    datetime.timedelta(seconds=1),
+    # Nothing, in many forms
+    type(None),
+    "None",
+    "nan",
+    decimal.Decimal("nan"),
+    decimal.Decimal("snan"),
+    decimal.Decimal("-0"),
+    decimal.Decimal(0),
+    complex(0, -0.0),
+    complex(-0.0, 0),
+    complex(0, float("nan")),
+    np.float64("nan"),
+    np.datetime64("NaT", "ns"),
+    [None],
+    [[]],
+    [()],
+    ((),),
+    {"": None},
+    {None: ""},
+    {(): []},
+    [0, False],
+    [False, 0],
+    [1, True],
+    {0: "a"},
+    {False: "a"},
+    {0.0: "a"},
+    {"0": "a"},
+    "a\0",
+    "a",
+    "é",
+    "e\u0301",
+    "\ud800",
+    b"\xed\xa0\x80",
+    uuid.UUID(int=1).hex,
+    str(uuid.UUID(int=1)),
 ]
+
+
+def nested(value: Any) -> list[Any]:
+    """A value inside containers of many kinds."""
+    hashable = [] if getattr(type(value), "__hash__", None) is None else [{value: 0}, frozenset([value]), {(value,): 0}]
+    return [[value], (value,), {"key": value}, [[value]], ([value],), Frozen(value), Settings(value), *hashable]
+
+
+def test_values_that_look_alike_differ_inside_others_as_well() -> None:
+    plain = [
+        1,
+        "1",
+        True,
+        1.0,
+        1 + 0j,
+        b"1",
+        None,
+        (1,),
+        [1],
+        {1},
+        {1: 1},
+        np.int64(1),
+        np.float64(1),
+        Whole(1),
+        Level.LOW,
+    ]
+    values = [each for value in plain for each in nested(value)]
+    assert len({digest_value(value) for value in values}) == len({repr(told(value)) for value in values})
+
+
+def test_all_kinds_of_nan_are_one_and_zeros_are_two() -> None:
+    nans = [float("nan"), float("-nan"), math.inf - math.inf, math.inf * 0]
+    assert len({digest_value(each) for each in nans}) == 1
+    assert len({digest_value([each]) for each in nans}) == 1
+    assert digest_value(0.0) != digest_value(-0.0)
+
+
+def test_one_instant_in_two_zones_is_two_values() -> None:
+    utc = datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.UTC)
+    berlin = utc.astimezone(zoneinfo.ZoneInfo("Europe/Berlin"))
+    assert utc == berlin
+    assert len({digest_value(each) for each in (utc, berlin, utc.replace(tzinfo=None))}) == 3
+
+
+def test_what_properties_keep_and_how_generics_are_called_do_not_count() -> None:
+    @dataclasses.dataclass
+    class Squared(Generic[T]):
+        number: int
+
+        @functools.cached_property
+        def square(self) -> int:
+            return self.number**2
+
+    used = Squared[int](2)
+    assert used.square == 4
+    assert digest_value(used) == digest_value(Squared(2))
 
 
 def test_values_that_look_alike_all_differ() -> None:

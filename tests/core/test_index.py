@@ -296,6 +296,7 @@ QUESTIONS = {
     "cached_step": (lambda index: index.cached_step("k"), ["documents_key"]),
     "running": (lambda index: index.running(), ["documents_running"]),
     "last_execution": (lambda index: index.last_execution("p", "a"), ["documents_complete"]),
+    "durations": (lambda index: index.durations("p", "a"), ["documents_complete"]),
     "version_of_run": (lambda index: index.version_of_run("m", "p-1"), ["documents_run", "documents_name"]),
     "latest": (lambda index: index.select_version("m", "latest"), ["documents_parent", "documents_name"]),
     "named": (lambda index: index.select_version("m", "baseline"), ["documents_name", "documents_name"]),
@@ -341,10 +342,13 @@ def test_a_claimed_run_is_where_its_new_driver_is(store):
     assert [run[fact] for fact in ("host", "pid", "lock")] == ["g", 2, "new"]
 
 
+NEW = (("new", "never ran here", ""),)
+
+
 def test_what_an_earlier_driver_left_of_a_step_does_not_count(store):
     facts = {"run": "p-1", "step": "a", "key": "k"}
     failed = StepFinished(**facts, status="failed", attempts=3, error="E", log="l", store="s", metadata={"auc": 0.1})
-    store.commit(started("p", 1, steps=("a",)), StepStarted(**facts, reason="never ran here", attempt=3), failed)
+    store.commit(started("p", 1, steps=("a",)), StepStarted(**facts, causes=NEW, attempt=3), failed)
     store.commit(Tagged(kind="step", record="p-1/a", tags={"odd": True}), RunFinished(run="p-1", status="failed"))
     store.commit(RunClaimed(run="p-1", epoch=2, host="h", pid=1, lock="new"))
     pending = {"name": "a", "run": "p-1", "status": "pending", "tags": {"odd": True}, "metadata": {}}
@@ -352,12 +356,12 @@ def test_what_an_earlier_driver_left_of_a_step_does_not_count(store):
     store.commit(MetadataLogged(kind="step", record="p-1/a", values={"seen": 1}))
     store.commit(StepFinished(**facts, status="cached", cached_from="q-1", outputs={"output": ("x", 1)}))
     (step,) = store.index.steps("p-1")
-    names = ("status", "attempts", "error", "log", "store", "reason", "metadata", "tags", "started_at")
-    assert [step.get(name) for name in names] == ["cached", 0, None, None, "", "", {"seen": 1}, {"odd": True}, None]
+    names = ("status", "attempts", "error", "log", "store", "causes", "metadata", "tags", "started_at")
+    assert [step.get(name) for name in names] == ["cached", 0, None, None, "", [], {"seen": 1}, {"odd": True}, None]
 
 
 def test_a_step_keeps_what_was_noted_while_it_ran(store):
-    facts = {"run": "p-1", "step": "a", "key": "k", "reason": "never ran here", "inputs": {"i": ("x", 1)}}
+    facts = {"run": "p-1", "step": "a", "key": "k", "causes": NEW, "inputs": {"i": ("x", 1)}}
     store.commit(started("p", 1, steps=("a",)), StepStarted(**facts))
     store.commit(MetadataLogged(kind="step", record="p-1/a", values={"seen": 1, "auc": 0}))
     store.commit(Tagged(kind="step", record="p-1/a", tags={"slow": True}))
@@ -367,8 +371,8 @@ def test_a_step_keeps_what_was_noted_while_it_ran(store):
     store.commit(done)
     (step,) = store.index.steps("p-1")
     assert (step["tags"], step["metadata"]) == ({"slow": True}, {"seen": 1, "auc": 0.5})
-    names = ("started_at", "attempts", "key", "reason", "inputs", "deterministic")
-    assert [step[name] for name in names] == [begun, 2, "k", "never ran here", {"i": ["x", 1]}, False]
+    names = ("started_at", "attempts", "key", "causes", "inputs", "deterministic")
+    assert [step[name] for name in names] == [begun, 2, "k", [["new", "never ran here", ""]], {"i": ["x", 1]}, False]
 
 
 def test_links_are_found_by_model_and_by_version(store):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from drystone import Artifact, Resources, Retry, pipeline, step
-from drystone.errors import ParameterError
+from drystone.errors import ParameterError, PipelineDefinitionError
 from drystone.graphs import Lookup, Value
 from drystone.overrides import merged
 
@@ -105,6 +105,25 @@ def test_what_is_said_later_takes_back_nothing_but_what_it_says_again() -> None:
     assert second.graph().nodes["fit"].step.options.timeout is None
     assert second.asked["tags"] == {"a": True}
     assert (training.options.steps, dict(training.asked)) == ({}, {})
+
+
+def test_steps_that_are_spliced_in_are_changed_by_the_pipeline_that_is_run() -> None:
+    @pipeline
+    def outer() -> Any:
+        return training.inline(3)
+
+    @pipeline
+    def wrong() -> Any:
+        return training.with_options(steps={"fit": {"retries": 3}}).inline(3)
+
+    changed = outer.with_options(steps={"training.fit": {"retries": 3}})
+    assert changed.graph().nodes["training.fit"].step.options.retries == Retry(3)
+    with pytest.raises(PipelineDefinitionError) as caught:
+        wrong.graph()
+    assert str(caught.value) == (
+        "Pipeline 'training' is spliced in, so its own steps= would not be used. Say it of the pipeline that is run, "
+        "whose steps these are as 'training.fit'."
+    )
 
 
 def test_overrides_are_merged_by_option_and_by_parameter() -> None:

@@ -11,15 +11,16 @@ import re
 import sys
 import uuid
 import zoneinfo
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drystone.digests import digest_value
+from drystone.digests import digest_value, type_name
 from drystone.errors import EncodingError
 from drystone.values import class_name, dumps, find_class, from_json, to_json
 
@@ -69,6 +70,76 @@ class Remembering:
         self.started = True
 
 
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Holder(Generic[T]):
+    item: T
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Shade(enum.StrEnum):
+    DARK = "dark"
+
+
+class Mixed(float, enum.Enum):
+    HALF = 0.5
+
+
+class Name(str):
+    """With attributes of its own."""
+
+
+class Metres(float):
+    __slots__ = ("unit",)
+
+
+class Count(int):
+    def __new__(cls, value: str) -> "Count":
+        return super().__new__(cls, value, 16)
+
+
+class Data(bytes): ...
+
+
+class Phase(complex): ...
+
+
+class Buffer(bytearray): ...
+
+
+class Row(tuple[Any, ...]): ...
+
+
+class Rows(list[Any]):
+    def __init__(self, count: int) -> None:
+        super().__init__([None] * count)
+
+
+class Table(dict[Any, Any]): ...
+
+
+class Names(set[Any]): ...
+
+
+class Fixed(frozenset[Any]): ...
+
+
+def filled(cls: Any, content: Any, **attributes: Any) -> Any:
+    """An instance of a subclass, whatever its constructor takes."""
+    base: Any = next(each for each in cls.__mro__ if each.__module__ == "builtins")
+    made = base.__new__(cls, content)
+    if base in (list, dict, set, bytearray):
+        base.__init__(made, content)
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
 @attrs.define
 class Unset:
     depth: int = attrs.field(init=False)
@@ -106,6 +177,13 @@ SCALARS = st.one_of(
     st.builds(np.bytes_, st.just(b"ab")),
     st.just(np.datetime64("2026-01-01T00:00:00.000000001", "ns")),
     st.just(np.timedelta64(3, "h")),
+    st.sampled_from([Level.LOW, Shade.DARK, Mixed.HALF]),
+    st.builds(filled, st.just(Name), st.text(), language=st.text()),
+    st.builds(filled, st.just(Metres), st.floats(allow_nan=False), unit=st.text()),
+    st.builds(filled, st.just(Metres), st.floats(allow_nan=False)),
+    st.builds(filled, st.just(Count), st.integers(), of=st.text()),
+    st.builds(filled, st.just(Data), st.binary()),
+    st.builds(filled, st.just(Phase), st.complex_numbers(allow_nan=False)),
 )
 HASHABLE = SCALARS.filter(lambda value: not isinstance(value, bytearray))
 KEYS = st.one_of(st.text(max_size=3), st.just("$"), HASHABLE, st.tuples(st.integers(), st.text(max_size=2)))
@@ -120,6 +198,15 @@ VALUES = st.recursive(
         st.builds(Point, inner, inner),
         st.builds(Settings, inner, st.text()),
         st.builds(Record, st.text(), st.lists(inner, max_size=2)),
+        st.lists(st.tuples(KEYS, inner), max_size=3).map(collections.OrderedDict),
+        st.builds(collections.deque, st.lists(inner, max_size=3), st.sampled_from([None, 3, 9])),
+        st.lists(st.text(max_size=2), max_size=4).map(collections.Counter),
+        st.builds(filled, st.just(Row), st.lists(inner, max_size=3)),
+        st.builds(filled, st.just(Rows), st.lists(inner, max_size=3), of=inner),
+        st.builds(filled, st.just(Table), st.dictionaries(KEYS, inner, max_size=3)),
+        st.builds(filled, st.just(Names), st.sets(HASHABLE, max_size=3)),
+        st.builds(filled, st.just(Fixed), st.sets(HASHABLE, max_size=3)),
+        st.builds(filled, st.just(Buffer), st.binary()),
     ),
     max_leaves=15,
 )
@@ -149,6 +236,24 @@ def test_two_values_share_a_text_only_if_they_are_the_same(one: Any, other: Any)
 def test_every_float_comes_back(number: float) -> None:
     assert repr(round_trip(number)) == repr(number)
     assert repr(round_trip(complex(number, 1))) == repr(complex(number, 1))
+
+
+def test_attributes_and_slots_of_a_subclass_come_back() -> None:
+    assert round_trip(filled(Name, "a", language="en")).language == "en"
+    assert round_trip(filled(Metres, 1.0, unit="m")).unit == "m"
+    assert not hasattr(round_trip(filled(Metres, 1.0)), "unit")
+
+
+def test_how_a_generic_class_was_called_is_left_behind() -> None:
+    assert round_trip(Holder[int](1)) == Holder(1)
+    assert digest_value(Holder[int](1)) == digest_value(Holder(1))
+
+
+def test_a_class_that_became_another_is_named() -> None:
+    data = to_json(filled(Rows, [1])) | {"type": class_name(Name)}
+    with pytest.raises(EncodingError) as caught:
+        from_json(data)
+    assert str(caught.value) == f"{class_name(Name)} is not a subclass of a built-in class any more."
 
 
 def test_order_of_a_dict_is_kept_and_order_of_a_set_is_not_seen() -> None:
@@ -186,10 +291,6 @@ def test_a_class_of_a_script_is_found_whether_it_was_run_or_imported(monkeypatch
     assert find_class("flights.train:Config") is config
 
 
-class OpaqueList(list[int]):
-    pass
-
-
 def local_class() -> Any:
     @dataclasses.dataclass
     class Local:
@@ -204,8 +305,10 @@ class Zone(datetime.tzinfo):
 
 REFUSED = {
     "opaque": (object(), "A value of type builtins.object has no exact JSON form."),
-    "list": (OpaqueList([1]), f"A value of type {__name__}.OpaqueList has no exact JSON form."),
-    "ordered": (collections.OrderedDict(), "A value of type collections.OrderedDict has no exact JSON form."),
+    "factory": (collections.defaultdict(int), "A value of type builtins.type has no exact JSON form."),
+    "timestamp": (pd.Timestamp(1), f"A value of type {type_name(pd.Timestamp)} has no exact JSON form."),
+    "class": (int, "A value of type builtins.type has no exact JSON form."),
+    "function": (len, "A value of type builtins.builtin_function_or_method has no exact JSON form."),
     "array": (np.zeros(2), "A value of type numpy.ndarray has no exact JSON form."),
     "flat": (np.array(1.0), "A value of type numpy.ndarray has no exact JSON form."),
     "record": (np.zeros(1, dtype=[("a", "i4")])[0], "A value of type numpy.void has no exact JSON form."),

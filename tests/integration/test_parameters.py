@@ -138,6 +138,21 @@ def test_a_resumed_run_is_asked_for_the_same_again(flows: Path, project: Path, c
     assert (run.tags, run.model_version.name if run.model_version else "") == ({"nightly": True}, "first")
 
 
+def test_names_with_the_time_of_the_run_are_those_of_its_start(
+    flows: Path, project: Path, command: Callable[..., Any]
+) -> None:
+    timed = FLOWS.replace("-> str:", '-> Annotated[str, Artifact("news-{date}-{time}")]:').replace(
+        "import Model", "import Artifact, Model"
+    )
+    flows.write_text(timed)
+    assert command("run", "flows:training").code == 1
+    (project / "published").touch()
+    assert command("resume", "training-1").code == 0
+    run = Workspace.current().run("training-1")
+    assert list(run.outputs) == ["publish"]
+    assert run.output.name == f"news-{run.started_at.astimezone():%Y-%m-%d-%H-%M-%S}"
+
+
 def test_cache_off_is_remembered_by_resume(flows: Path, project: Path, command: Callable[..., Any]) -> None:
     (project / "published").touch()
     assert command("run", "flows:training").code == 0
@@ -194,3 +209,118 @@ def test_yaml_is_not_imported_unless_a_yaml_file_is_given(
     (project / "params.toml").write_text("[parameters]\nrows = 2\n")
     code = "import sys; from drystone_cli.main import main; main(sys.argv[1:]); print('yaml' in sys.modules)"
     assert python("-c", code, "run", "flows:training", "--params", "params.toml").stdout.splitlines()[-1] == "False"
+
+
+KINDS = """
+import dataclasses
+import datetime
+import decimal
+import enum
+import pathlib
+import uuid
+from typing import Literal, NamedTuple
+
+import attrs
+
+from drystone import Secret, pipeline, step
+
+
+class Mode(enum.Enum):
+    FAST = "fast"
+    SLOW = "slow"
+
+
+class Range(NamedTuple):
+    low: float
+    high: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    day: datetime.date
+
+
+@attrs.frozen
+class Config:
+    _size: int
+    inner: Inner | None = None
+    modes: tuple[Mode, ...] = ()
+
+
+@step
+def seen(values: list) -> str:
+    return repr(values)
+
+
+@pipeline
+def showing(
+    whole: int,
+    share: float,
+    yes: bool,
+    text: str,
+    day: datetime.date,
+    moment: datetime.datetime,
+    time: datetime.time,
+    span: datetime.timedelta,
+    money: decimal.Decimal,
+    id: uuid.UUID,
+    path: pathlib.Path,
+    mode: Mode,
+    speed: Literal["fast", 2],
+    days: list[datetime.date],
+    table: dict[int, set[int]],
+    bounds: Range,
+    config: Config,
+    key: Secret,
+    perhaps: int | None = 3,
+):
+    return seen(list(locals().values()))
+"""
+
+TEXTS = {
+    "whole": ("3", 3),
+    "share": ("3", 3.0),
+    "yes": ("true", True),
+    "text": ("3", "3"),
+    "day": ("2026-01-31", "2026-01-31"),
+    "moment": ("2026-01-31T12:00+02:00", "2026-01-31T12:00+02:00"),
+    "time": ("12:30", "12:30"),
+    "span": ("1d 12h", "1d 12h"),
+    "money": ("0.10", "0.10"),
+    "id": ("12345678-1234-5678-1234-567812345678", "12345678-1234-5678-1234-567812345678"),
+    "path": ("a/b", "a/b"),
+    "mode": ("slow", "SLOW"),
+    "speed": ("2", 2),
+    "days": ('["2026-01-31"]', ["2026-01-31"]),
+    "table": ('{"1": [2, 3]}', {"1": [2, 3]}),
+    "bounds": ('{"low": 1}', {"low": 1}),
+    "config": (
+        '{"size": 3, "inner": {"day": "2026-01-31"}, "modes": ["FAST"]}',
+        {"size": 3, "inner": {"day": "2026-01-31"}, "modes": ["FAST"]},
+    ),
+    "key": ("env:API_KEY", "env:API_KEY"),
+    "perhaps": ("none", None),
+}
+"""Of each parameter the text on the command line, and what stands in a file."""
+
+
+def test_every_kind_of_parameter_reaches_the_step_and_the_cache_knows_it_again(
+    flows: Path, project: Path, command: Callable[..., Any]
+) -> None:
+    flows.write_text(KINDS)
+    texts = [f"--param={name}={text}" for name, (text, _) in TEXTS.items()]
+    (project / "params.json").write_text(json.dumps({"parameters": {name: data for name, (_, data) in TEXTS.items()}}))
+    first = command("run", "flows:showing", *texts)
+    assert first.code == 0, first.err
+    assert Workspace.current().run("showing-1").output.load() == (
+        "[3, 3.0, True, '3', datetime.date(2026, 1, 31), datetime.datetime(2026, 1, 31, 12, 0, "
+        "tzinfo=datetime.timezone(datetime.timedelta(seconds=7200))), datetime.time(12, 30), "
+        "datetime.timedelta(days=1, seconds=43200), Decimal('0.10'), UUID('12345678-1234-5678-1234-567812345678'), "
+        "PosixPath('a/b'), <Mode.SLOW: 'slow'>, 2, [datetime.date(2026, 1, 31)], {1: {2, 3}}, "
+        "Range(low=1.0, high=1.0), "
+        "Config(_size=3, inner=Inner(day=datetime.date(2026, 1, 31)), modes=(<Mode.FAST: 'fast'>,)), "
+        "Secret(reference='env:API_KEY'), None]"
+    )
+    second = command("run", "flows:showing", "--params", "params.json")
+    assert second.code == 0, second.err
+    assert Workspace.current().run("showing-2").executed == 0

@@ -209,9 +209,7 @@ def test_another_salt_is_told_as_what_it_is(workspace: Workspace) -> None:
 
     salted(salt="a")
     causes = salted.plan(salt="b").steps["number"].causes
-    assert [cause.text for cause in causes] == [
-        "its ignore, ignore_inputs, cache_salt, output annotations or their materializers are not those of salted-1"
-    ]
+    assert [cause.text for cause in causes] == ["cache_salt 'a' → 'b'"]
 
 
 def test_a_cache_of_any_age_is_no_trouble(workspace: Workspace) -> None:

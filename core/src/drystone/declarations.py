@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:  # an artifact may stand wherever a step takes what is kept in it
+    Anything = Any
+else:
+    Anything = object
 
 LATEST = "latest"
 SHARED = "shared"
@@ -46,7 +51,7 @@ def _check_name(declared: Any, attribute: Any, value: Any) -> None:
         checked_name(value, f"{'an' if type(declared) is Artifact else 'a'} {type(declared).__name__.lower()}")
 
 
-class Stored:
+class Stored(Anything):  # type: ignore[misc]
     """An artifact that exists before the run: a reference to it, or the version itself."""
 
     __slots__ = ()

@@ -3,20 +3,24 @@
 The encoding is type-tagged and length-framed: no two values that differ share one (`1`, `"1"`, `True`, `1.0`, `(1,)`,
 `[1]` and `{1}` all differ, and so do `("ab", "c")` and `("a", "bc")`), and equal values have the same one in every
 process, whatever the hash seed and the order in which a set or a dict was filled.
+
+Values differ here though `==` calls them equal where a step could tell them apart: by their class (a subclass, an enum
+member and the value behind it), `0.0` and `-0.0`, one instant in two time zones, `Decimal("1.0")` and `Decimal("1")`,
+ordered dicts in another order. All NaN of Python are one; numbers of numpy are their bytes.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import datetime
 import enum
 import functools
+import itertools
 import re
 import sys
 import types
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 
@@ -112,6 +116,8 @@ _TABLE = (
     Rule("datetime:timedelta", attrgetter("days", "seconds", "microseconds")),
     Rule("datetime:timezone", lambda value: value.__getinitargs__()),
     Rule("zoneinfo:ZoneInfo", lambda value: (value.key or _refuse_zone(value),)),
+    Rule("collections:OrderedDict", lambda value: (list(value.items()),)),
+    Rule("collections:deque", lambda value: (list(value), value.maxlen)),
     Rule("re:Pattern", attrgetter("pattern", "flags"), lambda cls, parts: re.compile(*parts)),
 )
 RULES = {tag: rule._replace(tag=tag) for rule in _TABLE for tag in rule.tag.split()}
@@ -137,6 +143,12 @@ def rule_of(cls: type) -> Rule | None:
         return None
     module = module.removesuffix("._local")  # where Python 3.13 has the classes of pathlib
     return RULES.get(cls.__qualname__ if module == "builtins" else f"{module}:{cls.__qualname__}")
+
+
+@functools.lru_cache(maxsize=1024)
+def inherited_rule(cls: type) -> Rule | None:
+    """The rule of this class, or of the nearest above it."""
+    return next(filter(None, map(rule_of, cls.__mro__)), None)
 
 
 def is_plain(cls: type) -> bool:
@@ -195,15 +207,13 @@ def _classed(value: Any, kind: type) -> tuple[bytes, Any]:
         return b"type", (type_name(value),)
     if isinstance(value, types.GenericAlias | types.UnionType) or kind.__module__ in ("typing", "numpy.dtypes"):
         return b"shown", (repr(value),)
-    fields = fields_of(kind)
-    if fields is not None:
-        return b"object", {name: getattr(value, name) for name, counts in fields.items() if counts}
     if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
         content = value.ravel().tolist() if value.dtype.hasobject else value.tobytes()
         return b"numpy", (str(value.dtype.descr), value.shape, content)
-    rule = next(filter(None, map(rule_of, kind.__mro__)), None)
-    if rule is not None:
-        return b"sub", (rule.apart(value), _carried(value))
+    fields, rule = fields_of(kind), inherited_rule(kind)
+    if fields is not None or rule is not None:
+        counted = [name for name, counts in (fields or {}).items() if counts]
+        return b"object", (_held(value, counted), _held(value, _NOTED), besides(value), rule and rule.apart(value))
     if isinstance(value, datetime.tzinfo):
         return b"shown", (_refuse_zone(value) if " at 0x" in repr(value) else repr(value),)  # by its address
     raise EncodingError(
@@ -213,13 +223,35 @@ def _classed(value: Any, kind: type) -> tuple[bytes, Any]:
     )
 
 
-def _carried(value: Any) -> dict[str, Any]:
-    """What a value of a subclass of a built-in type holds besides that type's content."""
-    noted = ("_fields", "default_factory", "nanoseconds")  # of named tuples, defaultdict, pandas.Timedelta
-    carried = {
-        **getattr(value, "__dict__", {}),
-        **{each: getattr(value, each) for each in noted if hasattr(value, each)},
+_NOTED = ("_fields", "nanoseconds")
+"""What named tuples and pandas.Timedelta hold besides the content of their built-in class."""
+
+
+def _held(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def besides(value: Any) -> dict[str, Any]:
+    """The attributes of a value that are neither its fields nor what a property keeps there.
+
+    With its fields, or with the content of the built-in class that it inherits from, they are all there is to it.
+    """
+    kind = type(value)
+    held = {**_in_slots(value, kind), **getattr(value, "__dict__", {})}
+    known = fields_of(kind) or {}
+    return {
+        name: each
+        for name, each in held.items()
+        if name not in known
+        and name != "__orig_class__"  # how a generic class was called
+        and not isinstance(getattr(kind, name, None), functools.cached_property)
     }
-    if isinstance(value, collections.OrderedDict):  # two of them with another order are not equal
-        carried["order"] = tuple(value)
-    return carried
+
+
+def _in_slots(value: Any, kind: type) -> dict[str, Any]:
+    """What a class that inherits from a built-in one keeps in slots of its own."""
+    if inherited_rule(kind) is None:
+        return {}
+    own = itertools.takewhile(lambda base: rule_of(base) is None, kind.__mro__)
+    slots = [name for base in own for name, each in vars(base).items() if isinstance(each, types.MemberDescriptorType)]
+    return _held(value, slots)

@@ -27,7 +27,7 @@ from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import to_text, unstructure
 from drystone.tasks import OutputTask, StepTask
-from drystone.values import dumps, to_json
+from drystone.values import class_name, dumps, to_json
 
 LOOK = 0.1
 """Seconds between two looks for what steps ask through the artifact store."""
@@ -101,7 +101,11 @@ class Dispatch:
             return {"artifact": unstructure(self._prepared.found[binding.reference].manifest)}
         if isinstance(binding, Items):
             items = [self._input(item) for item in binding.items]
-            return {"items": items, "kind": binding.kind, "keys": [to_json(key) for key in binding.keys]}
+            return {
+                "items": items,
+                "kind": class_name(binding.container),
+                "keys": [to_json(key) for key in binding.keys],
+            }
         return {"value": to_json(binding.value)}
 
     def _log(self, attempt: Attempt) -> Path:

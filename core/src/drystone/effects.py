@@ -17,11 +17,12 @@ from drystone.components import ArtifactStore
 from drystone.contexts import checked_metadata
 from drystone.errors import DrystoneError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, DynamicInput
+from drystone.graphs import filled
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text
 from drystone.tasks import StepTask
-from drystone.values import from_json
+from drystone.values import find_class, from_json
 
 
 @attrs.frozen
@@ -121,9 +122,7 @@ class StepEffects:
         if "artifact" in spec:
             return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
         items = [self.argument(item) for item in spec["items"]]
-        if spec["kind"] == "dict":
-            return dict(zip((from_json(key) for key in spec["keys"]), items, strict=True))
-        return tuple(items) if spec["kind"] == "tuple" else items
+        return filled(find_class(spec["kind"]), [from_json(key) for key in spec["keys"]], items)
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,6 +11,8 @@ Catch the class that matches the decision you can take; every one of them is a `
     │   ├── RunFailedError                        a run ended without success: `.run` is its record
     │   │   └── RunCancelledError                 it was cancelled, by Ctrl-C or `drystone cancel`
     │   ├── StepFailedError                       user code raised somewhere its exception object could not leave
+    │   ├── ReplayError                           a recorded step cannot be called as it was
+=======
     │   │   ├── StepTimeoutError                  a step took longer than its timeout, and was ended
     │   │   ├── MemoryLimitError                  a step took more memory than it may, and was ended
     │   │   └── WorkerDiedError                   the process that ran a step died: killed, crashed, or it exited
@@ -90,6 +92,14 @@ class RunCancelledError(RunFailedError):
 
 class StepFailedError(RunError):
     """User code raised in a place its exception object could not leave; the text holds its traceback."""
+
+
+class ReplayError(RunError):
+    """A recorded step cannot be called again as it was. Every reason is in `problems`."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(listed(problems))
 
 
 class StepTimeoutError(StepFailedError):

@@ -117,7 +117,9 @@ class StepEvent(Event):
         values: Digests of the same arguments.
         inputs: The artifact versions among its arguments.
         input_digests: Their content.
-        reason: Why it runs.
+        causes: Why it runs: kind, text and name of each.
+        compared_with: The run that it was compared with for that, and the digest of the code it reached there.
+        options: What its step declares other than by default and may change what becomes of it, as text.
     """
 
     run: str
@@ -128,7 +130,9 @@ class StepEvent(Event):
     values: Mapping[str, str] = attrs.field(factory=dict)
     inputs: Mapping[str, Pair] = attrs.field(factory=dict)
     input_digests: Mapping[str, str] = attrs.field(factory=dict)
-    reason: str = ""
+    causes: tuple[tuple[str, str, str], ...] = ()
+    compared_with: tuple[str, str | None] | None = None
+    options: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

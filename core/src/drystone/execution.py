@@ -16,10 +16,10 @@ from drystone.pipelines import Pipeline
 from drystone.planning import Planner
 from drystone.preparation import Prepared, prepare, restored_options
 from drystone.projects import find_pipeline, project_root, target_of
-from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Run
+from drystone.replays import Announce, replayed, restored_parameters
+from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Replay, Run
 from drystone.signatures import host_name
 from drystone.traversal import Walk
-from drystone.values import from_json
 from drystone.workspaces import RunLock, View, Workspace
 
 
@@ -60,15 +60,21 @@ class Driver:
         root = Path(record.root or project_root())
         found = find_pipeline(record.target, root)
         pipeline = found.with_options(**restored_options(run, record.options), stack=record.stack)
-        with workspace.reading() as records:
-            references = (records.index.get("run", run) or {}).get("references", {})
-        parameters = {name: from_json(value) for name, value in {**record.parameters, **references}.items()}
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
-        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed)
+        parameters = restored_parameters(workspace, record)
+        prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
         with RunLock(workspace.directory) as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
+
+    def replay(self, workspace: Workspace, run: str, step: str, *, debug: bool, announce: Announce | None) -> Replay:
+        """Run a step again on its recorded inputs, in this process, and record nothing.
+
+        Raises:
+            ReplayError: It cannot be called as it was.
+        """
+        return replayed(workspace, run, step, debug=debug, announce=announce)
 
 
 def _announced(prepared: Prepared, lock: RunLock) -> str:

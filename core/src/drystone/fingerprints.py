@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import Declared
 from drystone.closures import Node, Reach
 from drystone.digests import digest_bytes, digest_value, fields_of, frame
 from drystone.errors import EncodingError
+from drystone.functions import Declared
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -44,6 +44,7 @@ class Closure:
         python: The minor version.
         problems: Why there can be no key, each with the way out.
         edited: Names whose file was edited since it was loaded.
+        ignored: Names that are left out on purpose, with everything below them.
     """
 
     digest: str | None
@@ -52,6 +53,16 @@ class Closure:
     python: str
     problems: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def recorded(self) -> dict[str, Any]:
+        """What the ledger keeps of it, and what compares it with another."""
+        members = {name: member.digest for name, member in self.members.items()}
+        return {"members": members, "python": self.python, "packages": self.packages}
+
+    def text(self, digest: str) -> str | None:
+        """The text of the member with this digest."""
+        return next((member.source for member in self.members.values() if member.digest == digest), None)
 
 
 class Fingerprints:
@@ -95,6 +106,7 @@ class Fingerprints:
             python=PYTHON,
             problems=tuple(problems),
             edited=edited,
+            ignored=tuple(ignored),
         )
 
     def _misdeclared(self, definition: Declared[Any, Any], files: Mapping[str, list[Member]]) -> Iterator[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
 
-from drystone.annotations import Declared, abbreviated, accepts, described, fits, member_annotations
+from drystone.annotations import abbreviated, described, is_required, keys_of_dict
 from drystone.declarations import Model, ModelReference, Reference, Stored
 from drystone.errors import PipelineDefinitionError
+from drystone.fitting import accepts, fits, member_annotations
+from drystone.functions import Declared, Outputs
 
 if TYPE_CHECKING:  # records, which no declaration needs
     from drystone.artifacts import ArtifactVersion
@@ -40,11 +42,19 @@ class Lookup:
 
 @attrs.frozen
 class Items:
-    """A list, tuple or dict with something to resolve inside."""
+    """A list, tuple, dict or named tuple with something to resolve inside.
+
+    Attributes:
+        kind: The name of its class.
+        items: What is inside.
+        keys: Of a dict.
+        container: Its class.
+    """
 
     kind: str
     items: tuple[Binding, ...]
     keys: tuple[Any, ...] = ()
+    container: type = attrs.field(default=list, eq=False, repr=False)
 
 
 Binding = Value | OutputRef | Lookup | Items
@@ -66,6 +76,10 @@ class Node:
         bound = [leaf for binding in self.bindings.values() for leaf in leaves(binding)]
         needed = [leaf.node for leaf in bound if isinstance(leaf, OutputRef)]
         return tuple(dict.fromkeys([*needed, *self.after, *([self.when.node] if self.when else [])]))
+
+    def takes(self, parameter: str) -> Any:
+        """What this call of the step takes for a parameter."""
+        return self.step.annotations.get(parameter, Any)
 
 
 @attrs.frozen(kw_only=True)
@@ -100,9 +114,24 @@ def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
         yield binding
 
 
+def filled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
+    """What `Items` stand for, once everything inside is known."""
+    if container is dict:
+        return dict(zip(keys, items, strict=True))
+    return container._make(items) if hasattr(container, "_make") else container(items)
+
+
 def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
     """Every artifact from before the run that a binding needs."""
     return (leaf.reference for leaf in leaves(binding) if isinstance(leaf, Lookup))
+
+
+def _check_loadable(container: type) -> None:
+    if "<locals>" in container.__qualname__:
+        raise PipelineDefinitionError(
+            f"The named tuple {container.__qualname__} is defined inside a function, so no step could load it. Move it "
+            "to the top level of a module."
+        )
 
 
 def unlike(name: str, annotation: Any, value: Any) -> str:
@@ -186,7 +215,7 @@ class Builder:
         if len(made) < len(handles):
             self.problems.append(f"Step {name!r} has two outputs of one name. Give each a name of its own.")
         self._annotations |= made
-        return step.returned(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
+        return step.put_together(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
 
     def binding(self, value: Any) -> Binding:
         """What a value in the body of a pipeline stands for."""
@@ -200,13 +229,15 @@ class Builder:
             raise PipelineDefinitionError(
                 f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."
             )
-        kind = type(value)
-        if kind in (list, tuple, dict):
+        kind: Any = dict if isinstance(value, Outputs) else type(value)
+        if kind in (list, tuple, dict) or hasattr(kind, "_make"):
             bound = tuple(self.binding(item) for item in (value.values() if kind is dict else value))
             plain = [item.value for item in bound if isinstance(item, Value)]
             if len(plain) < len(bound):
-                return Items(kind.__name__, bound, tuple(value) if kind is dict else ())
-            value = dict(zip(value, plain, strict=True)) if kind is dict else kind(plain)  # the body may change its own
+                _check_loadable(kind)
+                return Items(kind.__name__, bound, tuple(value) if kind is dict else (), kind)
+            if kind in (list, dict):  # the body may change its own
+                value = dict(zip(value, plain, strict=True)) if kind is dict else plain
         return Value(value)
 
     def graph(self, parameters: Mapping[str, Any], returned: Any) -> Graph:
@@ -237,20 +268,23 @@ class Builder:
         elif isinstance(binding, Value) and not accepts(binding.value, wanted):
             yield unlike(parameter, wanted, binding.value)
         elif isinstance(binding, Items):
-            container = {"list": list, "tuple": tuple, "dict": dict}[binding.kind]
-            if not fits(container, wanted):
-                yield f"{takes} is given a {binding.kind} of outputs."
+            if not fits(binding.container, wanted):
+                yield f"{takes} is given a {described(binding.container)} of outputs."
                 return
-            inside = member_annotations(wanted, container, len(binding.items))
-            for index, (item, annotation) in enumerate(zip(binding.items, inside, strict=True)):
-                key = binding.keys[index] if binding.keys else index
-                yield from self._problems(f"{parameter}[{key!r}]", item, annotation)
+            fields: tuple[Any, ...] = getattr(binding.container, "_fields", tuple(range(len(binding.items))))
+            places = binding.keys or fields
+            missing = [name for name, hint in (keys_of_dict(wanted) or {}).items() if is_required(hint)]
+            yield from (f"{takes} is given a dict without {name!r}." for name in missing if name not in places)
+            inside = member_annotations(wanted, binding.container, places)
+            for place, item, annotation in zip(places, binding.items, inside, strict=True):
+                yield from self._problems(f"{parameter}[{place!r}]", item, annotation)
 
     def _owns(self, handle: object) -> TypeGuard[NodeOutput]:
         return isinstance(handle, NodeOutput) and handle.builder is self
 
     def _upstream(self, node: str, handle: Any) -> str:
-        first = handle[0] if isinstance(handle, tuple) and handle else handle
+        several = handle.values() if isinstance(handle, dict) else handle if isinstance(handle, tuple) else ()
+        first = next(iter(several), handle)
         if not self._owns(first):
             raise PipelineDefinitionError(
                 f"Step {node!r} is to run after {handle!r}, which is not what a step of this pipeline returned."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -12,9 +11,11 @@ import attrs
 from drystone.annotations import abbreviated, bare
 from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
 from drystone.blobs import BlobReader, BlobWriter, blob_key
+from drystone.comparisons import changed, code_changes, recorded_text, told
 from drystone.components import ArtifactStore
 from drystone.digests import digest_value
-from drystone.errors import BlobLostError, EncodingError, NotFoundError, PlanError, suggestion
+from drystone.documents import Document
+from drystone.errors import BlobLostError, EncodingError, NotFoundError, PlanError, shortened, suggestion
 from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
 from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
 from drystone.pipelines import PipelineOptions
@@ -22,6 +23,9 @@ from drystone.records import Records
 from drystone.runs import Cause, StepRun
 from drystone.states import annotation_text
 from drystone.workspaces import View, Workspace
+
+STATED = 20
+"""How many causes of a step are recorded."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +36,8 @@ class Decision:
         key: The cache key; None where there can be none.
         cached: The stored result to use, or None.
         causes: Why there is none.
-        facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, reason.
+        facts: What events say of it: key, closure, plain arguments as text and as digests, digests of inputs, options,
+            causes and what these were compared with.
         is_shareable: Whether a result that somebody else is making now would do.
         dynamic: Whether what the step loaded when it last ran decides.
     """
@@ -90,9 +95,7 @@ class Hits:
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
-        values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
-        classes = dict.fromkeys(each for value in values for each in classes_of(value))
-        return self.fingerprints.closure(node.step, classes)
+        return closure_of(node, self.fingerprints)
 
     def decide(self, node: Node, made: Mapping[OutputRef, Manifest]) -> Decision:
         """Whether a stored result fits a node, given what the nodes before it made."""
@@ -109,15 +112,16 @@ class Hits:
             try:
                 values[name] = digest_value(binding.value)
             except EncodingError as exc:
-                unknown.append(Cause("unknown", f"parameter {name}: {exc}"))
+                unknown.append(Cause("unknown", f"parameter {name}: {exc}", name=name))
         key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
         refused = self.uncached(node)
-        causes, cached = refused or tuple(unknown), None
+        causes, cached, last = refused or tuple(unknown), None, None
         if key is not None and not causes:
             with self.workspace.reading() as records:
                 cached, causes = self._stored(node, key, records)
                 if cached is None and not causes:
-                    causes = self._compared(node, records.index, closure, values, shown, inputs)
+                    last = records.index.last_execution(self.graph.pipeline, node.name)
+                    causes = self._compared(node, records.index, last, closure, values, shown, inputs)
         dynamic = bool(cached and cached.dynamic_inputs) or any(cause.kind == "dynamic" for cause in causes)
         facts = {
             "key": key,
@@ -125,7 +129,9 @@ class Hits:
             "parameters": shown,
             "values": values,
             "input_digests": inputs,
-            "reason": "; ".join(cause.text for cause in causes),
+            "causes": _stated(causes),
+            "compared_with": last and (last["run"], last["closure"]),
+            "options": _options(node, closure),
         }
         return Decision(
             key=key,
@@ -143,16 +149,14 @@ class Hits:
         with self.workspace.reading() as records:
             if closure.digest is not None and records.index.exists("code", closure.digest):
                 return ()
-            return self._compared(node, records.index, closure, {}, {}, {})
+            last = records.index.last_execution(self.graph.pipeline, node.name)
+            return self._compared(node, records.index, last, closure, {}, {}, {})
 
     def _digest(self, binding: Binding, made: Mapping[OutputRef, Manifest]) -> str:
-        if isinstance(binding, OutputRef):
-            return made[binding].digest
-        if isinstance(binding, Lookup):
-            return self.found[binding.reference].digest
-        if isinstance(binding, Items):
-            return digest_value((binding.kind, binding.keys, [self._digest(each, made) for each in binding.items]))
-        return digest_value(("value", binding.value))
+        def stored(each: OutputRef | Lookup) -> str:
+            return self.found[each.reference].digest if isinstance(each, Lookup) else made[each].digest
+
+        return content_digest(binding, stored)
 
     def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:
         expected = self.workspace.materializers.expected
@@ -165,12 +169,11 @@ class Hits:
         if node.name in self.options.rerun:
             return (Cause("rerun", "rerun was asked for"),)
         if node.name in self.forced:
-            return (Cause("rerun", "depends on a step that is rerun"),)
+            before = next(name for name in node.upstream if name in self.forced)
+            return (Cause("rerun", f"depends on {before}, which is rerun", name=before),)
         if self._policy(node) is False:
             return (Cause("cache", "its cache is off"),)
-        closure = self.closure(node)
-        edited = [Cause("edited", f"{name}: file edited since it was loaded") for name in closure.edited]
-        return (*edited, *(Cause("unknown", problem) for problem in closure.problems))
+        return tuple(unread(self.closure(node)))
 
     def _policy(self, node: Node) -> bool | datetime.timedelta:
         choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
@@ -250,27 +253,26 @@ class Hits:
         self,
         node: Node,
         index: View,
+        last: Document | None,
         closure: Closure,
         values: Mapping[str, str],
         shown: Mapping[str, str],
         inputs: Mapping[str, str],
     ) -> tuple[Cause, ...]:
         """What differs from the last time this step was executed."""
-        last = index.last_execution(self.graph.pipeline, node.name)
         if last is None:
             return (Cause("new", "never ran here"),)
-        causes = [*_changed_code(closure, last["closure"], index)]
+        causes = [*_code(closure, last, index), *_other_options(node, closure, last)]
         ignored = node.step.options.ignore_inputs
         for name, digest in values.items():
             if last["values"].get(name) != digest and name not in ignored:
                 before = last["parameters"].get(name, "not given")
-                causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}"))
-        changed = [name for name, digest in inputs.items() if last["input_digests"].get(name) != digest]
-        causes += [Cause("input", f"input {name} changed") for name in changed if name not in ignored]
+                causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}", name=name))
+        others = [name for name, digest in inputs.items() if last["input_digests"].get(name) != digest]
+        causes += [Cause("input", f"input {name} changed", name=name) for name in others if name not in ignored]
         if causes or last["closure"] is None:
             return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
-        options = "its ignore, ignore_inputs, cache_salt, output annotations or their materializers"
-        return (Cause("options", f"{options} are not those of {last['run']}"),)
+        return (Cause("options", f"its output annotations or their materializers are not those of {last['run']}"),)
 
 
 def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:
@@ -280,37 +282,52 @@ def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:
         try:
             now = records.found_version(name, version)
         except NotFoundError:
-            yield Cause("dynamic", f"dynamic input {name} {then.version} is gone")
+            yield Cause("dynamic", f"dynamic input {name} {then.version} is gone", name=name)
             continue
         if now.digest != then.digest:
-            yield Cause("dynamic", f"dynamic input {name} {then.version} → {now.version}")
+            yield Cause("dynamic", f"dynamic input {name} {then.version} → {now.version}", name=name)
 
 
-def _changed_code(closure: Closure, last: str | None, index: View) -> Iterator[Cause]:
-    before = index.get("code", last) if last and last != closure.digest else None
-    if before is None:
-        return
-    members = before["members"]
-    for name, member in closure.members.items():
-        if name not in members:
-            yield Cause("code", f"code of {name} is new")
-        elif members[name] != member.digest:
-            known = index.get("source", members[name])
-            yield _diffed(name, known["text"] if known else "", member.source or "")
-    for name in sorted(members.keys() - closure.members.keys()):
-        yield Cause("code", f"code of {name} is no longer used")
-    if before["python"] != closure.python:
-        yield Cause("python", f"Python {before['python']} → {closure.python}")
-    for name in sorted({*before["packages"], *closure.packages}):
-        old, new = before["packages"].get(name, "not used"), closure.packages.get(name, "not used")
-        if old != new:
-            yield Cause("package", f"package {name} {old} → {new}")
+def closure_of(node: Node, fingerprints: Fingerprints) -> Closure:
+    """The code that a node's step reaches, through its arguments as well."""
+    values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
+    classes = dict.fromkeys(each for value in values for each in classes_of(value))
+    return fingerprints.closure(node.step, classes)
 
 
-def _diffed(name: str, old: str, new: str) -> Cause:
-    if old == new or not old or not new:
-        return Cause("code", f"code of {name} changed")
-    if "\n" not in old.strip() and "\n" not in new.strip():
-        return Cause("code", f"{name} changed: {old.strip()} → {new.strip()}")
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
-    return Cause("code", f"code of {name} changed", "\n".join(lines))
+def content_digest(binding: Binding, stored: Callable[[OutputRef | Lookup], str]) -> str:
+    """The digest of what a parameter is bound to, given those of artifacts."""
+    if isinstance(binding, Items):
+        return digest_value((binding.container, binding.keys, [content_digest(each, stored) for each in binding.items]))
+    return digest_value(("value", binding.value)) if isinstance(binding, Value) else stored(binding)
+
+
+def unread(closure: Closure) -> Iterator[Cause]:
+    """Why nobody can say what code does."""
+    yield from (Cause("edited", f"{name}: file edited since it was loaded", name=name) for name in closure.edited)
+    yield from (Cause("unknown", problem) for problem in closure.problems)
+
+
+def _code(closure: Closure, last: Document, index: View) -> Iterator[Cause]:
+    """What differs in code from when a step was last executed."""
+    before = index.get("code", last["closure"]) if last["closure"] not in (None, closure.digest) else None
+    if before is not None:
+        yield from code_changes(before, closure.recorded(), recorded_text(index), closure.text)
+
+
+def _options(node: Node, closure: Closure) -> dict[str, str]:
+    """Options of a step that are recorded, as text."""
+    return told(node.step.options) | ({"ignore": ", ".join(closure.ignored)} if closure.ignored else {})
+
+
+def _other_options(node: Node, closure: Closure, last: Document) -> Iterator[Cause]:
+    """Options that are part of the key, and were others."""
+    for name, (before, now) in changed(last.get("options", {}), _options(node, closure)):
+        if name in ("cache_salt", "ignore", "ignore_inputs"):
+            yield Cause("options", f"{name} {before or 'not given'} → {now or 'not given'}", name=name)
+
+
+def _stated(causes: tuple[Cause, ...]) -> list[tuple[str, str, str]]:
+    """Causes as events keep them: diffs can be had again from the sources on record, and of very many some will do."""
+    stated = [(cause.kind, shortened(cause.text), cause.name) for cause in causes[:STATED]]
+    return stated if len(causes) <= STATED else [*stated, ("unknown", f"and {len(causes) - STATED} more", "")]

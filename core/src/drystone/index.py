@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -94,10 +95,22 @@ class Index(Documents):
 
     def last_execution(self, pipeline: str, step: str) -> Document | None:
         """The step as it last was complete in a run of a pipeline."""
+        return next(iter(self._complete(pipeline, step, 1)), None)
+
+    def _complete(self, pipeline: str, step: str, limit: int) -> list[Document]:
         query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'
-                   AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT 1"""
-        body = self._one(query, f"{pipeline}/{step}")
-        return json.loads(body) if body else None
+                   AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT ?"""
+        return [json.loads(body) for (body,) in self._execute(query, (f"{pipeline}/{step}", limit))]
+
+    def durations(self, pipeline: str, step: str, limit: int = 5) -> list[float]:
+        """Seconds that the last executions of a step took; hits count as the execution that they lead to, once."""
+        found: dict[str, Document] = {}
+        for body in self._complete(pipeline, step, 2 * limit):
+            name = f"{body.get('cached_from') or body['run']}/{body.get('cached_step') or body['name']}"
+            found[name] = found.get(name) or (self.get("step", name) if body.get("cached_from") else body) or {}
+        timed = [each for each in found.values() if each.get("started_at") and each.get("ended_at")]
+        moments = [map(datetime.datetime.fromisoformat, (each["started_at"], each["ended_at"])) for each in timed]
+        return [(ended - begun).total_seconds() for begun, ended in moments[:limit]]
 
     def version_of_run(self, model: str, run: str) -> int | None:
         """The version of a model that a run made, or whose outputs it repeated."""

@@ -321,8 +321,7 @@ class Journal:
         self._recorded.add(closure.digest)
         if view.exists("code", closure.digest):
             return
-        members = {name: member.digest for name, member in closure.members.items()}
-        yield CodeRecorded(closure=closure.digest, members=members, python=closure.python, packages=closure.packages)
+        yield CodeRecorded(closure=closure.digest, **closure.recorded())
         for name, member in closure.members.items():
             if member.source and member.digest not in self._recorded and not view.exists("source", member.digest):
                 self._recorded.add(member.digest)

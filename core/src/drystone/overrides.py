@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import attrs
 
-from drystone.annotations import accepts
 from drystone.declarations import Stored
 from drystone.errors import ParameterError, suggestion
+from drystone.fitting import accepts
 from drystone.graphs import Builder, Graph, Node, OutputRef, leaves, unlike
 
 PARAMETERS = "parameters"
@@ -93,7 +93,7 @@ def _misplaced(node: Node, name: str, value: Any) -> Iterator[str]:
         yield f"has no parameter {name!r}.{suggestion(name, node.bindings, 'Its parameters')}"
         return
     makers = [leaf.node for leaf in leaves(node.bindings[name]) if isinstance(leaf, OutputRef)]
-    annotation = node.step.annotations.get(name, Any)
+    annotation = node.takes(name)
     if makers:
         yield (
             f"takes {name!r} from step {', '.join(map(repr, dict.fromkeys(makers)))}, so it cannot be given another "

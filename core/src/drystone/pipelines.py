@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
 
-from drystone.annotations import Declared, P, R, accepts
 from drystone.declarations import Model, ModelReference, Stored, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
+from drystone.fitting import accepts
+from drystone.functions import Declared, P, R
 from drystone.graphs import Builder, Graph, building, importing, unlike
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry
@@ -20,7 +21,7 @@ from drystone.overrides import Overrides, check_overrides, merged, overridden
 if TYPE_CHECKING:  # only annotations name them, so authoring need not wait for them
     from datetime import timedelta
 
-    from drystone.runs import Plan, Run, StepRun
+    from drystone.runs import Plan, Replay, Run, StepRun
 
 RUNNER = "drystone.execution:Driver"
 """What runs and plans a pipeline; imported on the first call of one, never before."""
@@ -37,6 +38,9 @@ class Runner(Protocol):
 
     def resume(self, workspace: Any, run: str) -> Run:
         """Go on with a run that ended before it was done."""
+
+    def replay(self, workspace: Any, run: str, step: str, **how: Any) -> Replay:
+        """Run a step again on its recorded inputs, and record nothing."""
 
 
 def _retry(value: int | Retry | None) -> Retry | None:
@@ -293,6 +297,12 @@ class Pipeline(Declared[P, R]):
         builder = building.get()
         if builder is None:
             raise PipelineDefinitionError(f"{self.name}.inline(…) belongs in the body of a pipeline.")
+        if self.options.steps:
+            names = ", ".join(repr(f"{self.name}.{step}") for step in self.options.steps)
+            raise PipelineDefinitionError(
+                f"{self.label} is spliced in, so its own steps= would not be used. Say it of the pipeline that is run, "
+                f"whose steps these are as {names}."
+            )
         builder.prefixes.append(self.name)
         try:
             return self.fn(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ import attrs
 from drystone.artifacts import Manifest
 from drystone.graphs import Node, OutputRef, leaves
 from drystone.hits import Hits
-from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan
+from drystone.placements import INLINE
+from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan, of_step, origins_of
 
 
 class Planner:
@@ -25,6 +27,7 @@ class Planner:
         self._keys: dict[str, str | None] = {}
         self._dynamic: set[str] = set()
         self._moving: set[str] = set()
+        self._origins: dict[str, tuple[Cause, ...]] = {}
 
     def plan(self, stack: str, where: Mapping[str, str]) -> Plan:
         """The plan of the whole graph, given the stack's name and where each node would run."""
@@ -32,18 +35,46 @@ class Planner:
         while True:
             for node in graph.nodes.values():
                 self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
+                self._origins[node.name] = self._comes_from(self._steps[node.name])
             unsettled = set(self._unsettled()) - self._moving
             if not unsettled:
                 break
             self._moving |= unsettled  # which may leave more open
             self._made, self._doubtful, self._keys = {}, set(), {}
         for name, rival in list(self._rivals()):
-            cause = Cause("input", f"runs unless {rival} makes the same before it")
+            cause = Cause("input", f"runs unless {rival} makes the same before it", name=rival)
             self._steps[name] = _maybe(self._steps[name], cause)
-        for name, step in self._steps.items():
-            if step.status in (RUN, MAYBE):
-                self._steps[name] = attrs.evolve(step, where=where[name])
+        self._detail(where)
         return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps)
+
+    def _comes_from(self, step: StepPlan) -> tuple[Cause, ...]:
+        """The steps that a step runs for: itself if it has causes of its own, else some before it."""
+        own = [cause for cause in step.causes if cause.kind != "input"]
+        if own and step.runs:
+            return (of_step(step.name, "runs" if step.status == RUN else "may run", own),)
+        return origins_of(each for cause in step.causes for each in cause.causes)
+
+    def _detail(self, where: Mapping[str, str]) -> None:
+        """Note where steps will run and how long they take, from what they took, and what is ignored."""
+        done, driver = dict[str, float](), 0.0
+        with self._hits.workspace.reading() as records:
+            for node in self._hits.graph.nodes.values():
+                step = self._steps[node.name]
+                took = records.index.durations(self._hits.graph.pipeline, node.name) if step.runs else []
+                seconds = statistics.median(took) if took else None
+                begin = max((done[name] for name in node.upstream), default=0.0)
+                if step.runs and where[node.name] == INLINE:  # one at a time
+                    begin = max(begin, driver)
+                    driver = begin + (seconds or 0.0)
+                done[node.name] = begin + (seconds or 0.0)
+                self._steps[node.name] = attrs.evolve(
+                    step,
+                    where=where[node.name] if step.runs else "",
+                    seconds=seconds,
+                    done_after=done[node.name],
+                    ignored=self._hits.closure(node).ignored,
+                    ignored_inputs=node.step.options.ignore_inputs,
+                )
 
     def _is(self, name: str, *statuses: str) -> bool:
         return self._steps[name].status in statuses
@@ -66,7 +97,8 @@ class Planner:
         if unknown:
             self._keys[node.name] = None
             certain = self._hits.uncached(node) or self._hits.unstored(node)
-            waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes")
+            causes = origins_of(each for name in unknown for each in self._origins[name])
+            waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes", causes=causes)
             return StepPlan(name=node.name, status=RUN if certain else MAYBE, causes=certain or (waiting,))
         decision = self._hits.decide(node, self._made)
         if decision.dynamic:

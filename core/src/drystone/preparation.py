@@ -80,6 +80,7 @@ def prepare(
     root: Path | None = None,
     copies: bool = True,
     apart: Collection[str] = (),
+    at: datetime.datetime | None = None,
 ) -> Prepared:
     """Settle everything about a run, without starting it.
 
@@ -90,6 +91,7 @@ def prepare(
         root: The project's root, if not that of the working directory.
         copies: Whether blobs that only another store has are brought into the stack's.
         apart: Nodes that are better run in a process of their own, where that can be.
+        at: When the run started, if it did: what `{date}` and `{time}` in names stand for.
 
     Raises:
         PipelineDefinitionError: The graph is wrong.
@@ -108,7 +110,7 @@ def prepare(
     bindings = [binding for node in graph.nodes.values() for binding in node.bindings.values()]
     references = dict.fromkeys(reference for binding in bindings for reference in lookups(binding))
     found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
-    now = datetime.datetime.now().astimezone()
+    now = (at or datetime.datetime.now()).astimezone()
     is_debugged = pipeline.options.debug
     where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
     _check(graph, stack, workspace.materializers, where)

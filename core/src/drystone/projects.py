@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from drystone.annotations import Declared
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, TargetError, WorkspaceError, suggestion
+from drystone.functions import Declared
 from drystone.graphs import importing
 from drystone.pipelines import Pipeline, Step
 

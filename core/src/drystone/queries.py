@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from drystone.artifacts import LATEST, ArtifactVersion, Reference, Source
+from drystone.comparisons import RunDiff, run_diff
 from drystone.databases import Database
 from drystone.decisions import number_of
 from drystone.errors import NotFoundError
+from drystone.explanations import explanation
 from drystone.ledgers import FORMAT
 from drystone.logs import LogReader, live_path
 from drystone.models import SHARED, Model, ModelRecord, ModelVersion, StageMove
+from drystone.pipelines import runner
 from drystone.records import Records
-from drystone.runs import Run
+from drystone.runs import Explanation, Replay, Run
 
 
 def name_of(model: str | Model) -> str:
     """The name of a model, given itself or by name."""
     return model if isinstance(model, str) else model.name
+
+
+def _run_name(run: str | Run) -> str:
+    return run if isinstance(run, str) else run.name
 
 
 class Queries:
@@ -81,6 +88,41 @@ class Queries:
         with self.reading() as records:
             found = records.index.select("run", facts, tag=tag, limit=limit)
             return [records.run(body) for body in found]
+
+    def why(self, run: str | Run, step: str | None = None) -> Explanation:
+        """Why the steps of a run, or one of them, ran, came from the cache, were skipped or failed.
+
+        Raises:
+            NotFoundError: There is no such run, or it has no such step.
+        """
+        with self.reading() as records:
+            return explanation(records, records.found_run(_run_name(run)), step)
+
+    def diff(self, before: str | Run, after: str | Run) -> RunDiff:
+        """What two runs have differently: parameters, code, inputs, statuses, outputs, metadata, durations.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        with self.reading() as records:
+            return run_diff(records, *(records.found_run(_run_name(run)) for run in (before, after)))
+
+    def replay(
+        self, run: str | Run, step: str, *, debug: bool = False, announce: Callable[[Replay], object] | None = None
+    ) -> Replay:
+        """Run one step again on what it was given in a run: here, with the code as it is now. Nothing is recorded.
+
+        Args:
+            run: A run in which the step began, or its result came from the cache.
+            step: Its name there.
+            debug: Enter the debugger where it raises.
+            announce: Is given what is known before the step is called, such as how its code differs.
+
+        Raises:
+            ReplayError: It cannot be called as it was: inputs are deleted, lost or changed. All reasons are listed.
+            NotFoundError: There is no such run or step.
+        """
+        return runner().replay(self, _run_name(run), step, debug=debug, announce=announce)
 
     def artifact(self, name: str, version: int | str = LATEST) -> ArtifactVersion:
         """One version of an artifact.

@@ -15,7 +15,7 @@ from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import Model, ModelRecord, ModelVersion, StageMove
-from drystone.runs import PENDING, Code, FailedAttempt, Run, StepRun
+from drystone.runs import PENDING, Cause, Code, FailedAttempt, Run, StepRun
 from drystone.serialization import structure
 
 
@@ -93,6 +93,7 @@ class Records:
             outputs=self._resolved(body.get("outputs", {})),
             dynamic_inputs=self._resolved(dynamic),
             failed_attempts=tuple(failed),
+            causes=tuple(Cause(kind, text, name=name) for kind, text, name in body.get("causes", ())),
             source=self._source,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +18,49 @@ RUN, MAYBE = "run", "maybe"
 
 COMPLETE = (SUCCEEDED, CACHED)
 """Statuses of a step whose outputs can be used."""
+
+
+@attrs.frozen
+class Cause:
+    """Why a step runs, or does not.
+
+    Attributes:
+        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `options`,
+            `condition`, `dynamic`, `unknown`, `error`, or `step`: another step that runs.
+        text: One sentence.
+        diff: A unified diff, where code changed.
+        name: What it is about: the function, parameter, input, package, option or step; empty if there is nothing.
+        causes: What it comes from in turn, such as the steps that make an input anew, each with its own causes.
+    """
+
+    kind: str
+    text: str
+    diff: str | None = None
+    name: str = attrs.field(default="", kw_only=True)
+    causes: tuple[Cause, ...] = attrs.field(default=(), kw_only=True)
+
+    def lines(self) -> Iterator[str]:
+        """The cause as text, with its diff and what it comes from indented below."""
+        yield self.text
+        yield from (f"  {line}" for line in (self.diff or "").splitlines())
+        yield from (f"  {line}" for cause in self.causes for line in cause.lines())
+
+
+def of_step(name: str, verb: str, causes: Iterable[Cause]) -> Cause:
+    """Another step that runs, or ran, as a cause; its diffs stand where that step itself is told of."""
+    own = tuple(attrs.evolve(cause, diff=None, causes=()) for cause in causes)
+    return Cause("step", f"{name} {verb}", name=name, causes=own)
+
+
+FEW = 5
+"""How many steps a cause names that it comes from."""
+
+
+def origins_of(steps: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Causes of kind `step`, each step once and a few at most, so that a tree stays small in a graph of any size."""
+    known = {cause.name: cause for cause in steps}
+    more = (Cause("step", "and others"),) if len(known.keys() - {""}) > FEW or "" in known else ()
+    return (*[cause for name, cause in known.items() if name][:FEW], *more)
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +88,8 @@ class StepRun:
         attempts: How often it was started.
         failed_attempts: Those before the last one.
         error: Type, message and traceback of the failure or the reason it was skipped, or None.
-        reason: Why it ran; empty if it did not.
+        causes: Why it ran, as that was when it began; none if it did not. `Workspace.why` tells more of each.
+        options: What its step declares other than by default and may change what becomes of it, as text.
         tags: Plain tags map to True, keyed tags to their value.
         where: `inline` in the driver's own process, or `worker`; empty if it did not run.
         dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
@@ -62,7 +106,8 @@ class StepRun:
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     error: str | None = attrs.field(default=None, repr=False)
-    reason: str = attrs.field(default="", repr=False)
+    causes: tuple[Cause, ...] = attrs.field(default=(), repr=False)
+    options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     started_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     key: str | None = attrs.field(default=None, repr=False)
@@ -72,6 +117,16 @@ class StepRun:
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
+
+    @property
+    def reason(self) -> str:
+        """Why it ran, in one line; empty if it did not."""
+        return "; ".join(cause.text for cause in self.causes)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, with every attempt; None as long as it has not begun and ended."""
+        return elapsed(self.started_at, self.ended_at)
 
     def logs(self, attempt: int | None = None) -> str:
         """What it printed and logged, in its last attempt or in a failed one before.
@@ -132,6 +187,11 @@ class Run:
     host: str = attrs.field(default="", repr=False)
 
     @property
+    def seconds(self) -> float | None:
+        """How long it took; None as long as it has not ended."""
+        return elapsed(self.started_at, self.ended_at)
+
+    @property
     def output(self) -> ArtifactVersion:
         """The one output of a pipeline that returns one step's one output.
 
@@ -143,33 +203,17 @@ class Run:
         return next(iter(self.outputs.values()))
 
 
-@attrs.frozen
-class Cause:
-    """Why a step runs, or does not.
-
-    Attributes:
-        kind: `code`, `parameter`, `input`, `package`, `python`, `new`, `cache`, `rerun`, `blob`, `edited`, `options`,
-            `condition`, `unknown`.
-        text: One sentence.
-        diff: A unified diff, where code changed.
-    """
-
-    kind: str
-    text: str
-    diff: str | None = None
-
-    def lines(self) -> Iterator[str]:
-        """The cause as text, with its diff indented below."""
-        yield self.text
-        yield from (f"  {line}" for line in (self.diff or "").splitlines())
-
-
 @attrs.frozen(kw_only=True)
 class StepPlan:
     """What would become of one step: `run`, `cached` (from which run), `skipped`, or `maybe`: that is not known yet.
 
     Attributes:
-        where: `inline` in the driver's own process, or `worker`; empty for a step that does not run.
+        where: Where it would run, `inline` or `worker`; empty if that is not decided beforehand.
+        seconds: How long it took as a rule when it last ran in this pipeline; None if that is unknown, or it is not
+            to run.
+        done_after: Seconds from the start of the run until it would be done; what is unknown counts as nothing.
+        ignored: Names of code that is left out of its key on purpose (`ignore=`).
+        ignored_inputs: Parameters that are (`ignore_inputs=`).
     """
 
     name: str
@@ -177,6 +221,24 @@ class StepPlan:
     cached_from: str | None = None
     causes: tuple[Cause, ...] = ()
     where: str = ""
+    seconds: float | None = None
+    done_after: float = 0.0
+    ignored: tuple[str, ...] = ()
+    ignored_inputs: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it would run, or may."""
+        return self.status in (RUN, MAYBE)
+
+    def lines(self) -> Iterator[str]:
+        """The status, and below it what there is to say of it."""
+        about = [f"about {span(self.seconds)}"] if self.seconds is not None else []
+        yield _status(self, [*about, self.where])
+        yield from (line for cause in self.causes for line in cause.lines())
+        ignored = [*self.ignored, *(f"parameter {name}" for name in self.ignored_inputs)]
+        if ignored:
+            yield f"ignores {', '.join(ignored)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -190,13 +252,110 @@ class Plan:
     @property
     def would_run(self) -> bool:
         """Whether anything runs or may run."""
-        return any(step.status in (RUN, MAYBE) for step in self.steps.values())
+        return any(step.runs for step in self.steps.values())
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run would take with every step that may run; None if no such step was ever timed."""
+        known = any(step.seconds is not None for step in self.steps.values())
+        return max(step.done_after for step in self.steps.values()) if known else None
 
     def __str__(self) -> str:
-        width = max(len(name) for name in self.steps)
-        lines = [f"{self.pipeline} on stack {self.stack}"]
-        for step in self.steps.values():
-            source = f" from {step.cached_from}" if step.cached_from else ""
-            lines.append(f"  {step.name:<{width}}  {step.status}{source}")
-            lines += [f"      {line}" for cause in step.causes for line in cause.lines()]
+        lines = [f"{self.pipeline} on stack {self.stack}", *_listed(self.steps)]
+        if self.seconds is not None:
+            unknown = [step.name for step in self.steps.values() if step.runs and step.seconds is None]
+            some = f", without {few(unknown)}: never timed" if unknown else ""
+            lines.append(f"  takes about {span(self.seconds)}{some}")
         return "\n".join(lines)
+
+
+@attrs.frozen(kw_only=True)
+class StepExplanation:
+    """Why a step of a recorded run ran, was cached (from which run), was skipped, or failed.
+
+    Attributes:
+        status: As of its `StepRun`.
+        causes: As they were when it began; of code that changed with the diff.
+        seconds: How long it took, or None.
+    """
+
+    name: str
+    status: str
+    cached_from: str | None = None
+    causes: tuple[Cause, ...] = ()
+    seconds: float | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The status, and below it the causes."""
+        yield _status(self, [span(self.seconds)] if self.seconds is not None else [])
+        yield from (line for cause in self.causes for line in cause.lines())
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """Why the steps of a recorded run ran, or did not."""
+
+    run: str
+    status: str
+    steps: Mapping[str, StepExplanation]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.run}: {self.status}", *_listed(self.steps)])
+
+
+@attrs.frozen(kw_only=True)
+class Replay:
+    """One step of a recorded run, run again on what it was given then, with the code as it is now.
+
+    Attributes:
+        changes: How that code differs from the recorded one, with diffs; none if it is the same.
+        notes: Where the step takes other arguments than it did.
+        outputs: What it returned now, by output name.
+        recorded: What is on record for these.
+        equal: Whether each is the recorded one, by digest; None where nothing is on record, or where the format of
+            equal values differs each time it is written.
+        metadata: What it logged.
+    """
+
+    run: str
+    step: str
+    changes: tuple[Cause, ...] = ()
+    notes: tuple[str, ...] = ()
+    outputs: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    recorded: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
+    equal: Mapping[str, bool | None] = attrs.field(factory=dict)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+
+def elapsed(since: datetime.datetime | None, until: datetime.datetime | None) -> float | None:
+    """Seconds between two moments, if both are known."""
+    return (until - since).total_seconds() if since is not None and until is not None else None
+
+
+def span(seconds: float) -> str:
+    """A time span for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names; of many the first ones."""
+    more = f" and {len(names) - FEW} others" if len(names) > FEW else ""
+    return f"{', '.join(names[:FEW])}{more}"
+
+
+def _status(step: StepPlan | StepExplanation, besides: Iterable[str]) -> str:
+    source = f" from {step.cached_from}" if step.cached_from else ""
+    noted = ", ".join(filter(None, besides))
+    return f"{step.status}{source}{f' ({noted})' if noted else ''}"
+
+
+def _listed(steps: Mapping[str, Any]) -> Iterator[str]:
+    """Each step on a line, and what else it says below."""
+    width = max(map(len, steps), default=0)
+    for name, step in steps.items():
+        status, *lines = step.lines()
+        yield f"  {name:<{width}}  {status}"
+        yield from (f"      {line}" for line in lines)

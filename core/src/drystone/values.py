@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import json
 import math
 import sys
@@ -12,7 +11,18 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
-from drystone.digests import RULES, SCRIPT_NAME, fields_of, module_name, rule_of, type_name
+from drystone.digests import (
+    RULES,
+    SCRIPT_NAME,
+    Rule,
+    besides,
+    encode,
+    fields_of,
+    inherited_rule,
+    module_name,
+    rule_of,
+    type_name,
+)
 from drystone.errors import EncodingError
 
 TAG = "$"
@@ -37,9 +47,13 @@ def to_json(value: Any) -> Any:
     rule = rule_of(kind)
     if rule is None:
         return _object(value, kind)
+    return {TAG: rule.tag, "v": _listed(value, rule)}
+
+
+def _listed(value: Any, rule: Rule) -> list[Any]:
     parts = rule.apart(value)
-    listed = [to_json(item) for item in (map(list, parts.items()) if kind is dict else parts)]
-    return {TAG: rule.tag, "v": sorted(listed, key=dumps) if kind in (set, frozenset) else listed}
+    listed = [to_json(item) for item in (map(list, parts.items()) if rule.tag == "dict" else parts)]
+    return sorted(listed, key=dumps) if rule.tag in ("set", "frozenset") else listed
 
 
 def from_json(data: Any) -> Any:
@@ -93,10 +107,15 @@ def find_class(name: str) -> type:
     return found
 
 
+_FILLED = (list, dict, set, bytearray)
+_BASES = {each.__name__: each for each in (*_FILLED, str, bytes, int, float, complex, tuple, frozenset)}
+"""Built-in classes whose subclasses can be made without calling anything of theirs."""
+
 _KINDS = {
     "enum": "an enum",
     "object": "an attrs class, a dataclass or a named tuple",
     "numpy": "a scalar of numpy",
+    "sub": "a subclass of a built-in class",
 }
 """What is told from others by its class, beside the rules."""
 
@@ -112,6 +131,12 @@ def _object(value: Any, kind: type) -> Any:
         return {TAG: "object", "type": class_name(kind), "v": to_json(_state(value, kind, fields))}
     if kind.__module__ == "numpy" and hasattr(value, "dtype") and not hasattr(value, "__setitem__"):
         return {TAG: "numpy", "dtype": value.dtype.str, "v": to_json(value.tobytes())}
+    rule = inherited_rule(kind)
+    if rule is not None and rule.tag in _BASES:
+        content = [_listed(value, rule), to_json(besides(value))]
+        data = {TAG: "sub", "type": class_name(kind), "of": rule.tag, "v": content}
+        if _is_exact(data, value):
+            return data
     raise EncodingError(f"A value of type {type_name(kind)} has no exact JSON form.")
 
 
@@ -120,10 +145,12 @@ def _restored(tag: str, data: Mapping[str, Any]) -> Any:
     if tag == "numpy":
         return import_module("numpy").ndarray((), data["dtype"], content or b"\0")[()]
     cls: Any = find_class(data["type"])
+    if tag == "sub" and issubclass(cls, _BASES[data["of"]]):
+        return _made_of(cls, data["of"], *content)
     if tag == "enum" and issubclass(cls, enum.Enum):
         return cls[content] if isinstance(content, str) else cls(*content)
     fields = _field_names(cls)
-    if tag == "enum" or fields is None:
+    if tag != "object" or fields is None:
         raise EncodingError(f"{data['type']} is not {_KINDS[tag]} any more.")
     if sorted(fields) != sorted(content):
         raise EncodingError(
@@ -140,9 +167,7 @@ def _field_names(cls: Any) -> list[str] | None:
 
 def _state(value: Any, kind: type, fields: list[str]) -> dict[str, Any]:
     """The fields of a data class, if they are all there is to it."""
-    besides = [name for name in getattr(value, "__dict__", {}) if name not in fields]
-    cached = [name for name in besides if isinstance(getattr(kind, name, None), functools.cached_property)]
-    other = [f"it holds {name!r} besides" for name in besides if name not in cached]
+    other = [f"it holds {name!r} besides" for name in besides(value)]
     other += [f"{name!r} is not set" for name in fields if not hasattr(value, name)]
     state = {name: getattr(value, name, None) for name in fields}
     try:
@@ -161,3 +186,23 @@ def _made(cls: Any, state: Mapping[str, Any]) -> Any:
     for name, value in state.items():
         object.__setattr__(made, name, value)
     return made
+
+
+def _made_of(cls: Any, of: str, parts: list[Any], held: Mapping[str, Any]) -> Any:
+    """An instance of a subclass of a built-in class, from that class's content and the attributes it holds besides."""
+    base: Any = _BASES[of]
+    content = RULES[of].together(base, parts)
+    made = base.__new__(cls) if base in _FILLED else base.__new__(cls, content)
+    if base in _FILLED:
+        base.__init__(made, content)
+    for name, value in held.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _is_exact(data: Any, value: Any) -> bool:
+    """Whether what was written is all of a value: the class may keep more than Python shows."""
+    try:
+        return encode(from_json(data)) == encode(value)
+    except TypeError:  # it is not made like this
+        return False

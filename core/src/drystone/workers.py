@@ -20,14 +20,14 @@ from typing import Any
 
 import attrs
 
-from drystone.annotations import Declared, accepts, described
 from drystone.blobs import store_bytes
 from drystone.captures import captured
 from drystone.contexts import StepContext, active
 from drystone.effects import StepEffects
-from drystone.errors import OutputError, PlanError, shortened
+from drystone.errors import PlanError, shortened
 from drystone.failures import Failure, failure_of
 from drystone.fingerprints import Fingerprints, classes_of
+from drystone.functions import Declared
 from drystone.graphs import importing
 from drystone.projects import put_on_path
 from drystone.serialization import structure, to_text, unstructure
@@ -65,7 +65,7 @@ def run_task(text: str, ask: Ask | None = None) -> str:
     log: str | None = None
     with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
-            with _kept_surroundings() if task.exclusive else contextlib.nullcontext():
+            with kept_surroundings() if task.exclusive else contextlib.nullcontext():
                 _perform(task, known[0] if known else _imported(task), effects)
         except KeyboardInterrupt:
             raise
@@ -109,7 +109,7 @@ def _perform(task: StepTask, definition: Declared[Any, Any], effects: StepEffect
         active.set(context)
         return definition.fn(**arguments)
 
-    effects.save_outputs(_outputs(definition, contextvars.copy_context().run(call)))
+    effects.save_outputs(definition.taken_apart(contextvars.copy_context().run(call)))
 
 
 def _imported(task: StepTask) -> Declared[Any, Any]:
@@ -152,34 +152,8 @@ def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
         )
 
 
-def _outputs(definition: Declared[Any, Any], returned: Any) -> list[Any]:
-    """The values of a step's outputs, each of the type that was promised.
-
-    Raises:
-        OutputError: Lists what is wrong.
-    """
-    outputs, name = definition.outputs, definition.name
-    if not outputs and returned is not None:
-        raise OutputError(
-            f"Step {name!r} is annotated `-> None`, but returned {described(type(returned))}. Annotate what it "
-            "returns, or return nothing."
-        )
-    values = returned if definition.returns_tuple else [returned] * len(outputs)
-    if not isinstance(values, list | tuple) or len(values) != len(outputs):
-        raise OutputError(f"Step {name!r} is annotated with {len(outputs)} outputs, but returned {returned!r:.200}.")
-    wrong = [
-        f"Output {output.name!r} of step {name!r} is annotated {described(output.annotation)}, but is "
-        f"{described(type(value))}."
-        for output, value in zip(outputs, values, strict=True)
-        if not accepts(value, output.annotation)
-    ]
-    if wrong:
-        raise OutputError(" ".join(wrong) + " Nothing was stored. Correct the annotation or what the step returns.")
-    return list(values)
-
-
 @contextlib.contextmanager
-def _kept_surroundings() -> Iterator[None]:
+def kept_surroundings() -> Iterator[None]:
     """Give back working directory and environment as they were."""
     directory, environment = os.getcwd(), _environment()
     try:

@@ -82,6 +82,26 @@ def test_plan_shows_why_and_takes_the_options_of_run(drystone):
     assert [step["status"] for step in off.records] == ["run", "run"]
 
 
+def test_plan_takes_every_option_of_run():
+    from drystone_cli.running import plan, run
+
+    assert {each.name: each.opts for each in plan.params} == {each.name: each.opts for each in run.params}
+
+
+def test_a_run_is_tagged_and_its_version_named(drystone):
+    options = ("--on-error", "stop", "--tag", "nightly", "--tag", "team=ops", "--version-name", "first")
+    [record] = drystone("run", TARGET, *options, "--json").records
+    assert record["tags"] == {"nightly": True, "team": "ops"}
+    assert record["model_version"]["name"] == "first"
+    assert record["options"] == {"on_error": "stop", "tags": record["tags"], "version": "first"}
+    refused = drystone("run", TARGET, "--on-error", "stopp")
+    assert refused.code == 2
+    assert "Invalid value for '--on-error': 'stopp'" in refused.err
+    unnamed = drystone("run", "flows:failing", "--version-name", "first")
+    assert unnamed.code == 1
+    assert unnamed.err.startswith("Error: Pipeline 'failing' makes no model version that could be named 'first'")
+
+
 def test_a_failed_run_shows_the_users_traceback_and_exits_with_1(drystone, flows):
     found = drystone("run", "flows:failing")
     assert found.code == 1

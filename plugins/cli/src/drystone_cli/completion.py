@@ -29,6 +29,10 @@ def _names(kind: str) -> Completer:
     return _completer(names)
 
 
+def _steps(ctx: click.Context) -> Iterable[str]:
+    return records.workspace().run(ctx.params["name"]).steps
+
+
 def _stacks(ctx: click.Context) -> list[str]:
     from drystone import find_stacks
 
@@ -41,6 +45,7 @@ def _stages(ctx: click.Context) -> list[str]:
 
 
 run_names = _names("run")
+step_names = _completer(_steps)
 artifact_names = _names("artifact")
 model_names = _names("model")
 stack_names = _completer(_stacks)

@@ -13,6 +13,9 @@ import click
 COMMANDS = {
     "run": ("drystone_cli.running:run", "Run a pipeline."),
     "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
+    "why": ("drystone_cli.reasons:why", "Say why each step of a run ran, or did not."),
+    "diff": ("drystone_cli.reasons:diff", "Say what differs between two runs."),
+    "replay": ("drystone_cli.replaying:replay", "Run one step of a run again, on what it was given then."),
     "cancel": ("drystone_cli.running:cancel", "Cancel a run, wherever its driver runs."),
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
     "logs": ("drystone_cli.logs:logs", "Print what the steps of a run printed, or print."),

@@ -262,7 +262,9 @@ class _Request:
         options = {each: data for each, data in table.items() if each != PARAMETERS}
         known: dict[str, Any] = {}
         if graph is not None and name in graph.nodes:
-            known = annotations_of(graph.nodes[name].step)
+            node = graph.nodes[name]
+            annotated = {each: node.takes(each) for each in node.bindings if each in node.step.annotations}
+            known = annotations_of(node.step) | annotated
         found = self._read_options(place, options, STEP_OPTIONS, known, f"{STEPS}.{name}.{PARAMETERS}")
         if not isinstance(values, dict):
             self.problems.append(f"{place}.{PARAMETERS}: it takes a table of names and values, not {values!r}.")

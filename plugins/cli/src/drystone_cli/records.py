@@ -12,7 +12,11 @@ import attrs
 if TYPE_CHECKING:
     from drystone import Workspace
 
-COMPUTED = {"ArtifactVersion": ("digest", "size", "type", "materializer")}
+COMPUTED = {
+    "ArtifactVersion": ("digest", "size", "type", "materializer"),
+    "StepRun": ("reason", "seconds"),
+    "Run": ("seconds",),
+}
 """Properties that belong to a record, though they are not among its fields."""
 
 

@@ -86,7 +86,8 @@ def run(as_json: bool, detach: bool, **chosen: Any) -> None:
 
 @click.command()
 @click.argument("name", metavar="RUN", shell_complete=completion.run_names)
-def cancel(name: str) -> None:
+@tables.json_option
+def cancel(name: str, as_json: bool) -> None:
     """Cancel a RUN, in whatever process on this machine it is driven. What it has finished stays."""
     import time
 
@@ -96,10 +97,14 @@ def cancel(name: str) -> None:
     while workspace.run(name).status == "running":
         workspace.mark_crashed()
         if not is_told and time.monotonic() - began > PATIENCE:
-            print(f"{name} has been asked to end, and is still inside a step. Ctrl-C stops this waiting.")
+            text = f"{name} has been asked to end, and is still inside a step. Ctrl-C stops this waiting."
+            print(text, file=sys.stderr)
             is_told = True
         time.sleep(0.05)
-    print(f"{name} {workspace.run(name).status}")
+    if as_json:
+        tables.print_json([workspace.run(name)])
+    else:
+        print(f"{name} {workspace.run(name).status}")
 
 
 @click.command()
@@ -124,7 +129,7 @@ def plan(ctx: click.Context, /, as_json: bool, **chosen: Any) -> None:
     if as_json:
         tables.print_json(found.steps.values())
     else:
-        _print_plan(str(found))
+        tables.reasons(str(found))
     ctx.exit(WOULD_RUN if found.would_run else 0)
 
 
@@ -175,21 +180,3 @@ def _summary(record: Any) -> None:
             "more": f"drystone runs show {record.name}",
         }
     )
-
-
-def _print_plan(text: str) -> None:
-    if not tables.on_terminal():
-        print(text)
-        return
-    console = tables.console()
-    for line in text.splitlines():
-        console.print(tables.styled(line, _plan_style(line)), soft_wrap=True)
-
-
-def _plan_style(line: str) -> str:
-    """The colour of a line of a plan: of its status, or of an added or removed line of code."""
-    words = line.split()
-    if line.startswith("  ") and not line.startswith("   ") and len(words) > 1:
-        return tables.STYLES.get(words[1], "")
-    first = words[0][0] if words else ""
-    return {"+": "green", "-": "red", "@": "dim"}.get(first, "") if line.startswith("        ") else ""

@@ -122,6 +122,25 @@ def heading(text: str) -> None:
         print(text)
 
 
+def reasons(text: str) -> None:
+    """Print what is said of steps and their causes, coloured on a terminal."""
+    if not on_terminal():
+        print(text)
+        return
+    terminal = console()
+    for line in text.splitlines():
+        terminal.print(styled(line, _reason_style(line)), soft_wrap=True)
+
+
+def _reason_style(line: str) -> str:
+    """The colour of a line: of a step's status, or of an added or removed line of code."""
+    words = line.split()
+    if line.startswith("  ") and not line.startswith("   ") and len(words) > 1:
+        return STYLES.get(words[1], "")
+    first = words[0][0] if words else ""
+    return {"+": "green", "-": "red", "@": "dim"}.get(first, "") if line.startswith("        ") else ""
+
+
 def shown(value: Any, *, inside: bool = False) -> str:
     """A value as a cell shows it; a container inside another one has brackets."""
     if value is None:
