@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drystone import Workspace, find_pipeline
+from drystone import Workspace
 
 FLOWS = """
 import datetime
@@ -308,13 +308,3 @@ def test_breakpoints_work_and_leaving_them_is_an_interrupt(flows: Path, project:
     done = debugged(project, "p data\nq\n")
     assert "(Pdb) [0, 1, 2]\n" in done.stdout
     assert (done.returncode, done.stderr.strip()) == (130, "Interrupted.")
-
-
-def test_what_a_run_was_asked_for_is_asked_for_again(project: Path) -> None:
-    (project / "scaled.py").write_text(
-        "from drystone import pipeline, step\n\n\n@step\ndef scale(x: int, by: int = 2) -> int:\n    return x * by\n\n"
-        "\n@pipeline\ndef scaled(x: int = 3):\n    return scale(x)\n"
-    )
-    run = find_pipeline("scaled:scaled", project).with_options(steps={"scale": {"parameters": {"by": 7}}})()
-    assert run.output.load() == 21
-    assert Workspace.current().replay(run, "scale").outputs["output"] == 21

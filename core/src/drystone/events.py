@@ -45,6 +45,7 @@ class Event:
 class RunStarted(Event):
     """A run exists now; its planned `steps` are pending. `lock` names the driver's lock.
 
+    `upstream` says for each step that has to wait for others which those are.
     `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
     what was asked for beside the code.
     """
@@ -68,6 +69,7 @@ class RunStarted(Event):
     pid: int = 0
     lock: str = ""
     steps: tuple[str, ...] = ()
+    upstream: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -107,6 +107,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
             pid=os.getpid(),
             lock=lock.name,
             steps=(*graph.nodes,),
+            upstream=graph.upstream,
         )
         return [started, *declared(view, role)]
 

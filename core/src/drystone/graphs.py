@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 import attrs
 
 from drystone.annotations import abbreviated, described, is_required, keys_of_dict
-from drystone.declarations import Model, ModelReference, Reference, Stored
+from drystone.declarations import Model, ModelReference, Reference, Stored, imported
 from drystone.errors import PipelineDefinitionError
 from drystone.fitting import accepts, fits, member_annotations
 from drystone.functions import Declared, Outputs
@@ -94,7 +94,12 @@ class Graph:
     @property
     def edges(self) -> list[tuple[str, str]]:
         """Pairs of node names, upstream first."""
-        return [(before, node.name) for node in self.nodes.values() for before in node.upstream]
+        return [(before, name) for name, upstream in self.upstream.items() for before in upstream]
+
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """For each node that has to wait for others, which those are."""
+        return {node.name: node.upstream for node in self.nodes.values() if node.upstream}
 
     def downstream(self, names: set[str]) -> set[str]:
         """The given nodes and all that depend on them."""
@@ -103,6 +108,11 @@ class Graph:
             if reached.intersection(node.upstream):
                 reached.add(node.name)
         return reached
+
+    def _repr_html_(self) -> str:
+        """Itself in a notebook, as a drawing."""
+        page: str = imported("drystone.pages:of_graph")(self)
+        return page
 
 
 def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:

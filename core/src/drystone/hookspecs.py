@@ -22,7 +22,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as the implementation of the hook it is named after."""
 
 OFFERS = ("drystone_components", "drystone_materializers", "drystone_stacks")
-EVENTS = ("drystone_run_started", "drystone_run_finished", "drystone_step_started", "drystone_step_finished")
+EVENTS = (
+    *("drystone_run_started", "drystone_run_finished"),
+    *("drystone_step_started", "drystone_step_progressed", "drystone_step_finished"),
+)
 HOOKS = OFFERS + EVENTS
 
 
@@ -161,6 +164,24 @@ def drystone_step_started(step_run: StepRun) -> None:
         @hookimpl
         def drystone_step_started(step_run):
             print(f"{step_run.run}: {step_run.name}, attempt {step_run.attempts}")
+    """
+
+
+@hookspec
+def drystone_step_progressed(step_run: StepRun) -> None:
+    """Hear how far a map is: `counts` of its record says how many of its elements have which status.
+
+    Called while the elements of a map run, ten times a second at most; in the driver, after what it tells is committed.
+    Return nothing. What it raises is reported with the run and changes nothing.
+
+    Example::
+
+        from drystone import hookimpl
+
+        @hookimpl
+        def drystone_step_progressed(step_run):
+            done = sum(step_run.counts.values()) - step_run.counts.get("pending", 0)
+            print(f"{step_run.name}: {done} of {sum(step_run.counts.values())}")
     """
 
 

@@ -45,7 +45,7 @@ class Planner:
             cause = Cause("input", f"runs unless {rival} makes the same before it", name=rival)
             self._steps[name] = _maybe(self._steps[name], cause)
         self._detail(where)
-        return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps)
+        return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps, upstream=graph.upstream)
 
     def _comes_from(self, step: StepPlan) -> tuple[Cause, ...]:
         """The steps that a step runs for: itself if it has causes of its own, else some before it."""

@@ -62,6 +62,7 @@ class Records:
             Run,
             body,
             steps=steps,
+            upstream={each: (*before,) for each, before in body.get("upstream", {}).items()},
             outputs=self._resolved(body.get("outputs", {})),
             model_version=self._model_version_of(body),
             code=Code(commit=body["commit"], dirty=body["dirty"]),

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import ArtifactVersion, Source, source_field
+from drystone.declarations import imported
 from drystone.models import ModelVersion
 
 PENDING, RUNNING, SUCCEEDED, FAILED = "pending", "running", "succeeded", "failed"
@@ -18,6 +19,9 @@ RUN, MAYBE = "run", "maybe"
 
 COMPLETE = (SUCCEEDED, CACHED)
 """Statuses of a step whose outputs can be used."""
+
+PAGES = "drystone.pages"
+"""What draws runs and plans for notebooks; imported when one asks, never before."""
 
 
 @attrs.frozen
@@ -93,6 +97,7 @@ class StepRun:
         tags: Plain tags map to True, keyed tags to their value.
         where: `inline` in the driver's own process, or `worker`; empty if it did not run.
         dynamic_inputs: Artifact versions that it loaded while it ran, by what it asked for, as `prices@latest`.
+        counts: Of a map, how many of its elements have which status.
     """
 
     name: str
@@ -116,6 +121,7 @@ class StepRun:
     where: str = attrs.field(default="", repr=False)
     dynamic_inputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
+    counts: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
 
     @property
@@ -127,6 +133,15 @@ class StepRun:
     def seconds(self) -> float | None:
         """How long it took, with every attempt; None as long as it has not begun and ended."""
         return elapsed(self.started_at, self.ended_at)
+
+    @property
+    def outcome(self) -> str:
+        """How it stands, in one line: `succeeded in 1.2 s`, `cached from fit-1`, `failed in 3 ms: ValueError: no`."""
+        source = f" from {self.cached_from}" if self.cached_from else ""
+        took = f" in {span(self.seconds)}" if self.seconds is not None else ""
+        tries = f", attempt {self.attempts}" if self.attempts > 1 else ""
+        why = f": {headline(self.error)}" if self.error else ""
+        return f"{self.status}{source}{took}{tries}{why}"
 
     def logs(self, attempt: int | None = None) -> str:
         """What it printed and logged, in its last attempt or in a failed one before.
@@ -158,6 +173,7 @@ class Run:
         status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
         options: What was asked for beside the code (`with_options`, the command line), and `resume` asks for again.
         steps: In order of execution, by name.
+        upstream: The steps that each step had to wait for, be it for what they make or only for their end.
         outputs: What the pipeline's body returned, by output name.
         model_version: The version it made, used, or whose outputs it repeated from the cache; or None.
         executed: How many steps computed something; 0 means that everything came from the cache.
@@ -174,6 +190,7 @@ class Run:
     started_at: datetime.datetime = attrs.field(repr=False)
     ended_at: datetime.datetime | None = attrs.field(default=None, repr=False)
     steps: Mapping[str, StepRun] = attrs.field(factory=dict, repr=False)
+    upstream: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
     outputs: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     model_version: ModelVersion | None = attrs.field(default=None, repr=False)
     tags: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
@@ -202,6 +219,11 @@ class Run:
             raise LookupError(f"Run {self.name} has {len(self.outputs)} outputs: {', '.join(self.outputs) or 'none'}.")
         return next(iter(self.outputs.values()))
 
+    def _repr_html_(self) -> str:
+        """Itself in a notebook: its graph as a drawing, its errors, outputs and steps."""
+        page: str = imported(f"{PAGES}:of_run")(self)
+        return page
+
 
 @attrs.frozen(kw_only=True)
 class StepPlan:
@@ -214,6 +236,7 @@ class StepPlan:
         done_after: Seconds from the start of the run until it would be done; what is unknown counts as nothing.
         ignored: Names of code that is left out of its key on purpose (`ignore=`).
         ignored_inputs: Parameters that are (`ignore_inputs=`).
+        elements: Of a map over known values, how many of its elements would run, and how many are cached.
     """
 
     name: str
@@ -221,6 +244,7 @@ class StepPlan:
     cached_from: str | None = None
     causes: tuple[Cause, ...] = ()
     where: str = ""
+    elements: Mapping[str, int] = attrs.field(factory=dict)
     seconds: float | None = None
     done_after: float = 0.0
     ignored: tuple[str, ...] = ()
@@ -248,6 +272,7 @@ class Plan:
     pipeline: str
     stack: str
     steps: Mapping[str, StepPlan]
+    upstream: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
 
     @property
     def would_run(self) -> bool:
@@ -259,6 +284,11 @@ class Plan:
         """How long the run would take with every step that may run; None if no such step was ever timed."""
         known = any(step.seconds is not None for step in self.steps.values())
         return max(step.done_after for step in self.steps.values()) if known else None
+
+    def _repr_html_(self) -> str:
+        """Itself in a notebook: its graph as a drawing, and why each step runs."""
+        page: str = imported(f"{PAGES}:of_plan")(self)
+        return page
 
     def __str__(self) -> str:
         lines = [f"{self.pipeline} on stack {self.stack}", *_listed(self.steps)]
@@ -338,6 +368,13 @@ def span(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def headline(error: str) -> str:
+    """The line of an error that says what happened: of a traceback the exception, else the first."""
+    grouped = error.startswith("  + Exception Group Traceback")
+    said = error.replace("\n  | ", "\n") if grouped else error.rpartition("Traceback (most recent call last):\n")[2]
+    return next((line for line in said.splitlines() if line[:1].strip()), "")
 
 
 def few(names: Sequence[str]) -> str:
