@@ -16,6 +16,8 @@ def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
         "drystone --help",
         "steps executed",
         "steps cached",
+        "mapped elements",
+        "an element of",
         "array written",
         "array loaded",
     ):

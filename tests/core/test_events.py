@@ -2,11 +2,12 @@
 
 import json
 
+import attrs
 import pytest
 
 from drystone.artifacts import Blob, Manifest
 from drystone.errors import FormatError
-from drystone.events import EVENTS, ArtifactSaved, RunStarted, StepFinished, event_to_json, is_known
+from drystone.events import EVENTS, ArtifactSaved, ElementFinished, RunStarted, StepFinished, event_to_json, is_known
 from drystone.projections import _PROJECTIONS
 from drystone.serialization import structure, to_text
 
@@ -23,6 +24,15 @@ EXAMPLES = [
         run="p-1", number=1, pipeline="p", stack="dev", parameters={"x": {"$": "tuple", "v": [1]}}, steps=("a",)
     ),
     StepFinished(run="p-1", step="a", status="failed", inputs={"x": ("n", 2)}, error="broken \udcff text"),
+    ElementFinished(
+        run="p-1",
+        step="a",
+        index=3,
+        status="succeeded",
+        parts={"x": (2, MANIFEST)},
+        outputs={"output": attrs.evolve(MANIFEST, inside=(("json", 1),))},
+        failed_attempts=({"attempt": 1},),
+    ),
     ArtifactSaved(name="n", version=2, kind="data", manifest=MANIFEST, metadata={"auc": 0.5}, tags={"best": True}),
 ]
 
@@ -36,7 +46,7 @@ def test_an_event_survives_the_ledger(event):
 
 def test_every_type_has_its_own_name():
     assert all(name == cls.TYPE for name, cls in EVENTS.items())
-    assert len(EVENTS) == 17
+    assert len(EVENTS) == 18
     assert _PROJECTIONS.keys() == EVENTS.keys()
 
 

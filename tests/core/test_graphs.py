@@ -1,5 +1,6 @@
 """The static graph: what the body of a pipeline describes, and what its handles refuse."""
 
+import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drystone import Artifact, Model, pipeline, step
+from drystone import Artifact, Model, fans, pipeline, step, unmapped
 from drystone.errors import PipelineDefinitionError
 from drystone.graphs import Graph, Items, Lookup, NodeOutput, OutputRef, Value
 
@@ -374,9 +375,14 @@ def test_a_model_is_not_an_argument() -> None:
 BEGINNING = "The body of a pipeline cannot "
 REASON = " the output of step 'load': it describes the graph and runs before any step does. "
 COMPARE = "Compare inside a step that returns bool, and use it with with_options(when=flag)."
+ITERATE = "Map a step over it, step.map(…), loop inside a step, or annotate with tuple[A, B] for several outputs."
 REFUSED: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "if": (bool, "test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…)."),
-    "for": (list, "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."),
+    "for": (
+        list,
+        "iterate over",
+        "Map a step over it, step.map(…), loop inside a step, or annotate with tuple[A, B] for several outputs.",
+    ),
     "==": (lambda node: node == 1, "compare", COMPARE),
     "!=": (lambda node: node != 1, "compare", COMPARE),
     "<": (lambda node: node < 1, "compare", COMPARE),
@@ -436,3 +442,102 @@ def test_a_condition_is_the_output_of_a_step_that_returns_bool() -> None:
     assert problems_of(lambda: load.with_options(when=load())()) == (
         f"Step 'load_2' has when=<output 'output' of step 'load'>; {advice}",
     )
+
+
+# --- maps -------------------------------------------------------------------------------------------------------------
+
+
+@step
+def square(x: int, factor: int = 1) -> int:
+    return x * x * factor
+
+
+@step
+def label(text: str) -> str:
+    return text
+
+
+def test_outside_a_pipeline_a_map_is_a_list_comprehension() -> None:
+    assert square.map([1, 2, 3]) == [1, 4, 9]
+    assert square.map(range(3), factor=unmapped(2)) == [0, 2, 8]
+    assert square.map((1, 2), [3, 4]) == [3, 16]
+    assert square.product([1, 2], factor=[1, 10]) == [1, 10, 4, 40]
+    assert split.map([[1], [2]]) == ([[1], [2]], [[1], [2]])
+    assert score.map([]) == Scores([], [])
+    assert square.with_options(name="other").map([]) == []
+
+
+def test_a_map_is_a_node_that_knows_what_varies() -> None:
+    def work(n: int) -> Any:
+        early, late = split.map([load(n), load(n)])
+        return square.product(load(n), factor=[1, 2]), scale.map(late, factor=unmapped(2.0)), early
+
+    graph = graph_of(work, n=3)
+    crossed, scaled, halves = graph.nodes["square"], graph.nodes["scale"], graph.nodes["split"]
+    assert (crossed.mapped, crossed.fan) == (("x", "factor"), "product")
+    assert crossed.bindings == {"x": OutputRef("load_3", "output"), "factor": Value([1, 2])}
+    assert (scaled.mapped, scaled.fan) == (("data",), "zip")
+    assert scaled.bindings == {"data": OutputRef("split", "late"), "factor": Value(2.0)}
+    assert [*halves.upstream] == ["load", "load_2"]
+    assert graph.in_parts == {OutputRef("load_3", "output"), OutputRef("split", "late")}
+    assert graph.outputs["split.early" if "split.early" in graph.outputs else "early"] == OutputRef("split", "early")
+
+
+def test_what_is_mapped_over_is_checked_member_by_member() -> None:
+    assert problems_of(lambda: label.map(load())) == (
+        "Step 'label' takes 'text' as str, but is mapped over what step 'load' makes: list[int]. Change one of the "
+        "annotations, or put a step between them.",
+    )
+    assert problems_of(lambda: square.map(total([1.0]))) == (
+        "Step 'square' maps over 'x', but step 'total' makes float, which is no list.",
+    )
+    assert problems_of(lambda: square.map([1, "two", "three"])) == (
+        "Step 'square' takes 'x[1]' as int, but is given 'two', which is str.",
+    )
+    assert problems_of(lambda: announce.map(announce.map([1]))) == (
+        "Step 'announce_2' takes 'data' from step 'announce', which returns None.",
+    )
+    graph_of(lambda: square.map(square.map(Artifact("numbers").latest)))
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda: square.map(unmapped(1)), "nothing to map over. Give it a list for at least one of .*: x, factor"),
+        (lambda: square.map(), "needs 'x'"),
+        (lambda: square.map(1), r"cannot map over 'x', which is of type int: pass a list, or x=unmapped\(…\)"),
+        (lambda: square.map("ab"), "of type str: pass a list"),
+        (lambda: square.map({1, 2}), r"of type set: pass x=list\(…\)"),
+        (lambda: square.map([1, 2], [1]), "different lengths: 'x' has 2, 'factor' has 1.*use product"),
+        (lambda: square.map([1], other=[1]), "no parameter 'other'"),
+    ],
+)
+def test_a_map_that_makes_no_sense_is_an_error_in_a_pipeline_and_outside(call: Callable[[], Any], problem: str) -> None:
+    with pytest.raises(PipelineDefinitionError, match=problem):
+        graph_of(call)
+    with pytest.raises(PipelineDefinitionError, match=problem):
+        call()
+
+
+def test_unmapped_belongs_to_maps_and_names_of_elements_to_elements() -> None:
+    with pytest.raises(PipelineDefinitionError, match=r"unmapped\(…\) belongs among the arguments of step.map"):
+        graph_of(lambda: square(unmapped(1)))
+    assert problems_of(lambda: square.with_options(name="sq[1]")(1)) == (
+        "Step 'sq[1]' is called like an element of a map. Give it another name.",
+    )
+
+
+def test_a_list_of_a_map_is_no_condition_and_cannot_be_looped_over() -> None:
+    with pytest.raises(PipelineDefinitionError, match="takes the output of a step annotated `-> bool`"):
+        graph_of(lambda: load.with_options(when=worthwhile.map([[1]]))())
+    with pytest.raises(PipelineDefinitionError, match=r"Map a step over it, step.map\(…\)"):
+        graph_of(lambda: [square(each) for each in load()])
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+def test_the_places_of_a_product_are_every_combination_in_order(lengths: list[int]) -> None:
+    named = {f"p{index}": length for index, length in enumerate(lengths)}
+    expected = itertools.product(*map(range, lengths))
+    found = [tuple(each.values()) for each in fans.places(fans.PRODUCT, named)]
+    assert found == [*expected]
+    assert fans.count(fans.PRODUCT, named) == len(found)

@@ -293,7 +293,7 @@ def test_a_ledger_that_was_swapped_is_refused(store):
 
 
 QUESTIONS = {
-    "cached_step": (lambda index: index.cached_step("k"), ["documents_key"]),
+    "cached": (lambda index: index.cached("element", "k"), ["documents_key"]),
     "running": (lambda index: index.running(), ["documents_running"]),
     "last_execution": (lambda index: index.last_execution("p", "a"), ["documents_complete"]),
     "durations": (lambda index: index.durations("p", "a"), ["documents_complete"]),

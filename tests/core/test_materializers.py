@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drystone import parts
 from drystone.artifacts import Artifact
 from drystone.blobs import BlobReader, BlobWriter
 from drystone.components import ArtifactStore
@@ -410,3 +411,50 @@ def test_an_open_file_of_a_blob_takes_an_empty_array_of_many_dimensions(store: A
         assert file.write(numpy.zeros((0, 3))) == 0
         assert file.write(numpy.zeros((2, 3))) == 48
     assert writer.blobs[0].size == 48
+
+
+# --- lists in parts ---------------------------------------------------------------------------------------------------
+
+
+@given(value=st.lists(st.integers() | st.text(max_size=3) | st.tuples(st.booleans())), as_tuple=st.booleans())
+def test_a_list_in_parts_comes_back_whole_and_member_by_member(value: list[Any], as_tuple: bool) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        kept = FsspecArtifactStore(url=f"file://{place}")
+        known = Materializers(allow_pickle=False)
+        given_value: Any = tuple(value) if as_tuple else value
+        manifest, noted = known.save_parts(given_value, Artifact(), kept)
+        assert noted == {"length": len(value)}
+        assert known.load(manifest, kept) == given_value
+        assert known.load(parts.brief(manifest), kept) == given_value
+        members = parts.split(manifest, kept)
+        assert [known.load(each, kept) for each in members] == value
+        assert [each.digest for each in members] == [known.save(each, Artifact(), kept)[0].digest for each in value]
+        assert parts.joined(members, type(given_value)).digest == manifest.digest
+        assert known.current(manifest)
+        assert known.deterministic(manifest)
+        assert {blob.path for blob in manifest.blobs} == {
+            *(f"{place}/{blob.path}" for place, each in enumerate(members) for blob in each.blobs),
+            "parts.json",
+        }
+
+
+def test_what_parts_a_list_has_and_in_which_order_is_in_its_digest(store: ArtifactStore) -> None:
+    known = Materializers(allow_pickle=False)
+    values: list[Any] = [[], (), [1], (1,), [1, 2], [2, 1], [[1], 2], ["1"]]
+    digests = [known.save_parts(value, Artifact(), store)[0].digest for value in values]
+    assert len(set(digests)) == len(values)
+
+
+def test_a_list_whose_parts_another_version_wrote_is_not_current(store: ArtifactStore) -> None:
+    manifest, _ = Materializers(allow_pickle=True).save_parts([1, Opaque(2)], Artifact(), store)
+    assert manifest.inside == (("json", 1), ("pickle", 1))
+    assert not Materializers(allow_pickle=True).deterministic(manifest)
+    assert not Materializers(allow_pickle=True).current(attrs.evolve(manifest, inside=(("json", 0),)))
+    with pytest.raises(MaterializerError, match="forbids"):
+        Materializers(allow_pickle=False).load(manifest, store)
+
+
+def test_only_lists_and_tuples_have_parts(store: ArtifactStore) -> None:
+    for value in ({1}, "ab", {"a": 1}, Position(1.0, 2.0), numpy.arange(2)):
+        with pytest.raises(MaterializerError, match="it must be a list or a tuple"):
+            Materializers(allow_pickle=True).save_parts(value, Artifact(), store)

@@ -128,8 +128,7 @@ def test_a_misspelt_hook_breaks_the_plugin_and_suggests_the_hook(install, discov
         "The plugin 'typo' of acme-typo 1.2 is installed but broken: It implements a hook 'drystone_component', which "
         "does not exist. Did you mean 'drystone_components'? Hooks: drystone_components, drystone_materializers, "
         "drystone_run_finished, drystone_run_started, drystone_stacks, drystone_step_finished, "
-        "drystone_step_progressed, drystone_step_started. "
-        "`drystone plugins doctor` shows all of it."
+        "drystone_step_progressed, drystone_step_started. `drystone plugins doctor` shows all of it."
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, NamedTuple, TypedDict, TypeVar, assert_type
 
-from drystone import Artifact, ArtifactVersion, Model, Plan, Run, StepRun, get_context, pipeline, step
+from drystone import Artifact, ArtifactVersion, Model, Plan, Run, StepRun, get_context, pipeline, step, unmapped
 from drystone.graphs import Graph
 
 delays = Model("delays")
@@ -97,6 +97,10 @@ def training(month: int, depth: int = 8) -> dict[str, float]:
     auc, loss = scores
     assert_type((auc, loss), tuple[float, float])
     assert_type(announce.with_options(after=early, when=worthwhile(rows))(scores.auc), None)
+    assert_type(train.map([early, rows], depth=unmapped(3)), list[dict[str, float]])
+    assert_type(train.with_options(retries=1).product([rows], depth=[1, 2]), list[dict[str, float]])
+    assert_type(split.map([rows]), tuple[list[list[int]], list[str]])
+    assert_type(unmapped(depth), int)
     return train.with_options(name="again", cache=False)(rows)
 
 

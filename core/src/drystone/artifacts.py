@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -22,6 +22,9 @@ class Source(Protocol):
 
     def read_log(self, digest: str, store: str) -> str:
         """The text of a step's log."""
+
+    def elements(self, run: str, step: str) -> Sequence[Any]:
+        """The elements of a map, as `StepRun` records."""
 
     def read_live_log(self, run: str, step: str, attempt: int) -> str:
         """The text of a step's log so far."""
@@ -56,6 +59,7 @@ class Manifest:
         blobs: The files.
         store: Identity of the artifact store that holds the blobs.
         provider: Distribution that provided the materializer.
+        inside: Names and versions of the materializers that wrote the parts of a list.
     """
 
     digest: str
@@ -67,6 +71,12 @@ class Manifest:
     provider: str = attrs.field(default="", eq=False)
     trusted: tuple[str, ...] = ()
     allow_pickle: bool = False
+    inside: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def maker(self) -> tuple[str, int]:
+        """Name and version of the materializer."""
+        return self.materializer, self.materializer_version
 
     @property
     def size(self) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from drystone.artifacts import LATEST
 from drystone.documents import Document
 from drystone.errors import NotFoundError, StageError, suggestion
-from drystone.events import Event, ModelVersionCreated, RunFinished, StageMoved, StepFinished
+from drystone.events import Event, ModelVersionCreated, Pair, RunFinished, StageMoved, StepFinished
 from drystone.index import Index
-from drystone.runs import CACHED, CRASHED, RUNNING, SUCCEEDED
+from drystone.runs import CACHED, CRASHED, FAILED, RUNNING, SUCCEEDED
 
 ANYONE: Any = object()
 """Stands for `expect` not being given: whoever holds the stage may lose it."""
@@ -152,7 +152,24 @@ def stopped(view: Index, run: Document, status: str, error: str) -> RunFinished:
     return RunFinished(
         run=name,
         status=status,
-        executed=sum(bool(step.get("attempts")) and step["status"] != CACHED for step in view.steps(name)),
+        executed=sum(_executed(view, step) for step in view.steps(name)),
         error=error,
         model_version=(model, number) if number is not None else None,
     )
+
+
+def _executed(view: Index, step: Document) -> int:
+    """Whether a step computed something, or how many elements of a map did."""
+    if step.get("elements") is None:
+        return bool(step.get("attempts")) and step["status"] != CACHED
+    counts = view.counts(step["run"], step["name"])
+    return counts.get(SUCCEEDED, 0) + counts.get(FAILED, 0)
+
+
+def version_held(view: Index, model: str, runs: Iterable[str], pairs: set[Pair]) -> Pair | None:
+    """The newest version of a model that holds what a run repeated from others, all of it."""
+    numbers = {number for run in runs if (number := view.version_of_run(model, run)) is not None}
+    for number in sorted(numbers, reverse=True):
+        if pairs <= {(name, version) for _, name, version in view.linked(model, number)}:
+            return model, number
+    return None

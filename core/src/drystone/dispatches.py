@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -19,15 +20,20 @@ from drystone.components import ISOLATION, PARALLEL
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, message_of
 from drystone.events import DynamicInput
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef
+from drystone.functions import Output
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part
 from drystone.hits import Decision
 from drystone.journals import Journal
 from drystone.logs import live_path, log_file, read_log_file, step_of
+from drystone.parts import brief
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import to_text, unstructure
 from drystone.tasks import OutputTask, StepTask
 from drystone.values import class_name, dumps, to_json
+
+LARGE = 4096
+"""Characters of the pipeline's parameters that stand in a task."""
 
 LOOK = 0.1
 """Seconds between two looks for what steps ask through the artifact store."""
@@ -67,7 +73,7 @@ class Dispatch:
         """The task of an attempt, as JSON."""
         node, prepared = attempt.node, self._prepared
         function, options = node.step.fn, node.step.options
-        inline = self.where[node.name] == INLINE
+        inline = self.where[node.call] == INLINE
         task = StepTask(
             id=attempt.task_id,
             run=self._run,
@@ -79,10 +85,10 @@ class Dispatch:
             root=str(prepared.root),
             inputs={name: self._input(binding) for name, binding in node.bindings.items()},
             outputs=tuple(
-                OutputTask(output=output.name, name=name, artifact=output.artifact)
-                for output, name in zip(node.step.outputs, prepared.names[node.name], strict=True)
+                self._output(node, *each) for each in zip(node.step.outputs, prepared.names[node.call], strict=True)
             ),
-            parameters=prepared.parameters,
+            parameters={} if self._parameters else prepared.parameters,
+            parameters_at=self._parameters,
             model_version=self._journal.model_version,
             store=self._store,
             allow_pickle=prepared.workspace.materializers.allow_pickle,
@@ -95,11 +101,26 @@ class Dispatch:
         )
         return to_text(unstructure(task))
 
+    def _output(self, node: Node, output: Output, name: str) -> OutputTask:
+        in_parts = OutputRef(node.name, output.name) in self._prepared.graph.in_parts
+        return OutputTask(output=output.name, name=name, artifact=output.artifact, in_parts=in_parts)
+
+    @functools.cached_property
+    def _parameters(self) -> str | None:
+        """Where the pipeline's parameters are stored for the tasks, if they are too large to stand in each of them."""
+        text = to_text(self._prepared.parameters)
+        if len(text) <= LARGE:
+            return None
+        key = f"tasks/{self._run}/parameters.json"
+        self._prepared.stack.artifact_store.write(key, text.encode())
+        return key
+
     def _input(self, binding: Binding) -> dict[str, Any]:
-        if isinstance(binding, OutputRef):
-            return {"artifact": unstructure(self._journal.manifests[binding])}
-        if isinstance(binding, Lookup):
-            return {"artifact": unstructure(self._prepared.found[binding.reference].manifest)}
+        if isinstance(binding, OutputRef | Lookup):
+            manifest = self._prepared.hits.manifest(binding, self._journal.manifests)
+            return {"artifact": unstructure(brief(manifest))}
+        if isinstance(binding, Part):
+            return {"artifact": unstructure(binding.manifest)}
         if isinstance(binding, Items):
             items = [self._input(item) for item in binding.items]
             return {
@@ -136,7 +157,7 @@ class Dispatch:
     def clean(self) -> None:
         """The run is over: what it has left for followers and workers can go."""
         shutil.rmtree(self._live, ignore_errors=True)
-        if self.may_be_asked:
+        if self.may_be_asked or vars(self).get("_parameters"):
             store = self._prepared.stack.artifact_store
             for key, _ in list(store.list(f"tasks/{self._run}/")):
                 store.delete(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -73,7 +73,8 @@ class StepEffects:
         """Store a value; it becomes a version together with the step's outputs."""
         metadata = checked_metadata(options.pop("metadata", None) or {})
         artifact = Artifact(name, **{key: option for key, option in options.items() if option is not None})
-        return PendingArtifact(name, self._save(value, name, artifact, None, metadata).digest)
+        stored = self.materializers.save(value, artifact, self.store)
+        return PendingArtifact(name, self._note(stored, name, artifact, None, metadata).digest)
 
     def load_artifact(self, name: str, version: int | str) -> Any:
         """The value of a version that the driver looks up, which makes it a dynamic input; or what this step saved."""
@@ -95,12 +96,19 @@ class StepEffects:
     def save_outputs(self, values: list[Any]) -> None:
         """Store what the step returned."""
         for task, value in zip(self._task.outputs, values, strict=True):
-            self._save(value, task.name, task.artifact, task.output, self._of_outputs.get(task.output, {}))
+            save = self.materializers.save_parts if task.in_parts else self.materializers.save
+            stored = save(value, task.artifact, self.store)
+            self._note(stored, task.name, task.artifact, task.output, self._of_outputs.get(task.output, {}))
 
-    def _save(
-        self, value: Any, name: str, artifact: Artifact, output: str | None, metadata: Mapping[str, Any]
+    def _note(
+        self,
+        stored: tuple[Manifest, dict[str, Any]],
+        name: str,
+        artifact: Artifact,
+        output: str | None,
+        metadata: Mapping[str, Any],
     ) -> Manifest:
-        manifest, noted = self.materializers.save(value, artifact, self.store)
+        manifest, noted = stored
         self.saved.append(
             ArtifactSaved(
                 name=name,
@@ -115,6 +123,16 @@ class StepEffects:
         )
         return manifest
 
+    @functools.cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The pipeline's parameters; read when they are asked for where they do not stand in the task."""
+        at = self._task.parameters_at
+        return (
+            Parameters(self.store, at)
+            if at
+            else {name: from_json(each) for name, each in self._task.parameters.items()}
+        )
+
     def argument(self, spec: Mapping[str, Any]) -> Any:
         """The value of one of the task's inputs."""
         if "value" in spec:
@@ -123,6 +141,22 @@ class StepEffects:
             return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
         items = [self.argument(item) for item in spec["items"]]
         return filled(find_class(spec["kind"]), [from_json(key) for key in spec["keys"]], items)
+
+
+class Parameters(Mapping[str, Any]):
+    """Parameters that are stored for many tasks at once, and read when somebody wants one."""
+
+    def __init__(self, store: ArtifactStore, key: str) -> None:
+        self._read = functools.cache(lambda: from_json(json.loads(store.read_range(key, 0, None))))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
 
 
 @functools.lru_cache(maxsize=8)

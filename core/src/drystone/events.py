@@ -139,12 +139,13 @@ class StepEvent(Event):
 
 @attrs.frozen(kw_only=True)
 class StepStarted(StepEvent):
-    """An attempt at a step began, `inline` in the driver's own process or in a `worker`."""
+    """An attempt at a step began, `inline` in the driver's own process or in a `worker`; a map has so many elements."""
 
     TYPE: ClassVar[str] = "step.started"
 
     attempt: int = 1
     where: str = ""
+    elements: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -182,6 +183,7 @@ class StepFinished(StepEvent):
         log: Digest of the blob that holds what it printed; `store` is where that and its outputs are.
         deterministic: Whether every output was written by a deterministic materializer.
         dynamic_inputs: Name, version and content of what it loaded while it ran, by what it asked for.
+        counts: Of a map, how many of its elements ended how.
     """
 
     TYPE: ClassVar[str] = "step.finished"
@@ -197,6 +199,41 @@ class StepFinished(StepEvent):
     store: str = ""
     deterministic: bool = True
     dynamic_inputs: Mapping[str, tuple[str, int, str]] = attrs.field(factory=dict)
+    counts: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ElementFinished(StepEvent):
+    """An element of a map ended. What it shares with the others is said of the map.
+
+    Attributes:
+        index: Its place among the elements.
+        parts: Its arguments that are parts of lists: the place in the list, and the part.
+        outputs: What it made, or when cached repeated: parts of the lists that the map will make.
+        noted: Metadata of its outputs.
+        started_at: When its last attempt began.
+        failed_attempts: Those before the last one.
+
+    The others are as in `StepFinished`.
+    """
+
+    TYPE: ClassVar[str] = "element.finished"
+
+    index: int
+    status: str
+    parts: Mapping[str, tuple[int, Manifest]] = attrs.field(factory=dict)
+    outputs: Mapping[str, Manifest] = attrs.field(factory=dict)
+    noted: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    attempts: int = 0
+    cached_from: str | None = None
+    cached_step: str | None = None
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    error: str | None = None
+    log: str | None = None
+    store: str = ""
+    dynamic_inputs: Mapping[str, tuple[str, int, str]] = attrs.field(factory=dict)
+    started_at: str | None = None
+    failed_attempts: tuple[Mapping[str, Any], ...] = ()
 
 
 @attrs.frozen(kw_only=True)

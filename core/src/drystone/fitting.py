@@ -64,6 +64,24 @@ def member_annotations(annotation: Any, container: type, places: Sequence[Any]) 
     return [arguments[-1] if is_container and len(arguments) == (2 if container is dict else 1) else Any] * len(places)
 
 
+def element_annotation(annotation: Any) -> Any:
+    """What the members of a list of this annotation are: `Any` where that is open, None where it is surely no list."""
+    inside = [_inside(each) for each in _alternatives(annotation)]
+    found = [each for each in inside if each is not None]
+    return Union[tuple(found)] if found else None  # noqa: UP007 - of as many as there are
+
+
+def _inside(annotation: Any) -> Any:
+    outer = _class(bare(annotation))
+    if outer is None:
+        return Any
+    if not _is_a(outer, tuple) and not _is_a(list, outer):
+        return None
+    wanted = tuple if _is_a(outer, tuple) else collections.abc.Iterable
+    arguments = _arguments_as(bare(annotation), wanted)
+    return (_items_of_tuple(arguments) if wanted is tuple else arguments)[0] if arguments else Any
+
+
 SAMPLE = 100
 """How many items of a container `accepts` looks at."""
 

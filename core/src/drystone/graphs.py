@@ -4,72 +4,56 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import attrs
 
+from drystone import fans
 from drystone.annotations import abbreviated, described, is_required, keys_of_dict
+from drystone.bindings import Binding as Binding
+from drystone.bindings import Items as Items
+from drystone.bindings import Lookup as Lookup
+from drystone.bindings import OutputRef as OutputRef
+from drystone.bindings import Part as Part
+from drystone.bindings import Value as Value
+from drystone.bindings import filled as filled
+from drystone.bindings import leaves as leaves
+from drystone.bindings import lookups as lookups
+from drystone.bindings import members as members
 from drystone.declarations import Model, ModelReference, Reference, Stored, imported
 from drystone.errors import PipelineDefinitionError
-from drystone.fitting import accepts, fits, member_annotations
+from drystone.fitting import accepts, element_annotation, fits, member_annotations
 from drystone.functions import Declared, Outputs
 
 if TYPE_CHECKING:  # records, which no declaration needs
     from drystone.artifacts import ArtifactVersion
 
 
-@attrs.frozen
-class Value:
-    """A parameter bound to a plain value."""
-
-    value: Any
-
-
-@attrs.frozen
-class OutputRef:
-    """A parameter bound to what another node makes."""
-
-    node: str
-    output: str
-
-
-@attrs.frozen
-class Lookup:
-    """A parameter bound to an artifact that exists before the run."""
-
-    reference: Reference | ArtifactVersion
-
-
-@attrs.frozen
-class Items:
-    """A list, tuple, dict or named tuple with something to resolve inside.
-
-    Attributes:
-        kind: The name of its class.
-        items: What is inside.
-        keys: Of a dict.
-        container: Its class.
-    """
-
-    kind: str
-    items: tuple[Binding, ...]
-    keys: tuple[Any, ...] = ()
-    container: type = attrs.field(default=list, eq=False, repr=False)
-
-
-Binding = Value | OutputRef | Lookup | Items
-
-
 @attrs.frozen(kw_only=True)
 class Node:
-    """One call of a step in a pipeline."""
+    """One call of a step in a pipeline, or one element of a call that maps.
+
+    Attributes:
+        mapped: The parameters whose arguments vary from element to element; empty for a plain call.
+        fan: How they vary: `zip` or `product`.
+        of: The map and the place in it that an element belongs to.
+    """
 
     name: str
     step: Declared[Any, Any] = attrs.field(eq=False)
     bindings: Mapping[str, Binding]
     after: tuple[str, ...] = ()
     when: OutputRef | None = None
+    mapped: tuple[str, ...] = ()
+    fan: str = fans.ZIP
+    of: tuple[str, int] | None = None
+
+    @property
+    def call(self) -> str:
+        """Its name in the graph; of an element that of its map."""
+        return self.of[0] if self.of is not None else self.name
 
     @functools.cached_property
     def upstream(self) -> tuple[str, ...]:
@@ -102,6 +86,12 @@ class Graph:
         """For each node that has to wait for others, which those are."""
         return {node.name: node.upstream for node in self.nodes.values() if node.upstream}
 
+    @functools.cached_property
+    def in_parts(self) -> frozenset[OutputRef]:
+        """The lists that some map varies, which whoever makes them stores part by part."""
+        lists = (node.bindings[name] for node in self.nodes.values() for name in node.mapped)
+        return frozenset(each for each in lists if isinstance(each, OutputRef))
+
     def downstream(self, names: set[str]) -> set[str]:
         """The given nodes and all that depend on them."""
         reached = set(names)
@@ -114,27 +104,6 @@ class Graph:
         """Itself in a notebook, as a drawing."""
         page: str = imported("drystone.pages:of_graph")(self)
         return page
-
-
-def leaves(binding: Binding) -> Iterator[Value | OutputRef | Lookup]:
-    """A binding, or those inside it."""
-    if isinstance(binding, Items):
-        for item in binding.items:
-            yield from leaves(item)
-    else:
-        yield binding
-
-
-def filled(container: Any, keys: Iterable[Any], items: list[Any]) -> Any:
-    """What `Items` stand for, once everything inside is known."""
-    if container is dict:
-        return dict(zip(keys, items, strict=True))
-    return container._make(items) if hasattr(container, "_make") else container(items)
-
-
-def lookups(binding: Binding) -> Iterator[Reference | ArtifactVersion]:
-    """Every artifact from before the run that a binding needs."""
-    return (leaf.reference for leaf in leaves(binding) if isinstance(leaf, Lookup))
 
 
 def _check_loadable(container: type) -> None:
@@ -171,7 +140,8 @@ class NodeOutput:
 
     __bool__ = _refusal("test", "Decide inside a step, or make a step conditional: step.with_options(when=flag)(…).")
     __iter__ = _refusal(
-        "iterate over", "Loop inside a step, or annotate the step with tuple[A, B] for several outputs."
+        "iterate over",
+        "Map a step over it, step.map(…), loop inside a step, or annotate with tuple[A, B] for several outputs.",
     )
     __getitem__ = _refusal("index", "Pick the item inside a step, or annotate the step with tuple[A, B].")
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refusal(
@@ -200,18 +170,32 @@ class Builder:
         self._numbers: dict[str, int] = {}
         self._annotations: dict[OutputRef, Any] = {}
 
-    def add(self, step: Declared[Any, Any], arguments: Mapping[str, Any], *, after: Any, when: Any) -> Any:
-        """Add a call of a step; returns the handle or handles of its outputs."""
+    def add(
+        self,
+        step: Declared[Any, Any],
+        arguments: Mapping[str, Any],
+        *,
+        after: Any,
+        when: Any,
+        mapped: tuple[str, ...] = (),
+        fan: str = fans.ZIP,
+    ) -> Any:
+        """Add a call of a step, or of one that maps; returns the handle or handles of its outputs."""
         wanted = ".".join([*self.prefixes, step.name])
         name, number = wanted, self._numbers.get(wanted, 1)
         while name in self.nodes:
             number += 1
             name = f"{wanted}_{number}"
         self._numbers[wanted] = number
-        bindings = {parameter: self.binding(value) for parameter, value in arguments.items()}
+        if fans.element_address(name) is not None:
+            self.problems.append(f"Step {name!r} is called like an element of a map. Give it another name.")
+        lists = {parameter: self._list(step.label, parameter, arguments[parameter]) for parameter in mapped}
+        bindings = {parameter: self.binding(value) for parameter, value in {**arguments, **lists}.items()}
         for parameter, binding in bindings.items():
-            problems = self._problems(parameter, binding, step.annotations.get(parameter, Any))
+            check = self._mapped_problems if parameter in mapped else self._problems
+            problems = check(parameter, binding, step.annotations.get(parameter, Any))
             self.problems += [f"Step {name!r} {problem}" for problem in problems]
+        self._check_lengths(name, {parameter: bindings[parameter] for parameter in mapped}, fan)
         self.nodes[name] = Node(
             name=name,
             step=step,
@@ -220,13 +204,20 @@ class Builder:
                 self._upstream(name, each) for each in (after if isinstance(after, list | tuple) else (after,))
             ),
             when=self._condition(name, when),
+            mapped=mapped,
+            fan=fan,
         )
-        handles = [NodeOutput(self, OutputRef(name, each.name), each.annotation) for each in step.outputs]
+        kinds = [GenericAlias(list, each.annotation) if mapped else each.annotation for each in step.outputs]
+        refs = [OutputRef(name, each.name) for each in step.outputs]
+        handles = [NodeOutput(self, ref, kind) for ref, kind in zip(refs, kinds, strict=True)]
         made = {handle.ref: handle.annotation for handle in handles}
         if len(made) < len(handles):
             self.problems.append(f"Step {name!r} has two outputs of one name. Give each a name of its own.")
         self._annotations |= made
         return step.put_together(handles) if handles else NodeOutput(self, OutputRef(name, ""), None)
+
+    def _list(self, label: str, parameter: str, value: Any) -> Any:
+        return value if isinstance(value, NodeOutput | Stored) else fans.plain_list(label, parameter, value)
 
     def binding(self, value: Any) -> Binding:
         """What a value in the body of a pipeline stands for."""
@@ -240,6 +231,8 @@ class Builder:
             raise PipelineDefinitionError(
                 f"A model is not a value that a step can take. Pass one of its artifacts: {value}.artifact(name)."
             )
+        if isinstance(value, fans.Unmapped):
+            raise PipelineDefinitionError("unmapped(…) belongs among the arguments of step.map or step.product.")
         kind: Any = dict if isinstance(value, Outputs) else type(value)
         if kind in (list, tuple, dict) or hasattr(kind, "_make"):
             bound = tuple(self.binding(item) for item in (value.values() if kind is dict else value))
@@ -289,6 +282,33 @@ class Builder:
             inside = member_annotations(wanted, binding.container, places)
             for place, item, annotation in zip(places, binding.items, inside, strict=True):
                 yield from self._problems(f"{parameter}[{place!r}]", item, annotation)
+
+    def _mapped_problems(self, parameter: str, binding: Binding, wanted: Any) -> Iterator[str]:
+        """What is wrong with what a parameter that varies is bound to."""
+        if isinstance(binding, OutputRef) and binding.output:
+            have = self._annotations[binding]
+            inside = element_annotation(have)
+            if inside is None:
+                yield f"maps over {parameter!r}, but step {binding.node!r} makes {described(have)}, which is no list."
+            elif not fits(inside, wanted):
+                yield (
+                    f"takes {parameter!r} as {described(wanted)}, but is mapped over what step {binding.node!r} makes: "
+                    f"{described(have)}. Change one of the annotations, or put a step between them."
+                )
+        elif isinstance(binding, OutputRef):
+            yield from self._problems(parameter, binding, wanted)
+        elif not isinstance(binding, Lookup):
+            for index, item in enumerate(members(binding)):
+                problem = next(self._problems(f"{parameter}[{index}]", item, wanted), None)
+                if problem is not None:  # the others may be as many as the list is long
+                    yield problem
+                    return
+
+    def _check_lengths(self, name: str, lists: Mapping[str, Binding], fan: str) -> None:
+        known = {each: len(members(binding)) for each, binding in lists.items() if isinstance(binding, Value | Items)}
+        problem = fans.mismatch(fan, known) if known else None
+        if problem is not None:
+            self.problems.append(f"Step {name!r} {problem}")
 
     def _owns(self, handle: object) -> TypeGuard[NodeOutput]:
         return isinstance(handle, NodeOutput) and handle.builder is self

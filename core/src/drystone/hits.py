@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from drystone.annotations import abbreviated, bare
-from drystone.artifacts import ArtifactVersion, Blob, Manifest, Reference
-from drystone.blobs import BlobReader, BlobWriter, blob_key
+from drystone.annotations import bare
+from drystone.arguments import Arguments, arguments_of, closure_of, unread
+from drystone.artifacts import ArtifactVersion, Manifest, Reference
 from drystone.comparisons import changed, code_changes, recorded_text, told
 from drystone.components import ArtifactStore
-from drystone.digests import digest_value
 from drystone.documents import Document
-from drystone.errors import BlobLostError, EncodingError, NotFoundError, PlanError, shortened, suggestion
-from drystone.fingerprints import Closure, Fingerprints, classes_of, step_key
-from drystone.graphs import Binding, Graph, Items, Lookup, Node, OutputRef, Value
+from drystone.errors import NotFoundError, PlanError, shortened, suggestion
+from drystone.fingerprints import Closure, Fingerprints, step_key
+from drystone.graphs import Binding, Graph, Lookup, Node, OutputRef
+from drystone.holdings import Holdings
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
 from drystone.runs import Cause, StepRun
@@ -91,44 +91,40 @@ class Hits:
         self.found = found
         self.copies = copies
         self.forced = graph.downstream(set(options.rerun))
-        self._readable: set[str] = set()
+        self.holdings = Holdings(workspace, store, copies=copies)
+        self._specified: dict[tuple[str, bool], Any] = {}
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
         return closure_of(node, self.fingerprints)
 
-    def decide(self, node: Node, made: Mapping[OutputRef, Manifest]) -> Decision:
-        """Whether a stored result fits a node, given what the nodes before it made."""
-        closure = self.closure(node)
-        values: dict[str, str] = {}
-        shown: dict[str, str] = {}
-        inputs: dict[str, str] = {}
-        unknown: list[Cause] = []
-        for name, binding in node.bindings.items():
-            if not isinstance(binding, Value):
-                inputs[name] = self._digest(binding, made)
-                continue
-            shown[name] = abbreviated(binding.value)
-            try:
-                values[name] = digest_value(binding.value)
-            except EncodingError as exc:
-                unknown.append(Cause("unknown", f"parameter {name}: {exc}", name=name))
-        key = self._key(node, closure, values, inputs) if closure.digest and not unknown else None
-        refused = self.uncached(node)
-        causes, cached, last = refused or tuple(unknown), None, None
+    def arguments(self, bindings: Mapping[str, Binding], made: Mapping[OutputRef, Manifest]) -> Arguments:
+        """What is known of arguments, given what the nodes before made."""
+        return arguments_of(bindings, lambda each: self.manifest(each, made).digest)
+
+    def decide(self, node: Node, made: Mapping[OutputRef, Manifest], arguments: Arguments | None = None) -> Decision:
+        """Whether a stored result fits a node, given what the nodes before it made, or what is known of its arguments.
+
+        Why there is none for an element of a map is said of the map.
+        """
+        given = arguments or self.arguments(node.bindings, made)
+        closure = self.fingerprints.closure(node.step, given.classes)
+        key = self._key(node, closure, given) if closure.digest and not given.problems else None
+        refused = self._refused(node, closure)
+        causes, cached, last = refused or given.problems, None, None
         if key is not None and not causes:
             with self.workspace.reading() as records:
                 cached, causes = self._stored(node, key, records)
-                if cached is None and not causes:
+                if cached is None and not causes and node.of is None:
                     last = records.index.last_execution(self.graph.pipeline, node.name)
-                    causes = self._compared(node, records.index, last, closure, values, shown, inputs)
+                    causes = self._compared(node, records.index, last, closure, given)
         dynamic = bool(cached and cached.dynamic_inputs) or any(cause.kind == "dynamic" for cause in causes)
         facts = {
             "key": key,
             "closure": closure.digest,
-            "parameters": shown,
-            "values": values,
-            "input_digests": inputs,
+            "parameters": given.shown,
+            "values": given.values,
+            "input_digests": given.inputs,
             "causes": _stated(causes),
             "compared_with": last and (last["run"], last["closure"]),
             "options": _options(node, closure),
@@ -150,30 +146,38 @@ class Hits:
             if closure.digest is not None and records.index.exists("code", closure.digest):
                 return ()
             last = records.index.last_execution(self.graph.pipeline, node.name)
-            return self._compared(node, records.index, last, closure, {}, {}, {})
+            return self._compared(node, records.index, last, closure, self.arguments({}, {}))
 
-    def _digest(self, binding: Binding, made: Mapping[OutputRef, Manifest]) -> str:
-        def stored(each: OutputRef | Lookup) -> str:
-            return self.found[each.reference].digest if isinstance(each, Lookup) else made[each].digest
-
-        return content_digest(binding, stored)
-
-    def _key(self, node: Node, closure: Closure, values: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-        expected = self.workspace.materializers.expected
-        outputs = [(annotation_text(bare(each.annotation)), expected(each.annotation)) for each in node.step.outputs]
+    def _key(self, node: Node, closure: Closure, given: Arguments) -> str:
+        call = (node.call, node.of is None)
+        if call not in self._specified:
+            self._specified[call] = self._specify(node)
         options = node.step.options
-        return step_key(closure, values, inputs, outputs, options.cache_salt, options.ignore_inputs)
+        specified = self._specified[call]
+        return step_key(closure, given.values, given.inputs, specified, options.cache_salt, options.ignore_inputs)
+
+    def _specify(self, node: Node) -> Any:
+        """How the outputs of a node are made and stored."""
+        expected = self.workspace.materializers.expected
+        plain = [(annotation_text(bare(each.annotation)), expected(each.annotation)) for each in node.step.outputs]
+        if node.mapped:
+            return (node.fan, sorted(node.mapped), plain)
+        in_parts = [OutputRef(node.name, each.name) in self.graph.in_parts for each in node.step.outputs]
+        return [(*each, "in parts") if apart else each for each, apart in zip(plain, in_parts, strict=True)]
 
     def uncached(self, node: Node) -> tuple[Cause, ...]:
         """Why the cache is not even asked for a node."""
-        if node.name in self.options.rerun:
+        return self._refused(node, self.closure(node))
+
+    def _refused(self, node: Node, closure: Closure) -> tuple[Cause, ...]:
+        if node.call in self.options.rerun:
             return (Cause("rerun", "rerun was asked for"),)
-        if node.name in self.forced:
-            before = next(name for name in node.upstream if name in self.forced)
+        if node.call in self.forced:
+            before = next(name for name in self.graph.nodes[node.call].upstream if name in self.forced)
             return (Cause("rerun", f"depends on {before}, which is rerun", name=before),)
         if self._policy(node) is False:
             return (Cause("cache", "its cache is off"),)
-        return tuple(unread(self.closure(node)))
+        return tuple(unread(closure))
 
     def _policy(self, node: Node) -> bool | datetime.timedelta:
         choices = (False if self.options.cache is False else None, node.step.options.cache, self.options.cache)
@@ -181,7 +185,7 @@ class Hits:
 
     def _stored(self, node: Node, key: str, records: Records) -> tuple[StepRun | None, tuple[Cause, ...]]:
         """The stored result under a key, or why there is none that can be used."""
-        cached = records.cached_step(key)
+        cached = records.cached_step(key) if node.of is None else records.cached_element(key)
         if cached is None:
             return None, ()
         policy, now = self._policy(node), datetime.datetime.now(datetime.UTC)
@@ -197,47 +201,18 @@ class Hits:
             manifest = version.manifest
             if not self.workspace.materializers.current(manifest):
                 return f"{version}: its materializer {manifest.materializer} is now another version"
-            problem = self._unreadable(manifest)
+            problem = self.holdings.unreadable(manifest)
             if problem:
                 return f"{version}: {problem}"
         return None
 
-    def _missing(self, manifest: Manifest) -> list[Blob]:
-        return [blob for blob in manifest.blobs if self.store.size(blob_key(blob.digest)) != blob.size]
-
-    def _unreadable(self, manifest: Manifest) -> str | None:
-        """Why stored bytes are out of reach, or None."""
-        if manifest.digest in self._readable:
-            return None
-        missing = self._missing(manifest)
-        if missing and manifest.store == self.store.identity:
-            return "its blobs are missing or damaged in the artifact store"
-        try:
-            if missing and not self._reached(manifest, missing):
-                return f"its blobs are missing or damaged in the artifact store {manifest.store}"
-        except LookupError:
-            return f"its blobs are only in the artifact store {manifest.store}, which is out of reach"
-        self._readable.add(manifest.digest)
-        return None
-
-    def _reached(self, manifest: Manifest, blobs: list[Blob]) -> bool:
-        """Whether another store has some blobs; they are copied from there if that is wanted."""
-        other = self.workspace.store_for(manifest.store)
-        if not self.copies:
-            return all(other.size(blob_key(blob.digest)) == blob.size for blob in blobs)
-        reader = BlobReader(other, manifest)
-        try:
-            for blob in blobs:
-                with BlobWriter(self.store).file(blob.path) as spooled:
-                    reader.copy(blob.path, spooled)
-        except BlobLostError:
-            return False
-        return True
-
     def holds(self, condition: Manifest) -> bool:
         """Whether the output that a `when=` stands for is true."""
-        store = self.workspace.store_for(condition.store) if self._missing(condition) else self.store
-        return bool(self.workspace.materializers.load(condition, store))
+        return bool(self.holdings.load(condition))
+
+    def manifest(self, binding: OutputRef | Lookup, made: Mapping[OutputRef, Manifest]) -> Manifest:
+        """What an argument consists of."""
+        return made[binding] if isinstance(binding, OutputRef) else self.found[binding.reference].manifest
 
     def ensure(self, version: ArtifactVersion) -> None:
         """Make an input from before the run readable through this stack's store.
@@ -245,7 +220,7 @@ class Hits:
         Raises:
             PlanError: Its bytes are out of reach.
         """
-        problem = self._unreadable(version.manifest)
+        problem = self.holdings.unreadable(version.manifest)
         if problem:
             raise PlanError(f"The input {version} cannot be read: {problem}. Run what makes it again.")
 
@@ -255,20 +230,18 @@ class Hits:
         index: View,
         last: Document | None,
         closure: Closure,
-        values: Mapping[str, str],
-        shown: Mapping[str, str],
-        inputs: Mapping[str, str],
+        given: Arguments,
     ) -> tuple[Cause, ...]:
         """What differs from the last time this step was executed."""
         if last is None:
             return (Cause("new", "never ran here"),)
         causes = [*_code(closure, last, index), *_other_options(node, closure, last)]
         ignored = node.step.options.ignore_inputs
-        for name, digest in values.items():
+        for name, digest in given.values.items():
             if last["values"].get(name) != digest and name not in ignored:
                 before = last["parameters"].get(name, "not given")
-                causes.append(Cause("parameter", f"parameter {name} {before} → {shown[name]}", name=name))
-        others = [name for name, digest in inputs.items() if last["input_digests"].get(name) != digest]
+                causes.append(Cause("parameter", f"parameter {name} {before} → {given.shown[name]}", name=name))
+        others = [name for name, digest in given.inputs.items() if last["input_digests"].get(name) != digest]
         causes += [Cause("input", f"input {name} changed", name=name) for name in others if name not in ignored]
         if causes or last["closure"] is None:
             return tuple(causes) or (Cause("unknown", f"nobody knows of which code {last['run']} made its result"),)
@@ -286,26 +259,6 @@ def _moved(cached: StepRun, records: Records) -> Iterator[Cause]:
             continue
         if now.digest != then.digest:
             yield Cause("dynamic", f"dynamic input {name} {then.version} → {now.version}", name=name)
-
-
-def closure_of(node: Node, fingerprints: Fingerprints) -> Closure:
-    """The code that a node's step reaches, through its arguments as well."""
-    values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
-    classes = dict.fromkeys(each for value in values for each in classes_of(value))
-    return fingerprints.closure(node.step, classes)
-
-
-def content_digest(binding: Binding, stored: Callable[[OutputRef | Lookup], str]) -> str:
-    """The digest of what a parameter is bound to, given those of artifacts."""
-    if isinstance(binding, Items):
-        return digest_value((binding.container, binding.keys, [content_digest(each, stored) for each in binding.items]))
-    return digest_value(("value", binding.value)) if isinstance(binding, Value) else stored(binding)
-
-
-def unread(closure: Closure) -> Iterator[Cause]:
-    """Why nobody can say what code does."""
-    yield from (Cause("edited", f"{name}: file edited since it was loaded", name=name) for name in closure.edited)
-    yield from (Cause("unknown", problem) for problem in closure.problems)
 
 
 def _code(closure: Closure, last: Document, index: View) -> Iterator[Cause]:

@@ -77,10 +77,20 @@ class Index(Documents):
         """The steps of a run that have begun or ended, in that order."""
         return self.select("step", {"run": run}, order="id")
 
-    def cached_step(self, key: str) -> Document | None:
-        """The step that last succeeded under a key."""
-        query = "SELECT body FROM v3_documents WHERE key = ? AND status = 'succeeded' ORDER BY ended DESC LIMIT 1"
-        body = self._one(query, key)
+    def elements(self, run: str, step: str) -> list[Document]:
+        """The elements of a map that have ended, in their order."""
+        return self.select("element", {"parent": f"{run}/{step}"}, order="number")
+
+    def counts(self, run: str, step: str) -> dict[str, int]:
+        """How many elements of a map have ended how."""
+        query = "SELECT status, count(*) FROM v3_documents WHERE kind = 'element' AND parent = ? GROUP BY status"
+        return dict(self._execute(query, (f"{run}/{step}",)).fetchall())
+
+    def cached(self, kind: str, key: str) -> Document | None:
+        """The step, or the element of a map, that last succeeded under a key."""
+        query = """SELECT body FROM v3_documents WHERE key = ? AND status = 'succeeded' AND +kind = ?
+                   ORDER BY ended DESC LIMIT 1"""
+        body = self._one(query, key, kind)
         return json.loads(body) if body else None
 
     def same_result(self, key: str | None, artifact: str, digest: str) -> int | None:
@@ -187,11 +197,14 @@ class Index(Documents):
     def blobs(self) -> Iterator[tuple[str, str, str, int | None]]:
         """What every blob belongs to, its store, its digest, and its size if that is known."""
         query = "SELECT name, body FROM v3_documents WHERE kind = ? ORDER BY id"
-        for name, body in self._execute(query, ("step",)):
-            step = json.loads(body)
-            for attempt in (*step.get("failed_attempts", ()), step):
-                if attempt.get("log"):
-                    yield f"the log of {name}", attempt["store"], attempt["log"], None
+        for kind in ("step", "element"):
+            for name, body in self._execute(query, (kind,)):
+                step = json.loads(body)
+                for attempt in (*step.get("failed_attempts", ()), step):
+                    if attempt.get("log"):
+                        yield f"the log of {name}", attempt["store"], attempt["log"], None
+                for part in step.get("outputs", {}).values() if kind == "element" else ():
+                    yield from ((name, part["store"], blob["digest"], blob["size"]) for blob in part["blobs"])
         for name, body in self._execute(query, ("artifact",)):
             manifest = json.loads(body)["manifest"]
             for blob in manifest["blobs"]:

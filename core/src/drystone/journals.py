@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import ArtifactVersion, Manifest
-from drystone.decisions import check_version_name, stopped
+from drystone.decisions import check_version_name, stopped, version_held
 from drystone.errors import LedgerConflict
 from drystone.events import (
     ArtifactSaved,
@@ -32,6 +32,9 @@ from drystone.preparation import ModelRole, Prepared
 from drystone.runs import CACHED, CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED
 from drystone.tasks import StepResult
 from drystone.workspaces import View
+
+LIST = "list"
+"""The kind of what a map makes."""
 
 Entry = Callable[[View], Iterable[Event]]
 """Says what happened, looking at the workspace as it is at the moment of the commit."""
@@ -66,7 +69,7 @@ class Journal:
         self.manifests: dict[OutputRef, Manifest] = {}
         self.model_number = self._known_version()
         self.created: list[str] = []
-        self._store = prepared.stack.artifact_store.identity
+        self.store = prepared.stack.artifact_store.identity
         self._entries: list[Entry] = []
         self._awaiting: list[Callable[[int], Event]] = []
         self._recorded: set[str] = set()
@@ -109,20 +112,24 @@ class Journal:
 
         self.workspace.commit(decide)
 
-    def started(self, node: Node, decision: Decision, attempt: int, where: str) -> None:
+    def add(self, entry: Entry) -> None:
+        """Let something be committed with the next group."""
+        self._entries.append(entry)
+
+    def started(self, node: Node, decision: Decision, attempt: int, where: str, elements: int | None = None) -> None:
         """An attempt at a step begins; the first of a run makes its model version."""
 
         def entry(view: View) -> Iterator[Event]:
-            yield from self._code(view, decision.closure)
+            yield from self.code(view, decision.closure)
             yield from self._candidate(view)
-            yield StepStarted(attempt=attempt, where=where, **self._facts(node, decision))
+            yield StepStarted(attempt=attempt, where=where, elements=elements, **self._facts(node, decision))
 
         self._entries.append(entry)
 
-    def claimed(self, node: Node, decision: Decision, where: str) -> bool:
+    def claimed(self, node: Node, decision: Decision, where: str, elements: int | None = None) -> bool:
         """Begin the first attempt at a step, unless another run is making the same result; commits at once.
 
-        Whoever has a started step of this key in a live run holds the claim on it.
+        A map begins with all its elements. Whoever has a started step of this key in a live run holds the claim on it.
         """
         is_free = True
 
@@ -132,7 +139,7 @@ class Journal:
             if is_free:
                 yield from begin(view)
 
-        self.started(node, decision, 1, where)
+        self.started(node, decision, 1, where, elements)
         begin, self._entries[-1] = self._entries[-1], entry
         self.flush()
         return is_free
@@ -146,36 +153,46 @@ class Journal:
             error=error,
             metadata=result.metadata,
             log=result.log,
-            store=self._store,
+            store=self.store,
         )
         self._entries.append(lambda view: [event])
 
-    def succeeded(self, node: Node, result: StepResult, attempts: int) -> None:
-        """A step is done and its outputs are stored."""
+    def stored(self, result: StepResult) -> None:
+        """Blobs are in the store that nobody has made durable."""
+        self.created.extend(blob.digest for saved in result.saved for blob in saved.manifest.blobs)
+
+    def saved(self, view: View, saved: ArtifactSaved) -> Iterator[Event]:
+        """A new version of what a step has stored."""
+        pair = (saved.name, self._next_version(view, saved.name))
+        yield attrs.evolve(saved, version=pair[1])
+        yield from self._linked(pair)
+
+    def succeeded(
+        self, node: Node, result: StepResult, attempts: int, decision: Decision | None = None, **facts: Any
+    ) -> None:
+        """A step is done and its outputs are stored. What was decided of it is told if no start has told it."""
         known = self.workspace.materializers
         for saved in result.saved:
             if saved.output is not None:
                 self.manifests[OutputRef(node.name, saved.output)] = saved.manifest
-            self.created.extend(blob.digest for blob in saved.manifest.blobs)
-        deterministic = all(known.deterministic(saved.manifest.materializer) for saved in result.saved)
+        deterministic = all(known.deterministic(saved.manifest) for saved in result.saved)
 
         def entry(view: View) -> Iterator[Event]:
             outputs: dict[str, Pair] = {}
             for saved in result.saved:
-                pair = (saved.name, self._next_version(view, saved.name))
+                yield from self.saved(view, saved)
                 if saved.output is not None:
+                    pair = (saved.name, self._taken[saved.name])
                     outputs[saved.output] = self.pairs[OutputRef(node.name, saved.output)] = pair
-                yield attrs.evolve(saved, version=pair[1])
-                yield from self._linked(pair)
             ended = StepFinished(
-                run=self.run,
-                step=node.name,
+                **self._said(node, decision),
+                **facts,
                 status=SUCCEEDED,
                 attempts=attempts,
                 outputs=outputs,
                 metadata=result.metadata,
                 log=result.log,
-                store=self._store,
+                store=self.store,
                 deterministic=deterministic,
                 dynamic_inputs={
                     name: (each.name, each.version, each.manifest.digest)
@@ -186,10 +203,17 @@ class Journal:
 
         self._entries.append(entry)
 
-    def cached(self, node: Node, decision: Decision) -> None:
-        """A stored result stands for running a step. Where it has another artifact name, it gets this one as well."""
+    def cached(self, node: Node, decision: Decision, counts: Mapping[str, int] | None = None) -> None:
+        """A stored result stands for running a step. Where it has another artifact name, it gets this one as well.
+
+        Args:
+            node: The step.
+            decision: What was found.
+            counts: Of a map, how its elements ended; by default all were cached with it.
+        """
         stored = decision.cached
         assert stored is not None
+        counted = counts or ({CACHED: sum(stored.counts.values())} if stored.counts else {})
         self.reused(node, stored.outputs)
         names = self.prepared.names[node.name]
 
@@ -203,7 +227,7 @@ class Journal:
                     yield ArtifactSaved(
                         name=name,
                         version=pair[1],
-                        kind=output.artifact.kind,
+                        kind=LIST if node.mapped else output.artifact.kind,
                         manifest=version.manifest,
                         metadata=version.metadata,
                         tags=output.artifact.tags,
@@ -215,8 +239,9 @@ class Journal:
                 yield from self._linked(pair)
             dynamic = {name: (each.name, each.version, each.digest) for name, each in stored.dynamic_inputs.items()}
             facts = self._facts(node, decision) | {"outputs": pairs, "metadata": stored.metadata}
-            facts["dynamic_inputs"] = dynamic
-            ended = StepFinished(status=CACHED, cached_from=stored.run, cached_step=stored.name, **facts)
+            facts |= {"dynamic_inputs": dynamic, "counts": dict(counted)}
+            facts |= {"cached_from": stored.run or None, "cached_step": stored.name or None}
+            ended = StepFinished(status=CACHED, **facts)
             yield from self._complete(node, ended)
 
         self._entries.append(entry)
@@ -226,15 +251,15 @@ class Journal:
         yield from self._logged(ended.metadata)
         yield from self._consumed(node)
 
-    def failed(self, node: Node, result: StepResult, attempts: int, error: str) -> None:
+    def failed(self, node: Node, result: StepResult, attempts: int, error: str, **facts: Any) -> None:
         """A step failed for good."""
-        facts = {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self._store}
+        facts |= {"attempts": attempts, "metadata": result.metadata, "log": result.log, "store": self.store}
         self.unstarted(node, FAILED, error, **facts)
 
-    def unstarted(self, node: Node, status: str, reason: str, **facts: Any) -> None:
+    def unstarted(self, node: Node, status: str, reason: str, decision: Decision | None = None, **facts: Any) -> None:
         """A step was skipped or cancelled."""
-        event = StepFinished(run=self.run, step=node.name, status=status, error=reason, **facts)
-        self._entries.append(lambda view: [event])
+        facts |= {"status": status, "error": reason}
+        self._entries.append(lambda view: [StepFinished(**self._said(node, decision), **facts)])
 
     def reused(self, node: Node, outputs: Mapping[str, ArtifactVersion]) -> None:
         """Versions that exist already are the outputs of a step."""
@@ -257,7 +282,7 @@ class Journal:
             outputs = {name: self.pairs[ref] for name, ref in refs if ref in self.pairs}
             version = self.model_version
             if version is None and self.role is not None and self.role.candidate:
-                version = _holder(view, self.role.model.name, repeated, set((outputs or self.pairs).values()))
+                version = version_held(view, self.role.model.name, repeated, set((outputs or self.pairs).values()))
             yield RunFinished(
                 run=self.run, status=status, outputs=outputs, executed=executed, error=error, model_version=version
             )
@@ -278,25 +303,23 @@ class Journal:
             for name in self.prepared.graph.nodes:
                 if name not in ended:
                     log = logs.get(name)
-                    yield StepFinished(
-                        run=self.run,
-                        step=name,
-                        status=CANCELLED,
-                        error=reason,
-                        log=log,
-                        store=self._store if log else "",
-                    )
+                    kept: dict[str, Any] = {"log": log, "store": self.store if log else ""}
+                    yield StepFinished(run=self.run, step=name, status=CANCELLED, error=reason, **kept)
             ended_run = stopped(view, view.get("run", self.run) or {}, status, reason)
             fixed = self.role is not None and self.role.number is not None
             yield attrs.evolve(ended_run, model_version=self.model_version) if fixed else ended_run
 
         self._entries.append(entry)
 
-    def _facts(self, node: Node, decision: Decision) -> dict[str, Any]:
-        return {"run": self.run, "step": node.name, "inputs": self._inputs(node), **decision.facts}
+    def _said(self, node: Node, decision: Decision | None) -> dict[str, Any]:
+        return {"run": self.run, "step": node.name} if decision is None else self._facts(node, decision)
 
-    def _inputs(self, node: Node) -> dict[str, Pair]:
-        return {place: pair for name, binding in node.bindings.items() for place, pair in self._bound(name, binding)}
+    def _facts(self, node: Node, decision: Decision) -> dict[str, Any]:
+        return {"run": self.run, "step": node.name, "inputs": self.inputs(node.bindings), **decision.facts}
+
+    def inputs(self, bindings: Mapping[str, Binding]) -> dict[str, Pair]:
+        """The artifact versions that some arguments are, or hold."""
+        return {place: pair for name, binding in bindings.items() for place, pair in self._bound(name, binding)}
 
     def _bound(self, place: str, binding: Binding) -> Iterator[tuple[str, Pair]]:
         if isinstance(binding, OutputRef):
@@ -314,7 +337,7 @@ class Journal:
         self._taken[name] += 1
         return self._taken[name]
 
-    def _code(self, view: View, closure: Closure) -> Iterator[Event]:
+    def code(self, view: View, closure: Closure) -> Iterator[Event]:
         """The code that a step runs, if nobody has recorded it."""
         if closure.digest is None or closure.digest in self._recorded:
             return
@@ -374,12 +397,3 @@ class Journal:
             of, version = getattr(reference, "model", None), self.prepared.found[reference]
             if of is not None and of[0] == self.role.model.name:
                 yield from self._linked((version.name, version.version), "input")
-
-
-def _holder(view: View, model: str, runs: Iterable[str], pairs: set[Pair]) -> Pair | None:
-    """The newest version of a model that holds what a run repeated from others, all of it."""
-    numbers = {number for run in runs if (number := view.version_of_run(model, run)) is not None}
-    for number in sorted(numbers, reverse=True):
-        if pairs <= {(name, version) for _, name, version in view.linked(model, number)}:
-            return model, number
-    return None

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from drystone import parts
 from drystone.annotations import bare, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import BlobReader, BlobWriter
 from drystone.components import ArtifactStore
-from drystone.digests import digest_bytes, type_name
+from drystone.digests import type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
 from drystone.values import dumps, from_json, to_json
 
@@ -217,9 +218,9 @@ class Materializers:
         self.allow_pickle = allow_pickle
         self._by_name: dict[str, Materializer] = {}
         self._by_type: dict[str, Materializer] = {}
-        self._providers: dict[str, str] = {}
+        self._providers = {parts.NAME: CORE}
         for cls, provider in [*((cls, CORE) for cls in BUILT_IN), *offered]:
-            if cls.name in self._by_name:
+            if cls.name in self._providers:
                 both = f"{self._providers[cls.name]} and {provider} offer a materializer named {cls.name!r}"
                 raise DuplicateComponentError(f"Both {both}. Uninstall one of them.")
             materializer = self._by_name[cls.name] = cls()
@@ -246,12 +247,12 @@ class Materializers:
             except EncodingError as exc:
                 refused.append(str(exc))
         blobs = writer.blobs
-        parts = [type_name(kind), materializer.name, str(materializer.version)]
+        content = [type_name(kind), materializer.name, str(materializer.version)]
         for blob in blobs:
-            parts += (blob.path, blob.digest)
+            content += (blob.path, blob.digest)
         manifest = Manifest(
-            digest=digest_bytes("".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")),
-            type=parts[0],
+            digest=parts.digest_of(*content),
+            type=content[0],
             materializer=materializer.name,
             materializer_version=materializer.version,
             blobs=blobs,
@@ -262,6 +263,19 @@ class Materializers:
         )
         return manifest, dict(materializer.metadata(value))
 
+    def save_parts(self, value: Any, artifact: Artifact, store: ArtifactStore) -> tuple[Manifest, dict[str, Any]]:
+        """Write a list or tuple member by member, so that each can be read without the others.
+
+        Raises:
+            MaterializerError: It is neither, or nothing that is allowed here takes one of its members.
+        """
+        if type(value) not in parts.TYPES.values():
+            raise MaterializerError(
+                f"A step maps over this value, so it must be a list or a tuple, but it is {described(type(value))}."
+            )
+        saved = [self.save(each, artifact, store)[0] for each in value]
+        return parts.joined(saved, type(value), store), {"length": len(saved)}
+
     def load(self, manifest: Manifest, store: ArtifactStore) -> Any:
         """Read what a manifest describes.
 
@@ -269,6 +283,8 @@ class Materializers:
             MaterializerError: What wrote it is not installed, or it is pickled and that is forbidden here.
             BlobLostError: Bytes are missing or damaged.
         """
+        if manifest.materializer == parts.NAME:
+            return parts.TYPES[manifest.type](self.load(part, store) for part in parts.split(manifest, store))
         materializer = self._by_name.get(manifest.materializer)
         if materializer is None:
             raise MaterializerError(
@@ -285,8 +301,8 @@ class Materializers:
 
     def current(self, manifest: Manifest) -> bool:
         """Whether what wrote it is installed in the same version, so that its result can stand for a new one."""
-        materializer = self._by_name.get(manifest.materializer)
-        return materializer is not None and materializer.version == manifest.materializer_version
+        makers = _makers(manifest)
+        return all(name in self._by_name and self._by_name[name].version == version for name, version in makers)
 
     def expected(self, annotation: Any) -> tuple[str, int] | None:
         """Name and version of the materializer for values of an annotated type; None where the value decides."""
@@ -294,13 +310,18 @@ class Materializers:
         materializer = self._specific(wanted) if isinstance(wanted, type) else None
         return (materializer.name, materializer.version) if materializer else None
 
-    def deterministic(self, name: str) -> bool:
-        """Whether a materializer writes equal bytes for equal values."""
-        return name in self._by_name and self._by_name[name].deterministic
+    def deterministic(self, manifest: Manifest) -> bool:
+        """Whether what wrote it, or its parts, writes equal bytes for equal values."""
+        return all(name in self._by_name and self._by_name[name].deterministic for name, _ in _makers(manifest))
 
     def _specific(self, kind: type) -> Materializer | None:
         found = (self._by_type.get(type_name(base)) for base in kind.__mro__)
         return next(filter(None, found), None)
+
+
+def _makers(manifest: Manifest) -> set[tuple[str, int]]:
+    """Names and versions of the materializers behind a manifest."""
+    return {manifest.maker, *manifest.inside} - {(parts.NAME, parts.VERSION)}
 
 
 def _refusal(kind: type, refused: list[str]) -> MaterializerError:

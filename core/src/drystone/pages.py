@@ -147,7 +147,7 @@ def _told(step: StepRun) -> str:
 
 
 def _planned(step: StepPlan) -> str:
-    return f"{next(step.lines())}{f', elements: {_listed(step.elements)}' if step.elements else ''}"
+    return next(step.lines())
 
 
 def _reason(step: StepPlan) -> str:

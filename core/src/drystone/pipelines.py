@@ -14,6 +14,7 @@ from drystone.errors import ParameterError, PipelineDefinitionError, TargetError
 from drystone.fitting import accepts
 from drystone.functions import Declared, P, R
 from drystone.graphs import Builder, Graph, building, importing, unlike
+from drystone.maps import Mappable
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry
 from drystone.overrides import Overrides, check_overrides, merged, overridden
@@ -86,13 +87,11 @@ class StepOptions:
     on_failure: StepHook | None = None
 
 
-class Step(Declared[P, R]):
+class Step(Mappable[P, R]):
     """A function that pipelines call. Outside a pipeline, calling it is the plain function call."""
 
     kind = "Step"
     options: StepOptions
-    after: Any = ()
-    when: Any = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, or in the body of a pipeline add a node that will."""

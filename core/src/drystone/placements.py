@@ -20,7 +20,7 @@ def placements(graph: Graph, orchestrator: Orchestrator, apart: Collection[str] 
         orchestrator: Decides.
         apart: Nodes that took a driver down before; where it can be, they get a process of their own.
     """
-    lonely = set(alone(graph))
+    lonely = {name for name in alone(graph) if not graph.nodes[name].mapped}  # elements run beside each other
     isolates = ISOLATION in orchestrator.capabilities
     found = {}
     for node in graph.nodes.values():

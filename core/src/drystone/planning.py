@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
+from drystone import parts
 from drystone.artifacts import Manifest
+from drystone.elements import Elements
+from drystone.errors import DrystoneError
 from drystone.graphs import Node, OutputRef, leaves
-from drystone.hits import Hits
+from drystone.hits import Decision, Hits
 from drystone.placements import INLINE
-from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan, of_step, origins_of
+from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan, StepRun, of_step, origins_of
 
 
 class Planner:
@@ -107,13 +110,47 @@ class Planner:
             self._keys[node.name] = decision.key
             cause = Cause("dynamic", "runs if what it loads while it runs is another version by then")
             return StepPlan(name=node.name, status=MAYBE, causes=(*decision.causes, cause))
+        if decision.cached is None and node.mapped:
+            return self._mapped(node, decision)
         if decision.cached is None:
             if decision.key is not None:
                 self._keys[node.name] = decision.key
             return StepPlan(name=node.name, status=RUN, causes=decision.causes)
         for output, version in zip(node.step.outputs, decision.cached.outputs.values(), strict=True):
             self._made[OutputRef(node.name, output.name)] = version.manifest
-        return StepPlan(name=node.name, status=CACHED, cached_from=decision.cached.run)
+        counts = {CACHED: sum(decision.cached.counts.values())} if node.mapped else {}
+        return StepPlan(name=node.name, status=CACHED, cached_from=decision.cached.run, elements=counts)
+
+    def _mapped(self, node: Node, decision: Decision) -> StepPlan:
+        """The plan of a map over lists that are known: of elements that are alike one runs."""
+        self._keys[node.name] = None
+        try:
+            elements = Elements(self._hits, node, self._made)
+        except DrystoneError as exc:
+            return StepPlan(name=node.name, status=RUN, causes=(Cause("unknown", str(exc)),))
+        counts: Counter[str] = Counter()
+        stored: list[StepRun] = []
+        seen: set[str] = set()
+        for each in map(elements.decide, elements):
+            is_new = each.cached is None and not (each.is_shareable and each.key in seen)
+            counts[RUN if is_new else CACHED] += 1
+            seen |= {each.key} if each.key is not None else set()
+            stored += [each.cached] if each.cached is not None else []
+            self._dynamic |= {node.name} if each.dynamic else set()
+        if counts[RUN] or not counts:
+            return StepPlan(name=node.name, status=RUN, causes=decision.causes, elements=+counts)
+        self._join(node, stored)
+        runs = {each.run for each in stored}
+        return StepPlan(
+            name=node.name, status=CACHED, cached_from=runs.pop() if len(runs) == 1 else None, elements=counts
+        )
+
+    def _join(self, node: Node, elements: list[StepRun]) -> None:
+        """What a map would make of stored results alone."""
+        for output in node.step.outputs:
+            members = [each.outputs[output.name].manifest for each in elements]
+            made = self._made[OutputRef(node.name, output.name)] = parts.joined(members)
+            self._hits.holdings.lists[made.digest] = members
 
     def _unsettled(self) -> Iterator[str]:
         """Nodes whose dynamic inputs another step may make anew before they begin."""
@@ -134,11 +171,16 @@ class Planner:
         self._doubtful.add(node.name)
         return plan if plan.status == CACHED else _maybe(plan, Cause("condition", text))
 
+    def _code(self, node: Node) -> str | None:
+        """The code of a node, which an element of a map has in common with those of others over other values."""
+        closure = self._hits.fingerprints.closure(node.step) if node.mapped else self._hits.closure(node)
+        return closure.digest
+
     def _rivals(self) -> Iterator[tuple[str, str]]:
         """Nodes that would run, each with one that may store the same result before they begin."""
         graph, groups = self._hits.graph, defaultdict[Any, list[str]](list)
         places = {name: place for place, name in enumerate(graph.nodes)}
-        codes = {name: self._hits.closure(graph.nodes[name]).digest for name in self._keys}
+        codes = {name: self._code(graph.nodes[name]) for name in self._keys}
         for name, key in self._keys.items():
             groups[codes[name]].append(name)
             groups[key or (codes[name], "any key")].append(name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
 from drystone.events import is_known
+from drystone.fans import element_name
 from drystone.ledgers import Commit
 from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
 
@@ -107,6 +108,14 @@ def _step_finished(index: Documents, event: Fields, commit: Commit) -> None:
         index.link("key", body["key"], 0, "output", artifact, version)
 
 
+def _element_finished(index: Documents, event: Fields, commit: Commit) -> None:
+    step, number = f"{event['run']}/{event['step']}", event["index"]
+    name = element_name(event["step"], number)
+    body = _facts(event, "step") | {"name": name, "tags": {}, "ended_at": commit.at}
+    found_by = {"parent": step, "number": number, "key": event["key"], "ended": commit.seq}
+    index.put("element", element_name(step, number), body, **found_by)
+
+
 def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:
     name, version = event["name"], event["version"]
     made = [event["run"], event["step"]] if event["run"] else None
@@ -194,6 +203,7 @@ _PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
     "step.started": _step_started,
     "step.retried": _step_retried,
     "step.finished": _step_finished,
+    "element.finished": _element_finished,
     "artifact.saved": _artifact_saved,
     "code.recorded": _code_recorded,
     "source.recorded": _source_recorded,

@@ -18,7 +18,7 @@ from drystone.logs import LogReader, live_path
 from drystone.models import SHARED, Model, ModelRecord, ModelVersion, StageMove
 from drystone.pipelines import runner
 from drystone.records import Records
-from drystone.runs import Explanation, Replay, Run
+from drystone.runs import Explanation, Replay, Run, StepRun
 
 
 def name_of(model: str | Model) -> str:
@@ -88,6 +88,20 @@ class Queries:
         with self.reading() as records:
             found = records.index.select("run", facts, tag=tag, limit=limit)
             return [records.run(body) for body in found]
+
+    def step(self, run: str, name: str) -> StepRun:
+        """One step of a run, or one element of a map, as `sq[3]`.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        with self.reading() as records:
+            return records.step_at(run, name)
+
+    def elements(self, run: str, step: str) -> list[StepRun]:
+        """The elements of a map; `StepRun.elements` asks for them."""
+        with self.reading() as records:
+            return records.elements(run, step)
 
     def why(self, run: str | Run, step: str | None = None) -> Explanation:
         """Why the steps of a run, or one of them, ran, came from the cache, were skipped or failed.

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar, cast
 
 import attrs
 
+from drystone import fans
 from drystone.artifacts import LATEST, ArtifactVersion, Manifest, Source
 from drystone.documents import Document
 from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
 from drystone.index import Index
 from drystone.models import Model, ModelRecord, ModelVersion, StageMove
-from drystone.runs import PENDING, Cause, Code, FailedAttempt, Run, StepRun
+from drystone.runs import CACHED, CANCELLED, CRASHED, PENDING, RUNNING, Cause, Code, FailedAttempt, Run, StepRun
 from drystone.serialization import structure
+
+T = TypeVar("T")
 
 
 class Records:
@@ -76,22 +79,107 @@ class Records:
 
     def cached_step(self, key: str) -> StepRun | None:
         """The step that last succeeded under a key, without its inputs: equal keys mean equal ones."""
-        body = self.index.cached_step(key)
+        body = self.index.cached("step", key)
         return self.step(body | {"inputs": {}}) if body is not None else None
+
+    def cached_element(self, key: str) -> StepRun | None:
+        """The element of a map that last succeeded under a key, without its inputs."""
+        body = self.index.cached("element", key)
+        return self.element(body | {"inputs": {}, "parts": {}}) if body is not None else None
 
     def found_step(self, run: str, name: str) -> StepRun:
         """One step of a run that has begun or ended; costs the same however many steps the run has."""
         return self.step(self.index.get("step", f"{run}/{name}") or {})
 
+    def step_at(self, run: str, address: str) -> StepRun:
+        """A step of a run by its name, or an element of a map, as `sq[3]`.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        steps, element = self.found_run(run).steps, fans.element_address(address)
+        name, place = element if element is not None and address not in steps else (address, None)
+        if name not in steps:
+            raise _unknown(f"step of {run}", name, list(steps))
+        if place is None:
+            return steps[name]
+        body, count = self.index.get("element", f"{run}/{address}"), sum(steps[name].counts.values())
+        if place >= count:
+            has = f"its elements are {name}[0] to {name}[{count - 1}]" if count else "it has no elements"
+            raise NotFoundError(f"Step {name!r} of run {run} has no element {place}: {has}.")
+        return self.element(body, steps[name]) if body is not None else self.elements(run, name)[place]
+
+    def elements(self, run: str, step: str) -> list[StepRun]:
+        """The elements of a map, also those that have not ended, and of a cached one those that it stands for."""
+        body = self.index.get("step", f"{run}/{step}") or {}
+        if body.get("cached_step"):
+            source = (body["cached_from"], body["cached_step"])
+            said = {"run": run, "status": CACHED, "cached_from": source[0], "attempts": 0}
+            found = enumerate(self.elements(*source))
+            return [attrs.evolve(each, name=fans.element_name(step, place), **said) for place, each in found]
+        whole = self.step(body)
+        ended = {each["index"]: each for each in self.index.elements(run, step)}
+        return [
+            self.element(ended[place], whole) if place in ended else self._unfinished(whole, place)
+            for place in range(sum(whole.counts.values()))
+        ]
+
+    def element(self, body: Document, whole: StepRun | None = None) -> StepRun:
+        """An element of a map; with the map, also what its elements have in common."""
+        own = {*body["values"], *body["input_digests"]}
+        parameters, inputs, made = (whole.parameters, whole.inputs, whole.outputs) if whole else ({}, {}, {})
+        parts = {name: self._part(inputs[name], place, part) for name, (place, part) in body["parts"].items()}
+        return self._step(
+            body,
+            parameters={**_without(own, parameters), **body["parameters"]},
+            inputs={**_without(own, inputs), **self._resolved(body["inputs"]), **parts},
+            outputs={name: self._made(made.get(name), name, part, body) for name, part in body["outputs"].items()},
+        )
+
+    def _made(self, whole: ArtifactVersion | None, name: str, manifest: Document, body: Document) -> ArtifactVersion:
+        """An output of an element as if it were a version of its own."""
+        return ArtifactVersion(
+            name=fans.element_name(whole.name if whole else f"{body['name'].rpartition('[')[0]}.{name}", body["index"]),
+            version=whole.version if whole else 0,
+            kind=PART,
+            manifest=structure(manifest, Manifest),
+            metadata=body["noted"].get(name, {}),
+            created_at=datetime.datetime.fromisoformat(body["ended_at"]),
+            produced_by=(body["run"], body["name"]),
+            source=self._source,
+        )
+
+    def _part(self, whole: ArtifactVersion, place: int, manifest: Document) -> ArtifactVersion:
+        """A part of a list as if it were a version of its own, called by its place in the list."""
+        name, part = fans.element_name(whole.name, place), structure(manifest, Manifest)
+        return attrs.evolve(whole, name=name, kind=PART, manifest=part, metadata={}, tags={})
+
+    @staticmethod
+    def _unfinished(whole: StepRun, place: int) -> StepRun:
+        status = _UNFINISHED.get(whole.status, CANCELLED)
+        return StepRun(name=fans.element_name(whole.name, place), run=whole.run, status=status)
+
     def step(self, body: Document) -> StepRun:
         """A step of a run."""
+        inputs, outputs = self._resolved(body.get("inputs", {})), self._resolved(body.get("outputs", {}))
+        return self._step(body, inputs=inputs, outputs=outputs, counts=self._counts(body))
+
+    def _counts(self, body: Document) -> Mapping[str, int]:
+        """How many elements of a map have which status; what is not on record is as the map is."""
+        if body.get("counts") or body.get("elements") is None:
+            return cast("Mapping[str, int]", body.get("counts", {}))
+        counts = self.index.counts(body["run"], body["name"])
+        missing = body["elements"] - sum(counts.values())
+        status = _UNFINISHED.get(body["status"], CANCELLED)
+        return counts | ({status: counts.get(status, 0) + missing} if missing else {})
+
+    def _step(self, body: Document, **given: Any) -> StepRun:
         dynamic = {name: pair for name, (*pair, _) in body.get("dynamic_inputs", {}).items()}
         failed = [_record(FailedAttempt, each) for each in body.get("failed_attempts", ())]
         return _record(
             StepRun,
             body,
-            inputs=self._resolved(body.get("inputs", {})),
-            outputs=self._resolved(body.get("outputs", {})),
+            **given,
             dynamic_inputs=self._resolved(dynamic),
             failed_attempts=tuple(failed),
             causes=tuple(Cause(kind, text, name=name) for kind, text, name in body.get("causes", ())),
@@ -146,8 +234,19 @@ class Records:
         return [_record(StageMove, move) for move in self.index.moves(model, stage)]
 
 
+PART = "part"
+"""The kind of what stands for a part of a list."""
+
+_UNFINISHED = {PENDING: PENDING, RUNNING: PENDING, CRASHED: CRASHED}
+"""By the status of a map, that of elements that have not ended; under any other one they are cancelled."""
+
+
+def _without(own: Collection[str], facts: Mapping[str, T]) -> dict[str, T]:
+    """Facts by parameter, or by a place in one as `x[0]`, without those that an element has of its own."""
+    return {place: fact for place, fact in facts.items() if place.partition("[")[0] not in own}
+
+
 TIMES = ("at", "created_at", "started_at", "ended_at")
-T = TypeVar("T")
 
 
 def _record(cls: type[T], body: Document, **given: Any) -> T:
@@ -165,7 +264,7 @@ def _unknown(kind: str, name: str, known: list[str]) -> NotFoundError:
 
 _ADDRESSES: dict[type, Callable[[Any], tuple[str, str]]] = {
     Run: lambda run: ("run", run.name),
-    StepRun: lambda step: ("step", f"{step.run}/{step.name}"),
+    StepRun: lambda step: ("element" if fans.element_address(step.name) else "step", f"{step.run}/{step.name}"),
     ArtifactVersion: lambda version: ("artifact", str(version)),
     ModelVersion: lambda version: ("model_version", str(version)),
     ModelRecord: lambda model: ("model", model.name),

@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 
+from drystone.arguments import closure_of, content_digest, unread
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion, Manifest
 from drystone.comparisons import code_changes, recorded_text
 from drystone.contexts import StepContext, active
@@ -29,7 +30,6 @@ from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayE
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled
-from drystone.hits import closure_of, content_digest, unread
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import Cause, Replay, Run
@@ -304,7 +304,7 @@ class Performance:
     def _equal(self, recorded: ArtifactVersion | None, made: Manifest) -> bool | None:
         if recorded is None or recorded.digest == made.digest:
             return None if recorded is None else True
-        return False if self._workspace.materializers.deterministic(made.materializer) else None
+        return False if self._workspace.materializers.deterministic(made) else None
 
     def log_metadata(self, values: Mapping[str, Any], artifact: str | None) -> None:
         """Keep metadata of the step for whoever replays it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +12,11 @@ import attrs
 from drystone.artifacts import ArtifactVersion, Source, source_field
 from drystone.declarations import imported
 from drystone.models import ModelVersion
+from drystone.wordings import FEW as FEW
+from drystone.wordings import elapsed as elapsed
+from drystone.wordings import few as few
+from drystone.wordings import headline as headline
+from drystone.wordings import span as span
 
 PENDING, RUNNING, SUCCEEDED, FAILED = "pending", "running", "succeeded", "failed"
 CACHED, SKIPPED, CANCELLED, CRASHED = "cached", "skipped", "cancelled", "crashed"
@@ -54,10 +60,6 @@ def of_step(name: str, verb: str, causes: Iterable[Cause]) -> Cause:
     """Another step that runs, or ran, as a cause; its diffs stand where that step itself is told of."""
     own = tuple(attrs.evolve(cause, diff=None, causes=()) for cause in causes)
     return Cause("step", f"{name} {verb}", name=name, causes=own)
-
-
-FEW = 5
-"""How many steps a cause names that it comes from."""
 
 
 def origins_of(steps: Iterable[Cause]) -> tuple[Cause, ...]:
@@ -123,6 +125,16 @@ class StepRun:
     failed_attempts: tuple[FailedAttempt, ...] = attrs.field(default=(), repr=False)
     counts: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     _source: Source | None = source_field()  # noqa: RUF009 - an attrs field
+
+    @functools.cached_property
+    def elements(self) -> tuple[StepRun, ...]:
+        """What became of each element of a map, as steps named `sq[0]`, `sq[1]`, …; looked up on first use."""
+        return tuple(self._source.elements(self.run, self.name)) if self.counts and self._source else ()
+
+    @property
+    def executed(self) -> int:
+        """1 if it computed its outputs, else 0; of a map how many of its elements did."""
+        return self.counts.get(SUCCEEDED, 0) if self.counts else int(self.status == SUCCEEDED)
 
     @property
     def reason(self) -> str:
@@ -258,7 +270,8 @@ class StepPlan:
     def lines(self) -> Iterator[str]:
         """The status, and below it what there is to say of it."""
         about = [f"about {span(self.seconds)}"] if self.seconds is not None else []
-        yield _status(self, [*about, self.where])
+        counted = ", ".join(f"{count} {status}" for status, count in self.elements.items())
+        yield _status(self, [*about, self.where]) + (f", elements: {counted}" if counted else "")
         yield from (line for cause in self.causes for line in cause.lines())
         ignored = [*self.ignored, *(f"parameter {name}" for name in self.ignored_inputs)]
         if ignored:
@@ -355,32 +368,6 @@ class Replay:
     recorded: Mapping[str, ArtifactVersion] = attrs.field(factory=dict, repr=False)
     equal: Mapping[str, bool | None] = attrs.field(factory=dict)
     metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-
-
-def elapsed(since: datetime.datetime | None, until: datetime.datetime | None) -> float | None:
-    """Seconds between two moments, if both are known."""
-    return (until - since).total_seconds() if since is not None and until is not None else None
-
-
-def span(seconds: float) -> str:
-    """A time span for people."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def headline(error: str) -> str:
-    """The line of an error that says what happened: of a traceback the exception, else the first."""
-    grouped = error.startswith("  + Exception Group Traceback")
-    said = error.replace("\n  | ", "\n") if grouped else error.rpartition("Traceback (most recent call last):\n")[2]
-    return next((line for line in said.splitlines() if line[:1].strip()), "")
-
-
-def few(names: Sequence[str]) -> str:
-    """Some names; of many the first ones."""
-    more = f" and {len(names) - FEW} others" if len(names) > FEW else ""
-    return f"{', '.join(names[:FEW])}{more}"
 
 
 def _status(step: StepPlan | StepExplanation, besides: Iterable[str]) -> str:

@@ -13,11 +13,19 @@ from drystone.failures import Failure
 
 @attrs.frozen(kw_only=True)
 class OutputTask:
-    """How one output is to be kept: what the step calls it, the artifact's name, and how that is declared."""
+    """How one output is to be kept.
+
+    Attributes:
+        output: What the step calls it.
+        name: The artifact's name.
+        artifact: How that is declared.
+        in_parts: Whether it is a list that is stored member by member, because some step maps over it.
+    """
 
     output: str
     name: str
     artifact: Artifact
+    in_parts: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +38,7 @@ class StepTask:
         closure: Digest of the code that it reaches, which must be the same wherever it is imported; None if unknown.
         root: The project's root.
         inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
-        parameters: The pipeline's, as JSON.
+        parameters: The pipeline's, as JSON; where they are large, `parameters_at` is their key in the artifact store.
         store: The artifact store, as JSON.
         exclusive: Whether nothing else runs in the worker's process meanwhile.
         pid: Process id of the driver.
@@ -60,6 +68,7 @@ class StepTask:
     resources: dict[str, Any] | None = None
     log: str | None = None
     debug: bool = False
+    parameters_at: str | None = None
 
     @property
     def folder(self) -> str:

@@ -116,7 +116,7 @@ def _perform(task: StepTask, definition: Declared[Any, Any], effects: StepEffect
         run=task.run,
         pipeline=task.pipeline,
         step=task.step,
-        parameters={name: from_json(value) for name, value in task.parameters.items()},
+        parameters=effects.parameters,
         model_version=task.model_version,
         attempt=task.attempt,
         effects=effects,
