@@ -142,7 +142,7 @@ def test_ten_elements_make_one_version_of_kind_list_and_each_is_a_step(workspace
     assert workspace.step(run.name, "square[3]") == third
     with pytest.raises(NotFoundError, match=r"no element 10: its elements are square\[0\] to square\[9\]"):
         workspace.step(run.name, "square[10]")
-    with pytest.raises(NotFoundError, match=f"no step of {run.name} named 'squared'.*Did you mean 'square'"):
+    with pytest.raises(NotFoundError, match=f"Run {run.name} has no step 'squared'. Did you mean 'square'"):
         workspace.step(run.name, "squared[1]")
     assert workspace.verify() == []
 
@@ -448,6 +448,22 @@ def test_resume_runs_only_the_elements_that_are_missing(
         True,
     ]
     assert workspace.verify() == []
+
+
+def test_an_element_is_explained_and_replayed_by_its_address(
+    project: Path, command: Callable[..., Any], python: Callable[..., Any], workspace: Workspace
+) -> None:
+    (project / "flows.py").write_text(FLOWS)
+    (project / "broken-2").touch()
+    assert python("-c", "from flows import work; work(n=3)").returncode == 1
+    explained = workspace.why("work-1", "fragile[2]").steps["fragile[2]"]
+    assert [cause.text for cause in explained.causes] == ["its cache is off", "ValueError: 2 is broken"]
+    assert command("replay", "work-1", "fragile[1]").out.endswith("output: 10 (the same as fragile[1]@0)\n")
+    refused = command("replay", "work-1", "fragile").message
+    assert refused == "Error: Step 'fragile' of work-1 is a map of 3 elements. Replay one of them, as fragile[0]."
+    (project / "broken-2").unlink()
+    assert "output: 20" in command("replay", "work-1", "fragile[2]").out
+    assert command("logs", "work-1", "fragile[1]").out == "computing 1\n"
 
 
 DYING = """

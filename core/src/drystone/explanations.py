@@ -8,8 +8,8 @@ import attrs
 
 from drystone.comparisons import code_changes, recorded_text
 from drystone.documents import Document
-from drystone.errors import NotFoundError, suggestion
 from drystone.events import Pair
+from drystone.fans import element_address
 from drystone.records import Records
 from drystone.runs import FAILED, Cause, Explanation, Run, StepExplanation, StepRun, of_step, origins_of
 
@@ -20,12 +20,18 @@ def explanation(records: Records, run: Run, step: str | None) -> Explanation:
     Raises:
         NotFoundError: The run has no such step.
     """
-    if step is not None and step not in run.steps:
-        raise NotFoundError(f"Run {run.name} has no step {step!r}.{suggestion(step, run.steps, 'Its steps')}")
     explainer = Explainer(records, run)
-    wanted = run.steps if step is None else [step]
-    steps = {name: explainer.step(run.steps[name]) for name in wanted}
+    wanted = run.steps if step is None else {step: _found(records, run, step)}
+    steps = {name: explainer.step(each) for name, each in wanted.items()}
     return Explanation(run=run.name, status=run.status, steps=steps)
+
+
+def _found(records: Records, run: Run, step: str) -> StepRun:
+    """A step by its name, or an element of a map, which ran for what the map did."""
+    found, element = records.step_at(run.name, step), element_address(step)
+    if element is None or not found.attempts:
+        return found
+    return attrs.evolve(found, causes=run.steps[element[0]].causes)
 
 
 class Explainer:

@@ -100,7 +100,7 @@ class Records:
         steps, element = self.found_run(run).steps, fans.element_address(address)
         name, place = element if element is not None and address not in steps else (address, None)
         if name not in steps:
-            raise _unknown(f"step of {run}", name, list(steps))
+            raise NotFoundError(f"Run {run} has no step {name!r}.{suggestion(name, steps, 'Its steps')}")
         if place is None:
             return steps[name]
         body, count = self.index.get("element", f"{run}/{address}"), sum(steps[name].counts.values())
@@ -108,6 +108,16 @@ class Records:
             has = f"its elements are {name}[0] to {name}[{count - 1}]" if count else "it has no elements"
             raise NotFoundError(f"Step {name!r} of run {run} has no element {place}: {has}.")
         return self.element(body, steps[name]) if body is not None else self.elements(run, name)[place]
+
+    def body_at(self, run: str, address: str) -> Document | None:
+        """What is on record of a step, or of an element with what it has in common with the others of its map."""
+        element, found = fans.element_address(address), self.index.get("step", f"{run}/{address}")
+        body = self.index.get("element", f"{run}/{address}") if element is not None and found is None else None
+        if element is None or body is None:
+            return found
+        whole, own = self.index.get("step", f"{run}/{element[0]}") or {}, {*body["values"], *body["input_digests"]}
+        kinds = ("parameters", "values", "inputs", "input_digests")
+        return body | {kind: {**_without(own, whole.get(kind, {})), **body[kind]} for kind in kinds}
 
     def elements(self, run: str, step: str) -> list[StepRun]:
         """The elements of a map, also those that have not ended, and of a cached one those that it stands for."""
@@ -137,9 +147,12 @@ class Records:
         )
 
     def _made(self, whole: ArtifactVersion | None, name: str, manifest: Document, body: Document) -> ArtifactVersion:
-        """An output of an element as if it were a version of its own."""
+        """An output of an element as if it were a version of its own; 0 as long as the map has made no list."""
+        step = body["name"].rpartition("[")[0]
         return ArtifactVersion(
-            name=fans.element_name(whole.name if whole else f"{body['name'].rpartition('[')[0]}.{name}", body["index"]),
+            name=fans.element_name(
+                whole.name if whole else ".".join([step, *[name] * (name != "output")]), body["index"]
+            ),
             version=whole.version if whole else 0,
             kind=PART,
             manifest=structure(manifest, Manifest),

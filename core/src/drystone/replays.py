@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import bdb
 import contextvars
+import itertools
 import pdb
 import tempfile
 import traceback
@@ -19,6 +20,7 @@ from typing import Any
 
 import attrs
 
+from drystone import fans, parts
 from drystone.arguments import closure_of, content_digest, unread
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion, Manifest
 from drystone.comparisons import code_changes, recorded_text
@@ -29,10 +31,11 @@ from drystone.effects import PendingArtifact
 from drystone.errors import ArtifactError, EncodingError, NotFoundError, ReplayError, StepFailedError, suggestion
 from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
-from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled
+from drystone.functions import Output
+from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled, members
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
-from drystone.runs import Cause, Replay, Run
+from drystone.runs import Cause, Replay, Run, StepRun
 from drystone.values import from_json
 from drystone.workers import kept_surroundings
 from drystone.workspaces import Workspace
@@ -48,18 +51,19 @@ def replayed(workspace: Workspace, run: str, step: str, *, debug: bool, announce
     """
     with workspace.reading() as records:
         record = records.found_run(run)
-        body = records.index.get("step", f"{run}/{step}")
-    _check(record, step, body)
+        told = records.step_at(run, step)
+        body = records.body_at(run, step)
+    _check(record, told, body)
     assert body is not None
     node = _node(workspace, record, step)
-    given = Given(workspace, body, node)
+    given = Given(workspace, body, told, node)
     arguments = given.arguments()
     replay = Replay(
         run=run, step=step, changes=tuple(_changes(workspace, record, body, node)), notes=tuple(given.notes)
     )
     if announce is not None:
         announce(replay)
-    return Performance(workspace, record, node, debug).of(replay, arguments)
+    return Performance(workspace, record, told, node, debug).of(replay, arguments)
 
 
 def restored_parameters(workspace: Workspace, run: Run) -> dict[str, Any]:
@@ -69,12 +73,16 @@ def restored_parameters(workspace: Workspace, run: Run) -> dict[str, Any]:
     return {name: from_json(value) for name, value in {**run.parameters, **references}.items()}
 
 
-def _check(run: Run, step: str, body: Document | None) -> None:
-    if step not in run.steps:
-        raise NotFoundError(f"Run {run.name} has no step {step!r}.{suggestion(step, run.steps, 'Its steps')}")
-    if body is None or not (run.steps[step].attempts or run.steps[step].cached_from):
+def _check(run: Run, told: StepRun, body: Document | None) -> None:
+    step = told.name
+    if told.counts:
         raise ReplayError(
-            f"Step {step!r} of {run.name} is {run.steps[step].status}: it never began, so there is nothing that it was "
+            f"Step {step!r} of {run.name} is a map of {sum(told.counts.values())} elements. Replay one of them, as "
+            f"{fans.element_name(step, 0)}."
+        )
+    if body is None or not (told.attempts or told.cached_from):
+        raise ReplayError(
+            f"Step {step!r} of {run.name} is {told.status}: it never began, so there is nothing that it was "
             "given. Replay a step that began, or the same step of another run."
         )
     if run.target is None:
@@ -92,12 +100,25 @@ def _node(workspace: Workspace, run: Run, step: str) -> Node:
     parameters = restored_parameters(workspace, run)
     known = {name: value for name, value in parameters.items() if name in pipeline.signature.parameters}
     graph = pipeline.build(pipeline.parameters(**known))
+    element = fans.element_address(step)
+    if element is not None and element[0] in graph.nodes:
+        return _element(graph.nodes[element[0]], *element)
     if step not in graph.nodes:
         raise ReplayError(
             f"Pipeline {run.target} has no step {step!r} any more.{suggestion(step, graph.nodes, 'Its steps')} Check "
             "out the code that ran, and replay there."
         )
     return graph.nodes[step]
+
+
+def _element(node: Node, step: str, index: int) -> Node:
+    """An element of a map as it stands in today's pipeline, as far as its lists are known there."""
+    lists = {name: members(node.bindings[name]) for name in node.mapped}
+    found = fans.places(node.fan, {name: len(each) for name, each in lists.items()}) if all(lists.values()) else ()
+    places = next(itertools.islice(found, index, None), {})
+    own = {name: lists[name][place] for name, place in places.items()}
+    bindings = {**node.bindings, **own}
+    return attrs.evolve(node, name=fans.element_name(step, index), bindings=bindings, of=(step, index))
 
 
 def _root(run: Run) -> Path:
@@ -125,10 +146,11 @@ class Given:
         notes: Where today's function takes other arguments than the recorded one did.
     """
 
-    def __init__(self, workspace: Workspace, body: Document, node: Node) -> None:
+    def __init__(self, workspace: Workspace, body: Document, told: StepRun, node: Node) -> None:
         self.notes: list[str] = []
         self._workspace = workspace
         self._body = body
+        self._told = told
         self._node = node
         self._problems: list[str] = []
 
@@ -150,7 +172,7 @@ class Given:
 
     def _argument(self, name: str, binding: Binding) -> Binding:
         """What a parameter was bound to, with recorded artifacts in place of what makes them."""
-        inputs = self._body["inputs"]
+        inputs = {**self._body["inputs"], **self._told.inputs}
         if name in inputs or name in self._body["parameters"]:
             return self._recorded(name) if name in inputs else self._plain(name, binding)
         rebuilt = self._rebuilt(name, binding)
@@ -163,10 +185,9 @@ class Given:
         return rebuilt
 
     def _recorded(self, place: str) -> Binding:
-        name, version = self._body["inputs"][place]
-        with self._workspace.reading() as records:
-            found = records.version(name, version)
+        found = self._told.inputs.get(place)
         if found is None:
+            name, version = self._body["inputs"][place]
             self._problems.append(f"Argument {place!r} was {name}@{version}, which was deleted.")
             return Value(None)
         return Lookup(found)
@@ -246,9 +267,10 @@ def _has_digest(value: Any, digest: str | None) -> bool:
 class Performance:
     """One call of a step on given arguments; what it stores goes to a store that is thrown away."""
 
-    def __init__(self, workspace: Workspace, run: Run, node: Node, debug: bool) -> None:
+    def __init__(self, workspace: Workspace, run: Run, told: StepRun, node: Node, debug: bool) -> None:
         self._workspace = workspace
         self._run = run
+        self._told = told
         self._node = node
         self._debug = debug
         self._kept: dict[str, Manifest] = {}
@@ -262,9 +284,9 @@ class Performance:
             with kept_surroundings():
                 returned = contextvars.copy_context().run(self._call, arguments)
             values = self._node.step.taken_apart(returned)
-            made = [self._saved(value, each.artifact) for value, each in zip(values, outputs, strict=True)]
+            recorded = self._told.outputs
+            made = [self._made(value, each, recorded) for value, each in zip(values, outputs, strict=True)]
         names = [each.name for each in outputs]
-        recorded = self._run.steps[replay.step].outputs
         return attrs.evolve(
             replay,
             outputs=dict(zip(names, values, strict=True)),
@@ -298,6 +320,13 @@ class Performance:
                 pdb.post_mortem(frames)
             raise
 
+    def _made(self, value: Any, output: Output, recorded: Mapping[str, ArtifactVersion]) -> Manifest:
+        """An output stored as the recorded one is: whole, or part by part."""
+        then = recorded.get(output.name)
+        if then is not None and then.materializer == parts.NAME and type(value) in parts.TYPES.values():
+            return self._workspace.materializers.save_parts(value, output.artifact, self._store)[0]
+        return self._saved(value, output.artifact)
+
     def _saved(self, value: Any, artifact: Artifact) -> Manifest:
         return self._workspace.materializers.save(value, artifact, self._store)[0]
 
@@ -321,5 +350,5 @@ class Performance:
         """The value that the step loaded then; of what it did not load then, what there is today."""
         if name in self._kept and version == LATEST:
             return self._workspace.materializers.load(self._kept[name], self._store)
-        then = self._run.steps[self._node.name].dynamic_inputs
+        then = self._told.dynamic_inputs
         return (then.get(f"{name}@{version}") or self._workspace.artifact(name, version)).load()
