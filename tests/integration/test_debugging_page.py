@@ -1,4 +1,4 @@
-"""docs/how-to/debugging.md: its examples, as they stand."""
+"""docs/how-to/debugging.md: its examples, as they stand, with an edit and somebody typing between them."""
 
 from __future__ import annotations
 

@@ -220,6 +220,7 @@ class Threaded(Orchestrator):
 def slow(n: int) -> int:
     pathlib.Path(f"started-{n}").touch()
     if n == 4:
+        time.sleep(0.5)  # the driver has handed over everything, and waits
         os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.1)
     return n

@@ -1,7 +1,12 @@
 """Whatever a step does to its process is told truthfully, and the other branches of the run complete."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 SCRIPT = """
 import ctypes, json, os, subprocess, sys, time
@@ -111,3 +116,65 @@ def test_a_step_in_a_worker_fails_alone_and_for_what_it_did(project: Path, pytho
     assert "Step 'leaving' left 1 running behind, which had to be ended: sleep 600." in done.stderr
     assert told["log"].startswith("before the crash\n")
     assert "in crashing" in told["log"]
+
+
+FILLING = """
+import json
+from pathlib import Path
+from drystone import Stack, Workspace, pipeline, step
+from drystone.errors import RunFailedError
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+@step
+def filling() -> int:
+    return Path("scratch/file").write_bytes(bytes(8 << 20))
+
+@step
+def big(n: int) -> bytes:
+    return bytes(range(256)) * (n << 12)
+
+@step
+def fine(n: int) -> int:
+    return n + 1
+
+@pipeline
+def everything():
+    filling()
+    big(20)
+    fine(fine(1))
+
+if __name__ == "__main__":
+    local = Stack("p", orchestrator=LocalOrchestrator(isolation="process"), artifact_store=LocalArtifactStore())
+    try:
+        everything.with_options(stack=local)()
+    except RunFailedError as exc:
+        run = exc.run
+    print(json.dumps({
+        "statuses": {name: each.status for name, each in run.steps.items()},
+        "errors": {name: each.error for name, each in run.steps.items() if each.error},
+        "verify": [str(each) for each in Workspace.current().verify()],
+    }))
+"""
+
+
+def test_a_step_that_fills_the_disk_fails_alone(project: Path) -> None:
+    small = project / "small"
+    small.mkdir()
+    (project / "filling.py").write_text(FILLING)
+    mounted = (
+        'mount -t tmpfs -o size=12m tmpfs "$0" && cp filling.py pyproject.toml "$0" && cd "$0" && mkdir scratch && '
+        'mount -t tmpfs -o size=2m tmpfs scratch && exec "$@"'
+    )
+    own = [] if os.geteuid() == 0 else ["--map-root-user"]
+    inside = ["unshare", "--mount", *own, "sh", "-c", mounted, str(small)]
+    if subprocess.run([*inside, "true"], cwd=project, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    script = [*inside, sys.executable, "filling.py"]
+    done = subprocess.run(script, cwd=project, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    statuses = {"filling": "failed", "big": "failed", "fine": "succeeded", "fine_2": "succeeded"}
+    assert told["statuses"] == statuses, told["errors"]
+    assert told["errors"]["filling"].rstrip().endswith("OSError: [Errno 28] No space left on device")
+    assert "drystone.errors.ArtifactStoreError: The artifact store" in told["errors"]["big"]
+    assert told["verify"] == []

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drystone import Artifact, Workspace, load_artifact, log_metadata, pipeline, step
+from drystone import Artifact, Stack, Workspace, load_artifact, log_metadata, pipeline, step
 from drystone.errors import NotFoundError, RunFailedError
 from drystone.events import RunStarted, StepFinished, StepStarted
 from drystone.runs import Cause, Explanation, span
+from drystone_local import LocalArtifactStore, LocalOrchestrator
 
 FLOWS = """
 from typing import Annotated
@@ -351,6 +352,9 @@ CALLS = st.fixed_dictionaries(
 )
 
 
+inline = Stack("i", orchestrator=LocalOrchestrator(isolation="inline"), artifact_store=LocalArtifactStore())
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(CALLS, min_size=2, max_size=4))
 def test_why_says_afterwards_what_a_plan_was_sure_of_and_a_diff_reads_the_same_from_both_sides(
@@ -366,7 +370,7 @@ def test_why_says_afterwards_what_a_plan_was_sure_of_and_a_diff_reads_the_same_f
         runs = []
         for call in calls:
             options = {name: call.pop(name) for name in ("rerun", "cache") if name in call}
-            wanted = varied.with_options(**options)
+            wanted = varied.with_options(stack=inline, **options)
             plan, run = wanted.plan(**call), wanted(**call)
             why = workspace.why(run)
             for name, planned in plan.steps.items():

@@ -85,7 +85,8 @@ def test_plan_shows_why_and_takes_the_options_of_run(drystone):
 def test_plan_takes_every_option_of_run():
     from drystone_cli.running import plan, run
 
-    assert {each.name: each.opts for each in plan.params} == {each.name: each.opts for each in run.params}
+    options = {each.name: each.opts for each in run.params if each.name != "detach"}
+    assert {each.name: each.opts for each in plan.params} == options
 
 
 def test_a_run_is_tagged_and_its_version_named(drystone):
