@@ -305,3 +305,10 @@ def test_an_error_in_the_body_is_the_users_own() -> None:
         broken.graph()
     assert not isinstance(caught.value, DrystoneError)
     assert add(1) == 2, "the failed body must not leave its builder behind"
+
+
+def test_a_tag_that_cannot_be_kept_is_refused_where_it_is_written():
+    for declare in (lambda tags: Artifact("a", tags=tags), lambda tags: Model("m", tags=tags), lambda t: step(tags=t)):
+        declare({"team": "ops", "plain": True, "round": 3})
+        with pytest.raises(ValueError, match="these are not: since, owners"):
+            declare({"since": object(), "owners": ["a"], "fine": "yes"})

@@ -46,6 +46,22 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
+def check_tags(declared: Any, attribute: Any, tags: Mapping[str, Any]) -> None:
+    """Refuse tags that cannot be kept.
+
+    Raises:
+        ValueError: Names those whose value is neither true nor a text or number.
+    """
+    wrong = [str(name) for name, value in tags.items() if not isinstance(name, str) or not isinstance(value, _TAGS)]
+    if wrong:
+        raise ValueError(
+            f"A tag is a name, with True or with a text or number as its value; these are not: {', '.join(wrong)}."
+        )
+
+
+_TAGS = (bool, int, float, str)
+
+
 def _check_name(declared: Any, attribute: Any, value: Any) -> None:
     if value is not None:
         checked_name(value, f"{'an' if type(declared) is Artifact else 'a'} {type(declared).__name__.lower()}")
@@ -102,7 +118,7 @@ class Artifact:
 
     name: str | None = attrs.field(default=None, validator=_check_name)
     kind: str = attrs.field(default="data", kw_only=True)
-    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, hash=False)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, hash=False, validator=check_tags)
     trusted: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_strings)
     allow_pickle: bool = attrs.field(default=False, kw_only=True)
 
@@ -130,7 +146,7 @@ class Model:
     """
 
     name: str = attrs.field(validator=_check_name)
-    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, hash=False)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, hash=False, validator=check_tags)
     description: str = attrs.field(default="", kw_only=True)
 
     def version(self, version: int | str) -> ModelReference:

@@ -69,12 +69,12 @@ class Dispatch:
         self._looked_at = 0.0
         self.may_be_asked = not can >= {PARALLEL, ISOLATION}  # those have a shorter way
 
-    def task(self, attempt: Attempt) -> str:
-        """The task of an attempt, as JSON."""
+    def task(self, attempt: Attempt) -> StepTask:
+        """The task of an attempt."""
         node, prepared = attempt.node, self._prepared
         function, options = node.step.fn, node.step.options
         inline = self.where[node.call] == INLINE
-        task = StepTask(
+        return StepTask(
             id=attempt.task_id,
             run=self._run,
             pipeline=prepared.graph.pipeline,
@@ -99,7 +99,6 @@ class Dispatch:
             log=self._log(attempt),
             debug=prepared.pipeline.options.debug,
         )
-        return to_text(unstructure(task))
 
     def _output(self, node: Node, output: Output, name: str) -> OutputTask:
         in_parts = OutputRef(node.name, output.name) in self._prepared.graph.in_parts
@@ -118,9 +117,9 @@ class Dispatch:
     def _input(self, binding: Binding) -> dict[str, Any]:
         if isinstance(binding, OutputRef | Lookup):
             manifest = self._prepared.hits.manifest(binding, self._journal.manifests)
-            return {"artifact": unstructure(brief(manifest))}
+            return {"artifact": brief(manifest)}
         if isinstance(binding, Part):
-            return {"artifact": unstructure(binding.manifest)}
+            return {"artifact": binding.manifest}
         if isinstance(binding, Items):
             items = [self._input(item) for item in binding.items]
             return {

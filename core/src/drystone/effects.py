@@ -138,7 +138,9 @@ class StepEffects:
         if "value" in spec:
             return from_json(spec["value"])
         if "artifact" in spec:
-            return self.materializers.load(structure(spec["artifact"], Manifest), self.store)
+            found = spec["artifact"]  # in the driver's own process as it is, else as JSON
+            manifest = found if isinstance(found, Manifest) else structure(found, Manifest)
+            return self.materializers.load(manifest, self.store)
         items = [self.argument(item) for item in spec["items"]]
         return filled(find_class(spec["kind"]), [from_json(key) for key in spec["keys"]], items)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from drystone.cancellations import Watch
 from drystone.components import RunContext
@@ -14,7 +15,9 @@ from drystone.digests import module_name
 from drystone.dispatches import Attempt, Dispatch
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
-from drystone.workers import here, run_task
+from drystone.serialization import structure, to_text, unstructure
+from drystone.tasks import StepResult, StepTask
+from drystone.workers import Answer, here, perform, run_task
 
 
 class Launcher:
@@ -36,16 +39,16 @@ class Launcher:
     ) -> None:
         self._exits.__exit__(kind, exc, traceback)
 
-    def start(self, attempt: Attempt) -> Future[str]:
-        """Run an attempt, or have it run."""
-        text = self._dispatch.task(attempt)
+    def start(self, attempt: Attempt) -> Future[Any]:
+        """Run an attempt, or have it run; `outcome` says how it ended."""
+        task = self._dispatch.task(attempt)
         here[attempt.task_id] = (attempt.node.step, self._dispatch.answer)
         try:
             if self._dispatch.where[attempt.node.call] == INLINE:
-                return self._run_inline(text)
-            return self._workers().submit(run_task, text)
+                return self._run_inline(task)
+            return self._workers().submit(run_task, to_text(unstructure(task)))
         except Exception as exc:
-            future: Future[str] = Future()
+            future: Future[Any] = Future()
             future.set_exception(exc)
             return future
         except BaseException:
@@ -56,12 +59,12 @@ class Launcher:
         """An attempt is over."""
         here.pop(attempt.task_id, None)
 
-    def _run_inline(self, text: str) -> Future[str]:
+    def _run_inline(self, task: StepTask) -> Future[Any]:
         """Run a task now, in this thread; an interrupt such as Ctrl-C ends the run, and is no failure of the step."""
-        future: Future[str] = Future()
+        future: Future[Any] = Future()
         self._watch.interruptible = threading.current_thread() is threading.main_thread()
         try:
-            future.set_result(run_task(text))
+            future.set_result(perform(task))
         finally:
             self._watch.interruptible = False
         return future
@@ -82,3 +85,15 @@ class Launcher:
             )
             self._executor = self._exits.enter_context(self._prepared.stack.orchestrator.executor(context))
         return self._executor
+
+
+def outcome(future: Future[Any]) -> tuple[StepResult, BaseException | None]:
+    """The result of a task, and what it raised if that could be brought along.
+
+    Raises:
+        Exception: Nobody ran it to its end.
+    """
+    answer = future.result()
+    if isinstance(answer, tuple):  # of this very process
+        return answer
+    return structure(json.loads(answer), StepResult), answer.exception if isinstance(answer, Answer) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 import attrs
 
-from drystone.declarations import Model, ModelReference, Stored, imported
+from drystone.declarations import Model, ModelReference, Stored, check_tags, imported
 from drystone.errors import ParameterError, PipelineDefinitionError, TargetError, suggestion
 from drystone.fitting import accepts
 from drystone.functions import Declared, P, R
@@ -82,7 +82,7 @@ class StepOptions:
     retries: Retry | None = attrs.field(default=None, converter=_retry)
     timeout: float | None = attrs.field(default=None, converter=_seconds)
     resources: Resources | None = None
-    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, validator=check_tags)
     on_success: StepHook | None = None
     on_failure: StepHook | None = None
 
@@ -226,7 +226,7 @@ class PipelineOptions:
     """
 
     model: Model | ModelReference | None = None
-    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    tags: Mapping[str, Any] = attrs.field(factory=dict, validator=check_tags)
     cache: bool | timedelta | None = None
     retries: Retry | None = attrs.field(default=None, converter=_retry)
     on_error: str = attrs.field(default="continue", validator=_known_mode)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import heapq
-import json
 import queue
 import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any
 
 from drystone.announcements import Announcer
 from drystone.cancellations import Watch
@@ -23,13 +23,11 @@ from drystone.frontiers import Frontier
 from drystone.graphs import Node
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.launches import Launcher
+from drystone.launches import Launcher, outcome
 from drystone.preparation import Prepared
 from drystone.runs import CACHED, CANCELLED, CRASHED, FAILED, SKIPPED, SUCCEEDED, Run, StepRun
-from drystone.serialization import structure
 from drystone.syncs import Syncs
 from drystone.tasks import StepResult
-from drystone.workers import Answer
 
 GROUP = 0.1
 """Seconds that finished steps may wait to be committed together."""
@@ -60,8 +58,8 @@ class Walk:
         self.failure: tuple[str, BaseException] | None = None
         self._done = done
         self._stopping: str | None = None
-        self._running: dict[Future[str], Attempt] = {}
-        self._ended: queue.SimpleQueue[Future[str] | None] = queue.SimpleQueue()
+        self._running: dict[Future[Any], Attempt] = {}
+        self._ended: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self._delayed: list[tuple[float, str, Attempt]] = []
         self._flights = Flights(prepared.workspace)
         self._frontier = Frontier(self.graph)
@@ -287,22 +285,20 @@ class Walk:
             if pause:
                 self._flush()
 
-    def _take(self, attempt: Attempt, future: Future[str]) -> None:
+    def _take(self, attempt: Attempt, future: Future[Any]) -> None:
         self._launcher.forget(attempt)
         if future.cancelled() and self._stopping:
             self.executed -= 1
             self._cancel(attempt.node)
             return
         try:
-            answer = future.result()
-            result = structure(json.loads(answer), StepResult)
+            result, raised = outcome(future)
         except (Exception, concurrent.futures.CancelledError) as exc:
             kind, message = type(exc).__name__, message_of(exc)
             failure = Failure(type=kind, message=message, traceback=f"{kind}: {message}")
             self._failed(attempt, StepResult(log=self.dispatch.salvaged(attempt)), failure, exc)
             return
         if result.failure is not None:
-            raised = answer.exception if isinstance(answer, Answer) else None
             self._failed(attempt, result, result.failure, raised or rebuilt(result.failure))
             return
         self.dispatch.ended(attempt)

@@ -74,7 +74,14 @@ def run_task(text: str, ask: Ask | None = None) -> str:
         text: A `StepTask`.
         ask: What brings questions to the driver, where there is a way shorter than through the artifact store.
     """
-    task = structure(json.loads(text), StepTask)
+    result, raised = perform(structure(json.loads(text), StepTask), ask)
+    answer = Answer(to_text(unstructure(result)))
+    answer.exception = raised
+    return answer
+
+
+def perform(task: StepTask, ask: Ask | None = None) -> tuple[StepResult, BaseException | None]:
+    """Run a task; returns its result, and what it raised, if anything."""
     known = here.get(task.id) if task.pid == os.getpid() else None
     effects = StepEffects(task, known[1] if known else ask)
     raised: BaseException | None = None
@@ -83,7 +90,7 @@ def run_task(text: str, ask: Ask | None = None) -> str:
     with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
             with kept_surroundings() if task.exclusive else contextlib.nullcontext():
-                _perform(task, known[0] if known else _imported(task), effects)
+                _call(task, known[0] if known else _imported(task), effects)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # panics of libraries that are written in Rust are no Exception
@@ -105,12 +112,10 @@ def run_task(text: str, ask: Ask | None = None) -> str:
         failure=failure and attrs.evolve(failure, traceback=shortened(failure.traceback)),
         dynamic_inputs=effects.dynamic_inputs,
     )
-    answer = Answer(to_text(unstructure(result)))
-    answer.exception = raised
-    return answer
+    return result, raised
 
 
-def _perform(task: StepTask, definition: Declared[Any, Any], effects: StepEffects) -> None:
+def _call(task: StepTask, definition: Declared[Any, Any], effects: StepEffects) -> None:
     arguments = {name: effects.argument(spec) for name, spec in task.inputs.items()}
     context = StepContext(
         run=task.run,
