@@ -588,7 +588,7 @@ def test_a_fixed_tuple_is_several_outputs_and_another_tuple_is_one() -> None:
 def test_a_declaration_may_stand_inside_another_annotation() -> None:
     inside = typing.Optional[Annotated[int, Artifact("total", tags={"team": "ops"})]]  # noqa: UP045 - as users write it
     assert bare(typing.get_args(inside)[0]) is int
-    assert {Model("delays", tags={"a": []}).shared: 1}[Model("delays", tags={"a": []}).shared] == 1
+    assert {Model("delays", tags={"a": "b"}).shared: 1}[Model("delays", tags={"a": "b"}).shared] == 1
 
 
 def test_a_name_is_text() -> None:

@@ -108,6 +108,7 @@ def test_a_driver_of_workers_killed_at_any_moment_leaves_nothing_behind_and_is_r
         check(workspace, f"wides-{salt + 1}", salt)
         assert gone_within(5, wide) == []
     assert workspace.verify() == []
+    subprocess.run([sys.executable, "wide.py", str(KILLS)], cwd=wide, check=True, capture_output=True)
     assert not list((wide / ".drystone" / "live").glob("*"))
 
 

@@ -11,6 +11,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 
@@ -28,6 +29,7 @@ from drystone.logs import live_path, log_file, read_log_file, step_of
 from drystone.parts import brief
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
+from drystone.runs import CANCELLED, FAILED, SUCCEEDED
 from drystone.serialization import to_text, unstructure
 from drystone.tasks import OutputTask, StepTask
 from drystone.values import class_name, dumps, to_json
@@ -154,8 +156,16 @@ class Dispatch:
             os.unlink(self._log(attempt))
 
     def clean(self) -> None:
-        """The run is over: what it has left for followers and workers can go."""
+        """The run is over: what it has left for followers and workers can go.
+
+        So can what others left that ended and were killed at this point; those that crashed may still be asked.
+        """
         shutil.rmtree(self._live, ignore_errors=True)
+        with suppress(OSError), self._prepared.workspace.reading() as records:
+            for folder in os.scandir(self._live.parent):
+                other = records.index.get("run", unquote(folder.name)) or {}
+                if other.get("status") in (SUCCEEDED, FAILED, CANCELLED):
+                    shutil.rmtree(folder, ignore_errors=True)
         if self.may_be_asked or vars(self).get("_parameters"):
             store = self._prepared.stack.artifact_store
             for key, _ in list(store.list(f"tasks/{self._run}/")):
