@@ -466,6 +466,25 @@ def test_an_element_is_explained_and_replayed_by_its_address(
     assert command("logs", "work-1", "fragile[1]").out == "computing 1\n"
 
 
+def test_an_element_that_ran_for_a_changed_list_says_where_that_came_from(workspace: Workspace) -> None:
+    @step
+    def numbers(n: int) -> list[int]:
+        return list(range(n))
+
+    @step
+    def square(x: int) -> int:
+        return x * x
+
+    @pipeline
+    def squares(n: int) -> Any:
+        return square.map(numbers(n))
+
+    squares(2)
+    (cause,) = workspace.why(squares(3), "square[2]").steps["square[2]"].causes
+    assert cause.text == "input x changed"
+    assert [each.text for each in cause.causes] == ["x squares.numbers@1 → squares.numbers@2", "numbers ran"]
+
+
 DYING = """
 import os, signal
 from pathlib import Path

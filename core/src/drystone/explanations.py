@@ -47,7 +47,8 @@ class Explainer:
 
     def step(self, step: StepRun) -> StepExplanation:
         """Why a step became what it is."""
-        body = self._bodies.get(step.name, {})
+        node, _ = element_address(step.name) or (step.name, 0)
+        body = self._bodies.get(node, {})
         diffs = {cause.text: cause.diff for cause in self._code(body)}
         causes = [attrs.evolve(each, diff=diffs.get(each.text), causes=self._of(each, body)) for each in step.causes]
         if step.error and not step.cached_from:

@@ -38,7 +38,7 @@ def logs(ctx: click.Context, name: str, step: str | None, follow: bool, as_json:
         run = reading.followed(run) if follow else reading.advanced(run)
     sink.finish()
     if not follow:
-        _explain(run, step, sink)
+        _explain(workspace, run, step, sink)
     elif run.status != SUCCEEDED:
         print(f"{run.name} {run.status}{f': {run.error}' if run.error else ''}", file=sys.stderr)
         ctx.exit(1)
@@ -53,11 +53,11 @@ def _check(run: Any, step: str | None) -> None:
     raise NotFoundError(f"Run {run.name} has no step {step!r}.{suggestion(step, run.steps, 'Its steps')}")
 
 
-def _explain(run: Any, step: str | None, sink: Sink) -> None:
+def _explain(workspace: Any, run: Any, step: str | None, sink: Sink) -> None:
     """Say why there is nothing to see."""
     if sink.is_used or isinstance(sink, Collected):
         return
-    source = run.steps[step].cached_from if step in run.steps else None
+    source = workspace.step(run.name, step).cached_from if step else None
     if source:
         print(f"{step} was not run: its result is from {source}, which has its log.", file=sys.stderr)
     else:
