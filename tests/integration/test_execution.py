@@ -417,6 +417,39 @@ def test_an_interrupted_run_is_resumed(shared):
     assert last_line(again) == "succeeded"
 
 
+def test_of_several_that_resume_a_run_at_once_one_wins(shared):
+    driver = started(shared, "shared.py")
+    wait_for_step("one-1")
+    driver.kill()
+    driver.communicate()
+    script = "from drystone import Workspace; print(Workspace.current().resume('one-1').status)"
+    rivals = [started(shared, "-c", script) for _ in range(4)]
+    eventually(lambda: sum(rival.poll() is not None for rival in rivals) == 3)
+    with open(shared / "gate", "w"):
+        pass
+    said = [rival.communicate(timeout=60) for rival in rivals]
+    assert sorted(out.splitlines()[-1:] for out, _ in said) == [[], [], [], ["succeeded"]]
+    told = [err.splitlines()[-1] for _, err in said if err]
+    assert len(told) == 3
+    assert all("running" in line and line.startswith("drystone.errors.WorkspaceError: Run one-1 ") for line in told)
+
+
+def test_logs_are_read_where_the_workspace_was_moved_to(project, python, tmp_path_factory):
+    (project / "said.py").write_text(
+        "from drystone import pipeline, step\n\n\n@step\ndef say(n: int) -> int:\n    print('saying', n)\n"
+        "    return n\n\n\n@pipeline\ndef said():\n    return say.map([1, 2]), say(3)\n\n\n"
+        "if __name__ == '__main__':\n    said()\n"
+    )
+    assert python("said.py").returncode == 0
+    moved = tmp_path_factory.mktemp("elsewhere") / "project"
+    project.rename(moved)
+    script = (
+        "from drystone import Workspace as W; r = W.current().run('said-1'); print(r.steps['say_2'].logs(), end='')"
+    )
+    assert python("-c", script, cwd=moved).stdout == "saying 3\n"
+    project.mkdir()
+
+
 # What is tried again
 
 

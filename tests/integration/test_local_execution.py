@@ -178,3 +178,36 @@ def test_a_step_that_fills_the_disk_fails_alone(project: Path) -> None:
     assert told["errors"]["filling"].rstrip().endswith("OSError: [Errno 28] No space left on device")
     assert "drystone.errors.ArtifactStoreError: The artifact store" in told["errors"]["big"]
     assert told["verify"] == []
+
+
+THREADS = """
+from drystone import Resources, Stack, pipeline, step
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+def threads() -> int:
+    import numpy
+    import threadpoolctl
+    numpy.ones((4, 4)) @ numpy.ones((4, 4))
+    return max(each["num_threads"] for each in threadpoolctl.threadpool_info())
+
+@step(resources=Resources(cpus=1))
+def one() -> int:
+    return threads()
+
+@step(resources=Resources(cpus=2))
+def two() -> int:
+    return threads()
+
+@pipeline
+def counting():
+    return one(), two()
+
+if __name__ == "__main__":
+    print([version.load() for version in counting().outputs.values()])
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread")
+def test_libraries_use_as_many_threads_as_a_step_declares_cores(project: Path, python) -> None:
+    (project / "counting.py").write_text(THREADS)
+    assert python("counting.py", OMP_NUM_THREADS="", OPENBLAS_NUM_THREADS="").stdout.splitlines()[-1] == "[1, 2]"

@@ -264,6 +264,67 @@ def test_lists_of_artifacts_of_outputs_and_stored_lists_are_mapped_over(workspac
     assert mapping_what_a_map_made().output.load() == [1, 16, 81]
 
 
+def test_the_artifacts_of_model_versions_are_mapped_over(workspace: Workspace) -> None:
+    heights = Model("heights")
+
+    @step
+    def fit(n: int) -> Annotated[int, "limit"]:
+        return 10 * n
+
+    @step
+    def judge(limit: int, height: int) -> bool:
+        return height <= limit
+
+    @pipeline(model=heights)
+    def training(n: int) -> Any:
+        return fit(n)
+
+    @pipeline
+    def comparing() -> Any:
+        limits = [heights.version(each).artifact("limit") for each in (1, 3, "latest", "production")]
+        return judge.map(limits, height=unmapped(25))
+
+    for n in (1, 2, 3):
+        training(n)
+    workspace.promote(heights, 2, "production")
+    run = comparing()
+    assert run.output.load() == [False, True, True, False]
+    taken = [str(each.inputs["limit"]) for each in run.steps["judge"].elements]
+    assert taken == ["limit@1", "limit@3", "limit@3", "limit@2"]
+    assert comparing().executed == 0
+    workspace.promote(heights, 3, "production")
+    assert comparing().output.load() == [False, True, True, True]
+
+
+def test_fan_out_inside_fan_out(workspace: Workspace) -> None:
+    @step
+    def spread(n: int) -> list[int]:
+        return list(range(n))
+
+    @step
+    def doubled(xs: list[int]) -> list[int]:
+        return [2 * x for x in xs]
+
+    @step
+    def joined(lists: list[list[int]]) -> list[int]:
+        return [x for each in lists for x in each]
+
+    @step
+    def plus(x: int) -> int:
+        return x + 1
+
+    @step
+    def total(xs: list[int]) -> int:
+        return sum(xs)
+
+    @pipeline
+    def nested(n: int) -> Any:
+        outer = doubled.map(spread.map(spread(n)))
+        return total(plus.map(joined(outer)))
+
+    assert nested(4).output.load() == sum(2 * x + 1 for n in range(4) for x in range(n))
+
+
 def test_what_is_no_list_and_lists_of_other_lengths_fail_the_map(workspace: Workspace) -> None:
     workspace.save_artifact(3, "three")
 
