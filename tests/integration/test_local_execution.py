@@ -1,9 +1,11 @@
 """Whatever a step does to its process is told truthfully, and the other branches of the run complete."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -211,3 +213,39 @@ if __name__ == "__main__":
 def test_libraries_use_as_many_threads_as_a_step_declares_cores(project: Path, python) -> None:
     (project / "counting.py").write_text(THREADS)
     assert python("counting.py", OMP_NUM_THREADS="", OPENBLAS_NUM_THREADS="").stdout.splitlines()[-1] == "[1, 2]"
+
+
+FLOODING = """
+import ctypes
+from drystone import Stack, pipeline, step
+from drystone_local import LocalArtifactStore, LocalOrchestrator
+
+FLOOD = b"for n in 1 2 3 4 5 6 7 8 9 10; do yes | head -c 30000000; sleep 0.3; done"
+
+@step
+def flooding() -> int:
+    return ctypes.PyDLL(None).system(FLOOD)  # which keeps the interpreter's lock, so that no thread of Python runs
+
+@pipeline
+def flooded():
+    return flooding()
+
+if __name__ == "__main__":
+    local = Stack("p", orchestrator=LocalOrchestrator(isolation="process"), artifact_store=LocalArtifactStore())
+    flooded.with_options(stack=local)()
+"""
+
+
+def test_a_log_is_bounded_also_while_the_worker_cannot(project: Path) -> None:
+    (project / "flooding.py").write_text(FLOODING)
+    driver = subprocess.Popen([sys.executable, "flooding.py"], cwd=project, stdout=subprocess.DEVNULL)
+    size = taken = 0
+    while driver.poll() is None:
+        for log in project.glob(".drystone/live/*/*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                status = log.stat()
+                size, taken = max(size, status.st_size), max(taken, status.st_blocks * 512)
+        time.sleep(0.02)
+    assert driver.returncode == 0
+    assert size >= 270_000_000
+    assert taken < 150_000_000

@@ -17,17 +17,26 @@ LOOK = 0.2
 class Watch:
     """Looks for a request to cancel one run, in a thread of its own: `with Watch(…) as watch`.
 
+    Args:
+        workspace: Where that would stand.
+        run: The run.
+        wake: Called when there is a request, for a driver that waits.
+        tend: Called at each look, for what needs to be seen to while steps run.
+
     Attributes:
         requested_by: Who wants the run to be cancelled; None while nobody does.
         interruptible: Whether the thread that made this is inside a step, which a request has to interrupt.
     """
 
-    def __init__(self, workspace: Workspace, run: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, workspace: Workspace, run: str, wake: Callable[[], None], tend: Callable[[], None] = lambda: None
+    ) -> None:
         self.requested_by: str | None = None
         self.interruptible = False
         self._workspace = workspace
         self._run = run
         self._wake = wake
+        self._tend = tend
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="drystone-cancel", daemon=True)
 
@@ -41,6 +50,7 @@ class Watch:
 
     def _look(self) -> None:
         while not self._done.wait(LOOK):
+            self._tend()
             with suppress(WorkspaceError):  # a disk that is full for a moment
                 with self._workspace.reading() as records:
                     body = records.index.get("run", self._run) or {}

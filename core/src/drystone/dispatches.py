@@ -25,7 +25,7 @@ from drystone.functions import Output
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.logs import live_path, log_file, read_log_file, step_of
+from drystone.logs import LIMIT, bound_log_file, live_path, log_file, read_log_file, step_of
 from drystone.parts import brief
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
@@ -143,6 +143,13 @@ class Dispatch:
             printed = read_log_file(path)
             return store_bytes(self._prepared.stack.artifact_store, printed) if printed else None
         return None
+
+    def bound_logs(self) -> None:
+        """Free the middle of logs that workers let grow: while a C extension prints, they may not be able to."""
+        with suppress(OSError):
+            for file in os.scandir(self._live):
+                if file.stat().st_blocks * 512 > 2 * LIMIT:
+                    bound_log_file(file.path)
 
     def left(self) -> dict[str, str]:
         """The logs of attempts that did not come to their end, stored; their digests by node."""
