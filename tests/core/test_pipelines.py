@@ -312,3 +312,15 @@ def test_a_tag_that_cannot_be_kept_is_refused_where_it_is_written():
         declare({"team": "ops", "plain": True, "round": 3})
         with pytest.raises(ValueError, match="these are not: since, owners"):
             declare({"since": object(), "owners": ["a"], "fine": "yes"})
+
+
+@pytest.mark.parametrize("name", ["a/b", "a@1", "..", "line\nbreak"])
+def test_a_name_that_would_not_fit_into_an_address_is_refused(name):
+    def plain() -> int:
+        return 1
+
+    for declare in (lambda: step(name=name)(plain), lambda: pipeline(name=name)(plain)):
+        with pytest.raises(PipelineDefinitionError, match=r"cannot be the name of a (step|pipeline)"):
+            declare()
+    with pytest.raises(PipelineDefinitionError, match="cannot be the name of a step"):
+        step(plain).with_options(name=name)

@@ -19,7 +19,7 @@ from drystone.annotations import (
     resolved_annotations,
     without_alias,
 )
-from drystone.declarations import Artifact
+from drystone.declarations import Artifact, checked_name
 from drystone.errors import OutputError, PipelineDefinitionError, suggestion
 from drystone.fitting import accepts
 
@@ -129,6 +129,13 @@ class Outputs(dict[str, Any]):
         )
 
 
+def _check_name(name: str, kind: str) -> None:
+    try:
+        checked_name(name, f"a {kind.lower()}")
+    except ValueError as exc:
+        raise PipelineDefinitionError(str(exc)) from None
+
+
 class Declared(Generic[P, R]):
     """A decorated function with a name and options: what steps and pipelines have in common."""
 
@@ -136,6 +143,7 @@ class Declared(Generic[P, R]):
     mismatch: ClassVar[type[PipelineDefinitionError]] = PipelineDefinitionError
 
     def __init__(self, function: Callable[P, R], name: str, options: Any) -> None:
+        _check_name(name, self.kind)
         functools.update_wrapper(cast(Any, self), function)  # callable in each subclass
         self.fn = function
         self.name = name
