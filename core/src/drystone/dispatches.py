@@ -146,8 +146,8 @@ class Dispatch:
 
     def bound_logs(self) -> None:
         """Free the middle of logs that workers let grow: while a C extension prints, they may not be able to."""
-        with suppress(OSError):
-            for file in os.scandir(self._live):
+        with suppress(OSError), os.scandir(self._live) as files:
+            for file in files:
                 if file.stat().st_blocks * 512 > 2 * LIMIT:
                     bound_log_file(file.path)
 
@@ -168,8 +168,8 @@ class Dispatch:
         So can what others left that ended and were killed at this point; those that crashed may still be asked.
         """
         shutil.rmtree(self._live, ignore_errors=True)
-        with suppress(OSError), self._prepared.workspace.reading() as records:
-            for folder in os.scandir(self._live.parent):
+        with suppress(OSError), os.scandir(self._live.parent) as folders, self._prepared.workspace.reading() as records:
+            for folder in folders:
                 other = records.index.get("run", unquote(folder.name)) or {}
                 if other.get("status") in (SUCCEEDED, FAILED, CANCELLED):
                     shutil.rmtree(folder, ignore_errors=True)
