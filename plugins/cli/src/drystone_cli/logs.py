@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -158,7 +159,7 @@ class Attempt:
             self._sink.write(step, self._number, text)
 
 
-class Sink:
+class Sink(ABC):
     """Takes what steps print.
 
     Attributes:
@@ -167,18 +168,18 @@ class Sink:
 
     is_used = False
 
+    @abstractmethod
     def write(self, step: Any, attempt: int, text: str) -> None:
         """Take the next piece of an attempt's log."""
-        raise NotImplementedError
 
-    def end(self, step: Any, attempt: int) -> None:
+    def end(self, step: Any, attempt: int) -> None:  # noqa: B027 - most have nothing to do
         """Note that there is no more of an attempt's log."""
 
     def flush(self) -> None:
         """Let it be seen."""
         sys.stdout.flush()
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027
         """Show what has to be shown at the end."""
 
 
