@@ -41,6 +41,24 @@ def workspace(project: Path) -> Iterator[Workspace]:
 
 
 @pytest.fixture
+def module(project: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Writes a module of the project, given its name and text, that is loaded afresh for each test."""
+    before, workspace, written = list(sys.path), Workspace.current(), []
+
+    def write(name: str, text: str) -> Path:
+        written.append(name)
+        file = project / f"{name}.py"
+        file.write_text(text)
+        return file
+
+    yield write
+    sys.path[:] = before
+    for name in written:
+        sys.modules.pop(name, None)
+    workspace.close()
+
+
+@pytest.fixture
 def python(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a script of the project in a fresh interpreter; returns what became of it."""
 

@@ -399,7 +399,7 @@ def test_a_path_is_loaded_where_the_directory_for_temporary_files_is_a_link(
 ) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))  # TMPDIR is read once per process
     (tmp_path / "file").write_text("x")
     manifest, _ = strict.save(tmp_path / "file", Artifact(), store)
     assert strict.load(manifest, store).read_text() == "x"

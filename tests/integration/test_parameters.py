@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,9 @@ def training(rows: int = 3, mode: Mode = Mode.FAST):
 
 
 @pytest.fixture
-def flows(project: Path) -> Iterator[Path]:
+def flows(module: Callable[[str, str], Path]) -> Path:
     """A project with a pipeline whose last step fails until there is a file `published`."""
-    file = project / "flows.py"
-    file.write_text(FLOWS)
-    before = list(sys.path)
-    workspace = Workspace.current()
-    yield file
-    sys.path[:] = before
-    sys.modules.pop("flows", None)
-    workspace.close()
+    return module("flows", FLOWS)
 
 
 PARAMS = """

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from drystone import Workspace
 from drystone_cli.main import main
 
 PIPELINES = '''
@@ -73,16 +71,9 @@ class Result:
 
 
 @pytest.fixture
-def flows(project: Path) -> Iterator[Path]:
+def flows(module: Callable[[str, str], Path]) -> Path:
     """A project with a module `flows`, loaded afresh for each test."""
-    file = project / "flows.py"
-    file.write_text(PIPELINES)
-    before = list(sys.path)
-    workspace = Workspace.current()
-    yield file
-    sys.path[:] = before
-    sys.modules.pop("flows", None)
-    workspace.close()
+    return module("flows", PIPELINES)
 
 
 @pytest.fixture
@@ -96,3 +87,11 @@ def drystone(flows: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Re
         return Result(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def trained(drystone: Callable[..., Result]) -> Callable[..., Result]:
+    """Two runs of a pipeline with a model, each with a version; the second differs in a parameter."""
+    for rate in ("0.5", "0.75"):
+        assert drystone("run", "flows:training", "--param", f"rate={rate}").code == 0
+    return drystone

@@ -13,14 +13,6 @@ from drystone_cli.replaying import summary
 TARGET = "flows:training"
 
 
-@pytest.fixture
-def trained(drystone):
-    """Two runs, of which the second differs in a parameter."""
-    for rate in ("0.5", "0.75"):
-        assert drystone("run", TARGET, "--param", f"rate={rate}").code == 0
-    return drystone
-
-
 def test_why_tells_of_every_step_or_of_one(trained):
     found = trained("why", "training-2")
     assert found.code == 0

@@ -15,14 +15,6 @@ from drystone_cli import completion
 TARGET = "flows:training"
 
 
-@pytest.fixture
-def trained(drystone):
-    """Two runs of a pipeline with a model, each with a version."""
-    for rate in ("0.5", "0.75"):
-        assert drystone("run", TARGET, "--param", f"rate={rate}").code == 0
-    return drystone
-
-
 def test_runs_are_listed_newest_first(trained):
     lines = trained("runs", "list").out.splitlines()
     assert lines[0].split()[:3] == ["RUN", "STATUS", "STEPS"]
