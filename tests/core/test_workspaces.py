@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sqlite3
 import subprocess
@@ -674,3 +675,15 @@ def test_a_lost_end_of_the_ledger_stops_everything(workspace):
     assert [run.name for run in workspace.runs()] == ["p-1"]
     assert finished_run(workspace).number == 2
     again.close()
+
+
+def test_records_come_back_from_a_pickle_with_what_answers_for_them(workspace):
+    finished_run(workspace)
+    run = workspace.runs()[0]
+    again = pickle.loads(pickle.dumps(run))
+    assert again == run
+    assert {name: each.logs() for name, each in again.steps.items()} == {n: e.logs() for n, e in run.steps.items()}
+    strict = Workspace(workspace.directory, allow_pickle=False)
+    copy = pickle.loads(pickle.dumps(strict))
+    assert (copy.directory, copy.allow_pickle) == (strict.directory, False)
+    copy.close(), strict.close()

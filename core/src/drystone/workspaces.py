@@ -93,6 +93,9 @@ class Workspace(Queries):
     def __repr__(self) -> str:
         return f"Workspace({str(self.directory)!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:  # records hold it, and may be sent to another process
+        return functools.partial(type(self), allow_pickle=self.allow_pickle), (str(self.directory),)
+
     def close(self) -> None:
         """Let go of the database. The workspace cannot be used afterwards."""
         if _current.get(self.directory) is self:
