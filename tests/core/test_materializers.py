@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from drystone import parts
 from drystone.artifacts import Artifact
 from drystone.blobs import BlobReader, BlobWriter
-from drystone.components import ArtifactStore
 from drystone.errors import BlobLostError, DuplicateComponentError, MaterializerError
 from drystone.filesystems import FsspecArtifactStore
+from drystone.kinds import ArtifactStore
 from drystone.materializers import (
     BytesMaterializer,
     JSONMaterializer,

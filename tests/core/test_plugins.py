@@ -126,9 +126,11 @@ def test_a_misspelt_hook_breaks_the_plugin_and_suggests_the_hook(install, discov
     [problem] = discover().problems()
     assert problem == (
         "The plugin 'typo' of acme-typo 1.2 is installed but broken: It implements a hook 'drystone_component', which "
-        "does not exist. Did you mean 'drystone_components'? Hooks: drystone_components, drystone_materializers, "
-        "drystone_run_finished, drystone_run_started, drystone_stacks, drystone_step_finished, "
-        "drystone_step_progressed, drystone_step_started. `drystone plugins doctor` shows all of it."
+        "does not exist. Did you mean 'drystone_components'? Hooks: drystone_artifact_saved, drystone_commands, "
+        "drystone_components, drystone_ledgers, drystone_materializers, drystone_model_promoted, "
+        "drystone_run_finished, drystone_run_started, drystone_secret_resolvers, drystone_stacks, "
+        "drystone_step_finished, drystone_step_progressed, drystone_step_started. `drystone plugins doctor` shows all "
+        "of it."
     )
 
 

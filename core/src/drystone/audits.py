@@ -9,10 +9,10 @@ from contextlib import closing
 import attrs
 
 from drystone.blobs import blob_key, file_digest, set_aside
-from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, WorkspaceError
 from drystone.index import Index
+from drystone.kinds import ArtifactStore
 from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
 
 RESTORE = "Restore the workspace's directory from a backup."

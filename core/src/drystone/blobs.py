@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 from blake3 import blake3
 
 from drystone.artifacts import Blob, Manifest
-from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, BlobLostError
+from drystone.kinds import ArtifactStore
 
 CHECKED = 64 << 20
 """Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""

@@ -17,7 +17,6 @@ import attrs
 
 from drystone.artifacts import Reference
 from drystone.blobs import store_bytes
-from drystone.components import ISOLATION, PARALLEL
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, message_of
 from drystone.events import DynamicInput
@@ -25,6 +24,7 @@ from drystone.functions import Output
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part
 from drystone.hits import Decision
 from drystone.journals import Journal
+from drystone.kinds import ISOLATION, PARALLEL
 from drystone.logs import LIMIT, bound_log_file, live_path, log_file, read_log_file, step_of
 from drystone.parts import brief
 from drystone.placements import INLINE

@@ -13,11 +13,11 @@ import attrs
 
 from drystone import errors
 from drystone.artifacts import LATEST, Artifact, Manifest
-from drystone.components import ArtifactStore
 from drystone.contexts import checked_metadata
 from drystone.errors import DrystoneError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, DynamicInput
 from drystone.graphs import filled
+from drystone.kinds import ArtifactStore
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text

@@ -11,11 +11,10 @@ Catch the class that matches the decision you can take; every one of them is a `
     │   ├── RunFailedError                        a run ended without success: `.run` is its record
     │   │   └── RunCancelledError                 it was cancelled, by Ctrl-C or `drystone cancel`
     │   ├── StepFailedError                       user code raised somewhere its exception object could not leave
-    │   ├── ReplayError                           a recorded step cannot be called as it was
-=======
     │   │   ├── StepTimeoutError                  a step took longer than its timeout, and was ended
     │   │   ├── MemoryLimitError                  a step took more memory than it may, and was ended
     │   │   └── WorkerDiedError                   the process that ran a step died: killed, crashed, or it exited
+    │   ├── ReplayError                           a recorded step cannot be called as it was
     │   └── OutputError (TypeError)               a step returned what its annotation does not promise
     ├── StepContextError                          a call that belongs inside (or outside) a step
     │   └── VersionPendingError                   the version exists once the step is committed
@@ -28,6 +27,7 @@ Catch the class that matches the decision you can take; every one of them is a `
     ├── StageError (ValueError)                   a promotion or rollback that must not happen
     ├── StackError (ValueError)                   stacks.py or a stack does not fit
     │   └── StackNotFoundError (LookupError)
+    ├── CapabilityError                           a component was asked for what it says it cannot do
     ├── PluginError
     │   ├── PluginLoadError (ImportError)         installed but unusable
     │   ├── ComponentNotFoundError (LookupError)  nothing installed offers that name
@@ -160,6 +160,10 @@ class StackError(DrystoneError, ValueError):
 
 class StackNotFoundError(StackError, LookupError):
     """No stack of that name is defined here."""
+
+
+class CapabilityError(DrystoneError):
+    """A component was asked for something that its `capabilities` do not hold."""
 
 
 class PluginError(DrystoneError):

@@ -12,8 +12,9 @@ from typing import Any
 
 import attrs
 
-from drystone.components import ArtifactStore, Secret
 from drystone.errors import ArtifactStoreError
+from drystone.kinds import ArtifactStore
+from drystone.secrets import Secret
 
 SPOOL = "spool/"
 """Where files stand on their way into a store on another filesystem."""
@@ -35,6 +36,11 @@ class FsspecArtifactStore(ArtifactStore):
     def identity(self) -> str:
         """The URL."""
         return self.url
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Keys that one of several writers makes, where the filesystem promises them."""
+        return frozenset({"create"})
 
     @cached_property
     def filesystem(self) -> tuple[Any, str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from drystone.artifacts import Blob, Manifest
 from drystone.blobs import BlobReader, BlobWriter, blob_key
-from drystone.components import ArtifactStore
 from drystone.errors import BlobLostError
+from drystone.kinds import ArtifactStore
 from drystone.parts import brief, split
 from drystone.workspaces import Workspace
 

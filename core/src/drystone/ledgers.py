@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -124,6 +124,27 @@ def check_follows(commit: Commit, head: Head) -> None:
 
 
 _CURE = " Restore the workspace from a backup; `drystone workspace verify` lists everything that is wrong."
+
+
+class Ledger(Protocol):
+    """Numbered commits that can be read and appended to, and never changed."""
+
+    def head(self) -> Head:
+        """Where it ends now."""
+
+    def read(self, after: int = 0) -> Iterator[Commit]:
+        """Commits after a number, in order, each checked against the one before.
+
+        Raises:
+            LedgerDamagedError: One is altered, missing or foreign.
+        """
+
+    def append(self, commit: Commit) -> None:
+        """Add a commit; of several with one number exactly one is added.
+
+        Raises:
+            LedgerConflict: Its number is taken.
+        """
 
 
 class SQLiteLedger:

@@ -14,9 +14,9 @@ from drystone import parts
 from drystone.annotations import bare, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import BlobReader, BlobWriter
-from drystone.components import ArtifactStore
 from drystone.digests import type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
+from drystone.kinds import ArtifactStore
 from drystone.values import dumps, from_json, to_json
 
 

@@ -10,8 +10,8 @@ import attrs
 
 from drystone.artifacts import Blob, Manifest
 from drystone.blobs import BlobReader, store_bytes
-from drystone.components import ArtifactStore
 from drystone.digests import digest_bytes, type_name
+from drystone.kinds import ArtifactStore
 from drystone.values import dumps
 
 NAME, VERSION = "parts", 1

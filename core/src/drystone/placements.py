@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from itertools import accumulate
 
-from drystone.components import ISOLATION, Orchestrator, StepNeeds
 from drystone.graphs import Graph, Node
+from drystone.kinds import ISOLATION, Orchestrator, StepNeeds
 from drystone.projects import target_of
 
 INLINE, WORKER = "inline", "worker"

@@ -8,7 +8,7 @@ import inspect
 import logging
 import os
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -17,7 +17,7 @@ import attrs
 import pluggy
 
 from drystone import hookspecs
-from drystone.components import Stack, StackComponent
+from drystone.components import StackComponent
 from drystone.errors import (
     ComponentNotFoundError,
     DrystoneError,
@@ -29,6 +29,7 @@ from drystone.errors import (
 )
 from drystone.filesystems import FsspecArtifactStore
 from drystone.materializers import BUILT_IN, CORE, Materializer
+from drystone.stacks import Stack
 
 ACTIVE, BROKEN, BLOCKED = "active", "broken", "blocked"
 
@@ -160,7 +161,7 @@ class Plugins:
         own = Plugin(name=CORE, distribution=CORE, version="", module=hookspecs.PROJECT)
         found: dict[tuple[str, str], tuple[Any, Plugin]] = {}
         for offer, plugin in [*((each, own) for each in OWN.get(hook, ())), *self.offered(hook)]:
-            kind = offer.kind if hook == "drystone_components" else hook.removeprefix("drystone_").removesuffix("s")
+            kind = offer.kind if hook == "drystone_components" else _kind_of(hook)
             other, owner = found.setdefault((kind, offer.name), (offer, plugin))
             if other is not offer:
                 raise DuplicateComponentError(
@@ -194,6 +195,16 @@ class Plugins:
     def materializers(self) -> list[tuple[type[Materializer], str]]:
         """Materializer classes, each with its distribution."""
         return [(cls, plugin.distribution) for cls, plugin in self.offered("drystone_materializers")]
+
+    def scheme(self, hook: str, name: str) -> Callable[[str], Any] | None:
+        """What is offered for a scheme by `drystone_secret_resolvers` or `drystone_ledgers`, if anything is.
+
+        Raises:
+            DuplicateComponentError: Two plugins claim one scheme.
+        """
+        kind = _kind_of(hook)
+        found = self.unique(hook).get((kind, name))
+        return found[0].function if found is not None else None
 
     @contextmanager
     def observed(self, observer: object, name: str) -> Iterator[None]:
@@ -259,15 +270,31 @@ def load_plugins() -> Plugins:
 OWN: dict[str, tuple[type, ...]] = {"drystone_components": (FsspecArtifactStore,), "drystone_materializers": BUILT_IN}
 """What core offers itself."""
 
+
+def _kind_of(hook: str) -> str:
+    return hook.removeprefix("drystone_").removesuffix("s")
+
+
 _WANTED: dict[str, tuple[type, str, str]] = {
     "drystone_components": (StackComponent, "kind", "component classes: not abstract, and of a kind"),
     "drystone_materializers": (Materializer, "name", "materializer classes: not abstract, and with a name"),
-    "drystone_stacks": (Stack, "", "Stack objects"),
+    "drystone_stacks": (Stack, "name", "Stack objects"),
+    "drystone_commands": (object, "name", "click commands with names"),
 }
 """What the offers of each hook are: of which class, by which attribute they are found, and how messages call them."""
 
 
+@attrs.frozen
+class Scheme:
+    """What a plugin offers for a scheme, of URLs or of secrets."""
+
+    name: str
+    function: Callable[[str], Any]
+
+
 def _checked(hook: str, offers: Any) -> list[Any]:
+    if hook not in _WANTED:
+        return _schemes(hook, offers)
     base, attribute, wanted = _WANTED[hook]
     if not isinstance(offers, list | tuple):
         raise PluginLoadError(f"{hook} returned {offers!r}. It must return a list.")
@@ -277,8 +304,14 @@ def _checked(hook: str, offers: Any) -> list[Any]:
     return list(offers)
 
 
+def _schemes(hook: str, offers: Any) -> list[Scheme]:
+    if not isinstance(offers, Mapping) or not all(isinstance(key, str) and callable(offers[key]) for key in offers):
+        raise PluginLoadError(f"{hook} returned {offers!r}. It must return a dict of schemes and functions.")
+    return [Scheme(name, function) for name, function in offers.items()]
+
+
 def _fits(offer: object, base: type, attribute: str) -> bool:
-    if base is Stack:
-        return isinstance(offer, Stack)
+    if not issubclass(base, StackComponent | Materializer):
+        return isinstance(offer, base) and bool(getattr(offer, attribute, True))
     is_concrete = isinstance(offer, type) and issubclass(offer, base) and not inspect.isabstract(offer)
     return is_concrete and bool(getattr(offer, attribute, ""))

@@ -14,13 +14,15 @@ import attrs
 
 from drystone.annotations import abbreviated, described
 from drystone.artifacts import ArtifactVersion, Reference
-from drystone.components import ISOLATION, RESOURCES, TIMEOUT, Place, Stack
+from drystone.choices import find_stacks
+from drystone.components import Place
 from drystone.declarations import Stored, checked_name, imported
 from drystone.digests import SCRIPT_NAME, module_name
 from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
 from drystone.hits import Hits
+from drystone.kinds import ISOLATION, RESOURCES, TIMEOUT
 from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
 from drystone.options import Retry
@@ -28,7 +30,7 @@ from drystone.pipelines import Pipeline, StepOptions
 from drystone.placements import INLINE, placements
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root, target_of
-from drystone.stacks import find_stacks
+from drystone.stacks import Stack
 from drystone.values import from_json, to_json
 from drystone.workspaces import Workspace
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from drystone.components import ArtifactStore, Place
+from drystone.choices import find_stacks
+from drystone.components import Place
 from drystone.errors import DrystoneError, NotFoundError
+from drystone.kinds import ArtifactStore
 from drystone.plugins import load_plugins
-from drystone.stacks import find_stacks
 
 
 class Stores:

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 
 from drystone.blobs import blob_key
-from drystone.components import ArtifactStore
+from drystone.kinds import ArtifactStore
 
 SYNC_INTERVAL = 1.0
 """Seconds of new blobs that a power failure may take."""

@@ -15,7 +15,8 @@ from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
 from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
-from drystone.components import ArtifactStore, Place
+from drystone.choices import find_stacks
+from drystone.components import Place
 from drystone.databases import Database, made_directory
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
@@ -31,6 +32,7 @@ from drystone.events import (
     event_to_json,
 )
 from drystone.index import Index
+from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit, next_commit
 from drystone.locks import RunLock as RunLock
 from drystone.materializers import Materializers
@@ -41,7 +43,6 @@ from drystone.projects import project_root, workspace_directory
 from drystone.queries import Queries, name_of
 from drystone.records import address_of
 from drystone.runs import RUNNING, Run, StepRun
-from drystone.stacks import find_stacks
 from drystone.stores import Stores
 
 View = Index

@@ -60,6 +60,11 @@ class LocalArtifactStore(ArtifactStore):
             return LocalArtifactStore(os.path.abspath(place.workspace / "artifacts"))
         return LocalArtifactStore(os.path.abspath(place.root / os.path.expanduser(self.path)))
 
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Keys that one of several writers makes, and files to be mapped."""
+        return frozenset({"create", "mapping"})
+
     @cached_property
     def root(self) -> str:
         """The directory, absolute.

@@ -1,8 +1,4 @@
-"""Contracts: what a correct implementation does, as tests to inherit.
-
-A plugin's own tests subclass the contract of what it implements, in a class whose name starts with `Test`; pytest does
-the rest. Needs the extra `drystone-core[testing]`.
-"""
+"""What every materializer does."""
 
 from __future__ import annotations
 
@@ -23,16 +19,16 @@ import pytest
 
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import blob_key
-from drystone.components import ArtifactStore
 from drystone.errors import BlobLostError
 from drystone.filesystems import FsspecArtifactStore
+from drystone.kinds import ArtifactStore
 from drystone.materializers import BUILT_IN, Materializer, Materializers
 from drystone.serialization import structure, unstructure
 
 Factory = Callable[[], Any]
 """A function at the top of a test module, without parameters, that makes one value."""
 
-CHILD = "import json, sys; from drystone.testing import answer; print(json.dumps(answer(**json.load(sys.stdin))))"
+CHILD = f"import json, sys; from {__name__} import answer; print(json.dumps(answer(**json.load(sys.stdin))))"
 
 
 class MaterializerContract(ABC):

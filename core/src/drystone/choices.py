@@ -1,0 +1,194 @@
+"""The stacks of a project: found in its `stacks.py` and in plugins, one of them active."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from drystone.digests import digest_bytes
+from drystone.errors import StackError, StackNotFoundError, WorkspaceError, suggestion
+from drystone.plugins import Plugins, load_plugins
+from drystone.projects import located, make_directory, missing_module, project_root, workspace_directory
+from drystone.stacks import Stack
+
+CHOICE = "active-stack"
+"""The file in the workspace's directory that keeps what `drystone stacks use` chose."""
+
+ENVIRONMENT = "DRYSTONE_STACK"
+"""The environment variable that names the stack to use."""
+
+
+class Stacks:
+    """The stacks a project can use, and which of them is active; made by `find_stacks`.
+
+    Attributes:
+        workspace: The object that `stacks.py` calls `workspace`, or None.
+    """
+
+    def __init__(self, root: Path, plugins: Plugins) -> None:
+        self._root, self._plugins = root, plugins
+        module = _module(root)
+        self._origin, variables = (str(module.__file__), vars(module)) if module else ("", {})
+        self.workspace = variables.get("workspace")
+        self._default: Stack | str | None = variables.get("default")
+        if not isinstance(self._default, Stack | str | None):
+            raise StackError(
+                f"{self._origin}: default is {self._default!r}. It must be one of the stacks: default = dev."
+            )
+        offered = plugins.unique("drystone_stacks").values()
+        self._stacks: dict[str, tuple[Stack, str]] = {
+            stack.name: (stack, plugin.distribution) for stack, plugin in offered
+        }
+        self._stacks |= {name: (stack, self._origin) for name, stack in _stacks(variables, self._origin).items()}
+
+    @property
+    def names(self) -> list[str]:
+        """What can be chosen, in order."""
+        return sorted(self._stacks)
+
+    def get(self, name: str, reason: str = "") -> Stack:
+        """The stack of a name; where the name is from may be told, for the error.
+
+        Raises:
+            StackNotFoundError: There is none.
+        """
+        if name in self._stacks:
+            return self._stacks[name][0]
+        hint = f"{suggestion(name, self._stacks, 'Stacks')} {reason}".rstrip()
+        define = "" if self._origin else f" Stacks of a project's own are defined in {self._root}/stacks.py."
+        raise StackNotFoundError(f"There is no stack {name!r}.{hint}{define}{self._plugins.absent()}")
+
+    def source(self, name: str) -> str:
+        """Where a stack is defined: the path of a file, or a distribution."""
+        self.get(name)
+        return self._stacks[name][1]
+
+    def active(self, explicit: str | Stack | None = None) -> Stack:
+        """The stack to use.
+
+        The first of: the one given, `DRYSTONE_STACK`, what `use` chose, `default` in `stacks.py`, the stack that a
+        plugin calls `default`.
+
+        Raises:
+            StackNotFoundError: The name that was found first is no stack's.
+        """
+        file = workspace_directory(self._root) / CHOICE
+        kept = file.read_text().strip() if file.is_file() else None
+        choices: tuple[tuple[Stack | str | None, str], ...] = (
+            (explicit, ""),
+            (os.environ.get(ENVIRONMENT), f"It was named by {ENVIRONMENT}."),
+            (kept, f"It was chosen with `drystone stacks use`, which keeps it in {file}; choose another."),
+            (self._default, f"It is the `default` of {self._origin}."),
+            ("default", "No stack was chosen, and the built-in one comes with the plugin drystone-local."),
+        )
+        return next(
+            choice if isinstance(choice, Stack) else self.get(choice, reason) for choice, reason in choices if choice
+        )
+
+    def use(self, name: str) -> Stack:
+        """Choose a stack for this checkout, until another is chosen.
+
+        Raises:
+            StackNotFoundError: There is none of that name. The choice stays as it was.
+            WorkspaceError: The choice cannot be kept.
+        """
+        stack = self.get(name)
+        directory = workspace_directory(self._root)
+        make_directory(directory)
+        staged = directory / f"{CHOICE}.{os.getpid()}"
+        try:
+            staged.write_text(f"{name}\n")
+            staged.replace(directory / CHOICE)
+        except OSError as exc:
+            raise WorkspaceError(
+                f"The choice of the stack {name!r} cannot be kept in {directory}: {exc}. {ENVIRONMENT}={name} chooses "
+                "it as well."
+            ) from exc
+        return stack
+
+
+def find_stacks(root: Path | None = None, plugins: Plugins | None = None) -> Stacks:
+    """The stacks of a project and of the installed plugins.
+
+    Args:
+        root: The project's root; found from the working directory by default.
+        plugins: Those installed, by default.
+
+    Raises:
+        StackError: The file or module that defines stacks raises; names the place, and `__cause__` is what it raised.
+        DuplicateComponentError: Two plugins offer stacks of one name.
+    """
+    return Stacks(root or project_root(), plugins or load_plugins())
+
+
+def _stacks(variables: Mapping[str, Any], origin: str) -> dict[str, Stack]:
+    """The stacks among a module's variables, by their own names."""
+    first: dict[str, str] = {}
+    for variable, value in variables.items():
+        if isinstance(value, Stack):
+            other = first.setdefault(value.name, variable)
+            if variables[other] != value:
+                raise StackError(
+                    f"{origin} calls two different stacks {value.name!r}: the variables {other} and {variable}. "
+                    f'Give one of them another name, as Stack("{variable}", …).'
+                )
+    return {name: variables[variable] for name, variable in first.items()}
+
+
+def _module(root: Path) -> ModuleType | None:
+    """The module that pyproject.toml names, else stacks.py if there is one."""
+    settings, file = root / "pyproject.toml", root / "stacks.py"
+    name = _configured(settings, settings.read_bytes()) if settings.is_file() else None
+    sys.path.insert(0, str(root))
+    try:
+        if name is not None:
+            return importlib.import_module(name)
+        return _executed(file, file.read_bytes()) if file.is_file() else None
+    except (Exception, SystemExit) as exc:
+        missing = missing_module(name, exc) if name else ""
+        if missing:
+            raise StackError(
+                f"[tool.drystone] in {settings} says stacks = {name!r}, but there is no module {missing!r}, neither "
+                f"installed nor in {root}."
+            ) from exc
+        remedy = "Correct it; until then this project has no stacks."
+        package = exc.name or "" if isinstance(exc, ModuleNotFoundError) else ""
+        if package.startswith("drystone_") and "." not in package:  # else it is installed, and has no such module
+            remedy = f"Install the plugin: pip install {package.replace('_', '-')}."
+        place = located(exc, file if name is None else None)
+        raise StackError(f"The stacks of this project cannot be loaded: {place}. {remedy}") from exc
+    finally:
+        with suppress(ValueError):  # the module may have taken it away
+            sys.path.remove(str(root))
+
+
+@functools.lru_cache(maxsize=8)
+def _configured(file: Path, source: bytes) -> str | None:
+    """The name after `stacks` in `[tool.drystone]`; most files do not mention it and are not parsed."""
+    if b"drystone" not in source:
+        return None
+    try:
+        name = tomllib.loads(source.decode()).get("tool", {}).get("drystone", {}).get("stacks")
+    except (ValueError, AttributeError) as exc:
+        raise StackError(f"{file} cannot be read: {exc}.") from exc
+    if not isinstance(name, str | None):
+        raise StackError(f'{file}: [tool.drystone] stacks is {name!r}. It names a module: stacks = "our_stacks".')
+    return name
+
+
+@functools.lru_cache(maxsize=8)
+def _executed(file: Path, source: bytes) -> ModuleType:
+    """Run `stacks.py` under a name that no other module has; once, unless its text changes."""
+    module = ModuleType(f"drystone_stacks_{digest_bytes(str(file).encode())[:12]}")
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module  # where attrs and pickle look for the classes it defines
+    exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
+    return module
