@@ -1,9 +1,12 @@
-"""Contracts: what a correct implementation does, as tests to inherit.
+"""What plugin authors and users test with.
 
-A plugin's own tests subclass the contract of what it implements, in a class whose name starts with `Test`; pytest does
-the rest. Needs the extra `drystone-core[testing]`.
+Contracts say what a correct implementation does, as tests to inherit: a plugin's own tests subclass the contract of
+what it implements, in a class whose name starts with `Test`; pytest does the rest. Needs the extra
+`drystone-core[testing]`.
 """
 
+from drystone.testing.artifact_stores import ArtifactStoreContract as ArtifactStoreContract
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
+from drystone.testing.memory import MemoryArtifactStore as MemoryArtifactStore
 
-__all__ = ["MaterializerContract"]
+__all__ = ["ArtifactStoreContract", "MaterializerContract", "MemoryArtifactStore"]
