@@ -8,5 +8,6 @@ what it implements, in a class whose name starts with `Test`; pytest does the re
 from drystone.testing.artifact_stores import ArtifactStoreContract as ArtifactStoreContract
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
 from drystone.testing.memory import MemoryArtifactStore as MemoryArtifactStore
+from drystone.testing.orchestrators import OrchestratorContract as OrchestratorContract
 
-__all__ = ["ArtifactStoreContract", "MaterializerContract", "MemoryArtifactStore"]
+__all__ = ["ArtifactStoreContract", "MaterializerContract", "MemoryArtifactStore", "OrchestratorContract"]
