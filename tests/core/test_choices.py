@@ -31,6 +31,15 @@ class Registry(ContainerRegistry):
     headers: dict[str, object] = attrs.field(factory=dict, repr=False)
     _cache: dict[str, object] = attrs.field(factory=dict, init=False)
 
+    def push(self, image, name):
+        return self.reference(name)
+
+    def pull(self, name):
+        return name
+
+    def digest(self, name):
+        return None
+
 
 def stack(name="dev", **components):
     return Stack(name, **{"orchestrator": LocalOrchestrator(), "artifact_store": LocalArtifactStore(), **components})

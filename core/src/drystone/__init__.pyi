@@ -15,7 +15,9 @@ from drystone.kinds import ArtifactStore as ArtifactStore
 from drystone.kinds import ContainerRegistry as ContainerRegistry
 from drystone.kinds import Orchestrator as Orchestrator
 from drystone.kinds import RunContext as RunContext
+from drystone.kinds import Scheduler as Scheduler
 from drystone.kinds import StepNeeds as StepNeeds
+from drystone.kinds import Timer as Timer
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion
 from drystone.options import Resources as Resources

@@ -7,8 +7,8 @@ import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +48,7 @@ class Stacks:
             stack.name: (stack, plugin.distribution) for stack, plugin in offered
         }
         self._stacks |= {name: (stack, self._origin) for name, stack in _stacks(variables, self._origin).items()}
+        self._stacks |= {name: (stack, "this process") for name, stack in _lent.items()}
 
     @property
     def names(self) -> list[str]:
@@ -113,6 +114,21 @@ class Stacks:
                 "it as well."
             ) from exc
         return stack
+
+
+_lent: dict[str, Stack] = {}
+
+
+@contextmanager
+def lent(stack: Stack) -> Iterator[None]:
+    """A stack that can be chosen inside the block by its name, in any project, by this process alone; for tests."""
+    former, _lent[stack.name] = _lent.get(stack.name, stack), stack
+    try:
+        yield
+    finally:
+        del _lent[stack.name]
+        if former is not stack:
+            _lent[stack.name] = former
 
 
 def find_stacks(root: Path | None = None, plugins: Plugins | None = None) -> Stacks:
