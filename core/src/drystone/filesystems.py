@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import attrs
 
 from drystone.errors import ArtifactStoreError
-from drystone.kinds import ArtifactStore
+from drystone.kinds import CREATE, ArtifactStore
 from drystone.secrets import Secret
 
 SPOOL = "spool/"
 """Where files stand on their way into a store on another filesystem."""
+
+EXCLUSIVE = ("file", "local", "s3", "s3a")
+"""Schemes of URLs where of several writers that create a file one succeeds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,8 +43,8 @@ class FsspecArtifactStore(ArtifactStore):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Keys that one of several writers makes, where the filesystem promises them."""
-        return frozenset({"create"})
+        """Keys that one of several writers makes, where the filesystem is known to keep that promise."""
+        return frozenset({CREATE}) if self.url.partition("://")[0] in EXCLUSIVE else frozenset()
 
     @cached_property
     def filesystem(self) -> tuple[Any, str]:
@@ -51,48 +55,96 @@ class FsspecArtifactStore(ArtifactStore):
         options = {"use_listings_cache": False, "skip_instance_cache": True, **given}
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url, **options)
-        except (ImportError, ValueError) as exc:
+        except Exception as exc:
             raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
         return filesystem, str(root).rstrip("/")
 
-    def _file(self, key: str) -> tuple[Any, str]:
-        """The filesystem and a key's path in it; refuses a key that could leave the store."""
-        if "\\" in key or "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
-            raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")
+    @contextmanager
+    def _at(self, key: str) -> Iterator[tuple[Any, str]]:
+        """The filesystem and a key's path in it; what the filesystem raises is translated.
+
+        Raises:
+            ValueError: The key could leave the store.
+            FileNotFoundError: Nothing is stored under it.
+            FileExistsError: It is taken.
+            ArtifactStoreError: Anything else went wrong.
+        """
+        _check(key)
         filesystem, root = self.filesystem
-        return filesystem, f"{root}/{key}"
+        with self._translated(key):
+            yield filesystem, f"{root}/{key}"
+
+    @contextmanager
+    def _found(self, key: str) -> Iterator[tuple[Any, str]]:
+        """The same for reading, where what is no file is nothing."""
+        try:
+            with self._at(key) as at:
+                yield at
+        except (FileExistsError, ArtifactStoreError) as exc:
+            if isinstance(exc.__cause__ or exc, IsADirectoryError | NotADirectoryError | FileExistsError):
+                raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key) from exc
+            raise
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except Exception as exc:
+            if getattr(exc, "errno", None) == errno.EINVAL and "pre-conditions" in str(exc):  # how s3fs may say it
+                raise FileExistsError(errno.EEXIST, "The key is taken", key) from exc
+            raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
 
     def upload(self, local_path: Path, key: str) -> None:
         """Store a file, under a name of its own first where the filesystem does not replace whole files."""
-        filesystem, path = self._file(key)
-        staged = f"{path.removesuffix(key)}{SPOOL}{os.urandom(8).hex()}"
-        for each in (staged, path):
-            filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
-        try:
-            filesystem.put_file(str(local_path), staged)
-            filesystem.mv(staged, path)
-        except BaseException:
-            with suppress(Exception):  # the error that is raised says more
-                filesystem.rm_file(staged)
-            raise
+        with self._at(key) as (filesystem, path):
+            staged = f"{path.removesuffix(key)}{SPOOL}{os.urandom(8).hex()}"
+            for each in (staged, path):
+                filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
+            try:
+                filesystem.put_file(str(local_path), staged)
+                self._rename(staged, path)
+            except BaseException:
+                with suppress(Exception):  # the error that is raised says more
+                    filesystem.rm_file(staged)
+                raise
+
+    def _rename(self, staged: str, path: str) -> None:
+        """Give a file its name; never by what would take the names for patterns."""
+        filesystem, _ = self.filesystem
+        if "file" in filesystem.protocol:
+            os.replace(staged, path)
+        elif "memory" in filesystem.protocol:
+            filesystem.pipe_file(path, filesystem.cat_file(staged))  # an assignment; its files are visible half-written
+            filesystem.rm_file(staged)
+        else:
+            filesystem.cp_file(staged, path)
+            filesystem.rm_file(staged)
 
     def download(self, key: str, local_path: Path) -> None:
         """Copy what is stored to a local file."""
-        filesystem, path = self._file(key)
-        with filesystem.open(path, "rb") as source, local_path.open("wb") as target:
+        with (
+            self._found(key) as (filesystem, path),
+            filesystem.open(path, "rb") as source,
+            local_path.open("wb") as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
 
     def read_range(self, key: str, start: int, length: int | None) -> bytes:
         """Bytes from `start` on."""
-        filesystem, path = self._file(key)
-        return bytes(filesystem.cat_file(path, start=start, end=None if length is None else start + length))
+        with self._found(key) as (filesystem, path):
+            return bytes(filesystem.cat_file(path, start=start, end=None if length is None else start + length))
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys below a prefix, with sizes in bytes."""
         filesystem, root = self.filesystem
         folder = prefix.rpartition("/")[0]
-        start = self._file(folder)[1] if folder else root
-        for path, details in filesystem.find(start, detail=True).items():
+        if folder:
+            _check(folder)
+        with self._translated(prefix):
+            found = filesystem.find(f"{root}/{folder}" if folder else root, detail=True)
+        for path, details in found.items():
             key = str(path)[len(root) :].lstrip("/")
             if key.startswith(prefix) and not key.startswith(SPOOL):
                 yield key, int(details["size"])
@@ -100,23 +152,39 @@ class FsspecArtifactStore(ArtifactStore):
     def delete(self, key: str) -> None:
         """Remove what is stored under this key."""
         if self.exists(key):
-            filesystem, path = self._file(key)
-            filesystem.rm_file(path)
+            with self._at(key) as (filesystem, path), suppress(FileNotFoundError):
+                filesystem.rm_file(path)
 
     def create(self, key: str, data: bytes) -> None:
         """Store bytes under a key that must be free."""
-        filesystem, path = self._file(key)
-        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if "file" not in filesystem.protocol:
-            filesystem.pipe_file(path, data, mode="create")
-            return
-        with open(path, "xb") as file:  # fsspec checks, then writes; the kernel does both at once
-            file.write(data)
+        if CREATE not in self.capabilities:
+            super().create(key, data)
+        with self._at(key) as (filesystem, path):
+            if "file" in filesystem.protocol:
+                self._link(path, data)
+            else:
+                filesystem.pipe_file(path, data, mode="create")
+
+    def _link(self, path: str, data: bytes) -> None:
+        """Make a file that is whole when it appears; fsspec would check, then write."""
+        filesystem, root = self.filesystem
+        staged = f"{root}/{SPOOL}{os.urandom(8).hex()}"
+        for each in (staged, path):
+            filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
+        try:
+            Path(staged).write_bytes(data)
+            os.link(staged, path)
+        finally:
+            Path(staged).unlink(missing_ok=True)
 
     def size(self, key: str) -> int | None:
         """The size of what is stored under a key."""
-        filesystem, path = self._file(key)
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError), self._found(key) as (filesystem, path):
             found = filesystem.info(path)
             return int(found["size"]) if found["type"] == "file" else None
         return None
+
+
+def _check(key: str) -> None:
+    if "\\" in key or "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
+        raise ValueError(f"{key!r} is not a key of an artifact store: it must be a relative path of plain names.")

@@ -1,3 +1,4 @@
+from drystone.testing.artifact_stores import ArtifactStoreContract as ArtifactStoreContract
 from drystone.testing.assertions import assert_cached as assert_cached
 from drystone.testing.assertions import assert_only_cached as assert_only_cached
 from drystone.testing.assertions import assert_only_ran as assert_only_ran
@@ -8,7 +9,8 @@ from drystone.testing.faults import FaultyArtifactStore as FaultyArtifactStore
 from drystone.testing.faults import fails as fails
 from drystone.testing.faults import faulty as faulty
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
-from drystone.testing.memories import memory_stack as memory_stack
+from drystone.testing.memory import MemoryArtifactStore as MemoryArtifactStore
+from drystone.testing.memory_stacks import memory_stack as memory_stack
 from drystone.testing.registries import ContainerRegistryContract as ContainerRegistryContract
 from drystone.testing.registries import MemoryContainerRegistry as MemoryContainerRegistry
 from drystone.testing.schedulers import SchedulerContract as SchedulerContract

@@ -54,11 +54,10 @@ def drystone_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def drystone_stack(drystone_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """A stack in memory, active in a fresh project: `my_pipeline()` runs on it, in this process."""
     from drystone.choices import ENVIRONMENT, lent  # noqa: PLC0415 - see above
-    from drystone.testing.memories import memory_stack  # noqa: PLC0415 - see above
+    from drystone.testing.memory_stacks import forget, memory_stack  # noqa: PLC0415 - see above
 
     stack = memory_stack()
     monkeypatch.setenv(ENVIRONMENT, stack.name)
     with lent(stack):
         yield stack
-    for key, _ in list(stack.artifact_store.list("")):
-        stack.artifact_store.delete(key)
+    forget(stack)

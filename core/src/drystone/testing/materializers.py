@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -10,9 +9,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -24,6 +21,7 @@ from drystone.filesystems import FsspecArtifactStore
 from drystone.kinds import ArtifactStore
 from drystone.materializers import BUILT_IN, Materializer, Materializers
 from drystone.serialization import structure, unstructure
+from drystone.testing.children import import_by_file
 
 Factory = Callable[[], Any]
 """A function at the top of a test module, without parameters, that makes one value."""
@@ -153,11 +151,7 @@ def answer(module: str, file: str, name: str, url: str, saved: list[Any]) -> tup
     """
     now = time.time
     time.time = lambda: now() + 86_400  # what stamps files with the time must not show in them
-    for package in itertools.accumulate(module.split("."), "{}.{}".format):
-        sys.modules.setdefault(package, ModuleType(package))
-    sys.modules[module].__file__ = file
-    SourceFileLoader(module, file).exec_module(sys.modules[module])
-    contract: MaterializerContract = getattr(sys.modules[module], name)()
+    contract: MaterializerContract = getattr(import_by_file(module, file), name)()
     offered, store = _materializers(contract.materializer), FsspecArtifactStore(url=url)
 
     def digests(values: Iterable[Any]) -> list[str]:

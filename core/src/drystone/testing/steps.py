@@ -30,7 +30,7 @@ from drystone.serialization import to_text, unstructure
 from drystone.stacks import Stack
 from drystone.tasks import OutputTask, StepResult, StepTask
 from drystone.testing.assertions import workspace_of
-from drystone.testing.memories import memory_stack
+from drystone.testing.memory_stacks import forget, memory_stack
 from drystone.values import dumps, to_json
 from drystone.workers import here, perform
 from drystone.workspaces import Workspace
@@ -99,7 +99,12 @@ def run_step(
         args, kwargs = (), recorded_inputs(given.pop("run"), step.name) | given
     arguments = _checked(step, step.bound_arguments(args, kwargs))
     place = Place(root=project_root(), workspace=workspace_directory(project_root()))
-    return _Bench((_stack or memory_stack()).at(place), place).run(step, arguments, _context or {})
+    stack = _stack or memory_stack()
+    try:
+        return _Bench(stack.at(place), place).run(step, arguments, _context or {})
+    finally:
+        if _stack is None:
+            forget(stack)
 
 
 def recorded_inputs(run: Run, step: str) -> dict[str, Any]:

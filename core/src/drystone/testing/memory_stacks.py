@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from drystone.components import StackComponent
-from drystone.filesystems import FsspecArtifactStore
 from drystone.kinds import Orchestrator, RunContext, StepNeeds
 from drystone.stacks import Stack
+from drystone.testing.memory import MemoryArtifactStore
 
 
 @attrs.frozen(kw_only=True)
@@ -32,11 +32,6 @@ class InlineOrchestrator(Orchestrator):
         return ThreadPoolExecutor(1)
 
 
-def MemoryArtifactStore() -> FsspecArtifactStore:  # noqa: N802 - stands for the class
-    """A store in memory that no other is."""
-    return FsspecArtifactStore(url=f"memory://drystone-{uuid.uuid4().hex}")
-
-
 def memory_stack(name: str = "memory", **components: StackComponent) -> Stack:
     """A stack that runs every step in this process and keeps artifacts in memory, apart from those of any other.
 
@@ -45,5 +40,14 @@ def memory_stack(name: str = "memory", **components: StackComponent) -> Stack:
         **components: By kind, in place of these two or beside them, as
             `memory_stack(artifact_store=faulty(store, fail={"upload": [1]}))`.
     """
-    chosen: dict[str, Any] = {"orchestrator": InlineOrchestrator(), "artifact_store": MemoryArtifactStore()}
+    chosen: dict[str, Any] = {
+        "orchestrator": InlineOrchestrator(),
+        "artifact_store": MemoryArtifactStore(shelf=uuid.uuid4().hex),
+    }
     return Stack(name, **chosen | components)
+
+
+def forget(stack: Stack) -> None:
+    """Remove what a stack keeps in memory."""
+    if isinstance(stack.artifact_store, MemoryArtifactStore):
+        stack.artifact_store.clear()
