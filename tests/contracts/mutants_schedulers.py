@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 
 import attrs
 import pytest
@@ -193,8 +194,15 @@ class TestLeavesThreads(Mutant):
 
 
 class LooksAtTheClockOnce(MemoryTimer):
+    """It counts seconds from then on, whatever the clock is set to."""
+
     def __init__(self, scheduler: MemoryScheduler, ring: Ring) -> None:
-        super().__init__(attrs.evolve(scheduler, look=3600.0), ring)
+        start, began = scheduler.now(), time.monotonic()
+
+        def now() -> datetime.datetime:
+            return start + datetime.timedelta(seconds=time.monotonic() - began)
+
+        super().__init__(attrs.evolve(scheduler, now=now), ring)
 
 
 class TestLooksAtTheClockOnce(Mutant):
