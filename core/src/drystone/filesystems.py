@@ -62,6 +62,23 @@ class FsspecArtifactStore(ArtifactStore):
         filesystem, root = self.filesystem
         return filesystem, f"{root}/{key}"
 
+    def check(self) -> Iterator[str]:
+        """Whether the filesystem is installed, reached, and keeps what is written; nothing of that stays."""
+        filesystem, root = self.filesystem
+        was_there, key = filesystem.exists(root), f"{SPOOL}check-{os.urandom(8).hex()}"
+        try:
+            self.write(key, b"check")
+            if self.read_range(key, 0, None) != b"check":
+                yield f"{self.url} does not give back what was written to it."
+        except OSError as exc:
+            yield f"{self.url} cannot be written to: {type(exc).__name__}: {exc}"
+        finally:
+            with suppress(Exception):
+                self.delete(key)
+            for folder in () if was_there else (f"{root}/{SPOOL.rstrip('/')}", root):
+                with suppress(Exception):  # not empty, or not known to this filesystem
+                    filesystem.rmdir(folder)
+
     def upload(self, local_path: Path, key: str) -> None:
         """Store a file, under a name of its own first where the filesystem does not replace whole files."""
         filesystem, path = self._file(key)
