@@ -1,5 +1,6 @@
 """Stacks are checked as a whole, compared setting by setting, and published without their secrets."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -276,6 +277,41 @@ def test_classes_know_the_distribution_that_provides_them():
     assert provider_of(attrs.Attribute)[0] == "attrs"
     assert provider_of(Registry) is None
     assert provider_of(json.JSONDecoder) is None
+
+
+ACME = """
+import attrs
+from drystone_local import LocalOrchestrator
+
+@attrs.frozen(kw_only=True)
+class AcmeOrchestrator(LocalOrchestrator):
+    region: str = "here"
+"""
+
+
+def test_a_stack_of_a_plugin_that_is_installed_here_and_not_there_says_what_to_install_there(
+    workspace, tmp_path, monkeypatch
+):
+    site = tmp_path / "site-packages"
+    (site / "acme_clouds-3.2.dist-info").mkdir(parents=True)
+    (site / "acme_clouds-3.2.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: acme-clouds\nVersion: 3.2\n")
+    (site / "acme_clouds-3.2.dist-info/RECORD").write_text("acme_clouds.py,,\n")
+    (site / "acme_clouds.py").write_text(ACME)
+    with monkeypatch.context() as here:
+        here.syspath_prepend(site)
+        acme = importlib.import_module("acme_clouds")
+        try:
+            team = stack("team", orchestrator=acme.AcmeOrchestrator(region="there"))
+            assert team.describe()["components"]["orchestrator"]["distribution"] == "acme-clouds"
+            workspace.publish(team)
+            assert find_stacks().get("team") == team
+            monkeypatch.setattr(acme, "AcmeOrchestrator", LocalOrchestrator)
+            with pytest.raises(StackError, match="was published from acme-clouds, but here it is of drystone-local"):
+                find_stacks().get("team")
+        finally:
+            del sys.modules["acme_clouds"]
+    with pytest.raises(StackError, match=r"acme-clouds is not installed\. Install it: pip install 'acme-clouds>=3\.2'"):
+        find_stacks().get("team")
 
 
 # --- doc --------------------------------------------------------------------------------------------------------------

@@ -110,15 +110,15 @@ def provider_of(cls: type) -> tuple[str, str] | None:
 
 @functools.cache
 def _provider(name: str, file: str) -> tuple[str, str] | None:
-    path, last = Path(file), name.rpartition(".")[2]
-    if last not in (path.stem, path.parent.name):  # executed under a name that no import leads to, as stacks.py is
+    path, top, last = Path(file), name.partition(".")[0], name.rpartition(".")[2]
+    if name == "__main__" or last not in (path.stem, path.parent.name):  # no import leads there, as to stacks.py
         return None
-    top = name.partition(".")[0].replace("drystone", "drystone_core") if name.split(".")[0] == "drystone" else name
+    owner = "drystone_core" if top == "drystone" else top
     site = next((parent for parent in path.parents if parent.name in SITES), None)
     if site is not None:
-        return _owner(site, top.partition(".")[0], path.relative_to(site).as_posix())
+        return _owner(site, owner, path.relative_to(site).as_posix())
     folders = [*map(str, path.parents[name.count(".") + (path.stem == "__init__") :][:1])]
-    named = distributions(name=top.partition(".")[0])
+    named = distributions(name=owner)
     edited = (each for each in distributions() if each.read_text("direct_url.json"))
     found = next((each for each in itertools.chain(named, edited) if not _linked(each).isdisjoint(folders)), None)
     return (found.name, found.version) if found is not None else None

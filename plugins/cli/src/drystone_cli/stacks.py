@@ -101,7 +101,7 @@ def check(names: Sequence[str], of_all: bool, as_json: bool) -> None:
 
     Exits with 1 if there is anything.
     """
-    from drystone import StackProblem, check_stacks, find_stacks
+    from drystone import StackProblem, check_stacks, find_stacks, load_plugins
     from drystone.errors import DrystoneError
 
     checked: list[str] = []
@@ -110,7 +110,8 @@ def check(names: Sequence[str], of_all: bool, as_json: bool) -> None:
         checked = [*names] or ([*found.names] if of_all else [found.active().name])
         problems = check_stacks(found, checked)
     except DrystoneError as exc:
-        problems = [StackProblem("", "", str(exc))]
+        texts = dict.fromkeys([str(exc), *load_plugins().problems()])
+        problems = [StackProblem("", "", text) for text in texts]
     if as_json:
         tables.print_json(problems)
     else:
