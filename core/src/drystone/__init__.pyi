@@ -1,11 +1,15 @@
 from drystone.artifacts import ArtifactVersion as ArtifactVersion
 from drystone.blobs import BlobReader as BlobReader
 from drystone.blobs import BlobWriter as BlobWriter
-from drystone.choices import find_stacks as find_stacks
+from drystone.checks import StackProblem as StackProblem
+from drystone.checks import check_stack as check_stack
+from drystone.checks import check_stacks as check_stacks
 from drystone.components import Place as Place
 from drystone.components import StackComponent as StackComponent
 from drystone.contexts import get_context as get_context
 from drystone.contexts import log_metadata as log_metadata
+from drystone.contrasts import SettingChange as SettingChange
+from drystone.contrasts import stack_diff as stack_diff
 from drystone.declarations import Artifact as Artifact
 from drystone.declarations import Model as Model
 from drystone.fans import unmapped as unmapped
@@ -20,6 +24,7 @@ from drystone.kinds import StepNeeds as StepNeeds
 from drystone.kinds import Timer as Timer
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion
+from drystone.offers import find_stacks as find_stacks
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry
 from drystone.pipelines import pipeline as pipeline
@@ -27,10 +32,12 @@ from drystone.pipelines import step as step
 from drystone.plugins import load_plugins as load_plugins
 from drystone.projects import find_pipeline as find_pipeline
 from drystone.projects import project_root as project_root
+from drystone.publications import PublishedStack as PublishedStack
 from drystone.runs import Plan as Plan
 from drystone.runs import Run as Run
 from drystone.runs import StepRun as StepRun
 from drystone.secrets import Secret as Secret
+from drystone.sheets import stacks_page as stacks_page
 from drystone.stacks import Stack as Stack
 from drystone.workers import preload as preload
 from drystone.workspaces import Workspace as Workspace
