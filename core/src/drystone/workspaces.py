@@ -15,7 +15,7 @@ from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
 from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
-from drystone.choices import find_stacks
+from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import Database, made_directory
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
@@ -40,9 +40,10 @@ from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory
-from drystone.queries import Queries, name_of
+from drystone.queries import name_of
 from drystone.records import address_of
 from drystone.runs import RUNNING, Run, StepRun
+from drystone.shelves import Shelf
 from drystone.stores import Stores
 
 View = Index
@@ -51,7 +52,7 @@ View = Index
 Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
 
 
-class Workspace(Queries):
+class Workspace(Shelf):
     """A workspace in a directory: one ledger, and the index that answers from it.
 
     Attributes:
@@ -71,19 +72,19 @@ class Workspace(Queries):
         _check_outside("open the workspace")
         self.directory = made_directory(workspace_directory(project_root()) if location is None else location)
         self.allow_pickle = allow_pickle is not False
-        self._stores = Stores()
+        self._stores = Stores(self.published)
         self._database = Database(self.directory)
         self.mark_crashed()
 
     @classmethod
-    def current(cls) -> Workspace:
-        """The workspace of the project that the working directory belongs to.
+    def current(cls, root: Path | None = None) -> Workspace:
+        """The workspace of a project, by default the one that the working directory belongs to.
 
         The first of: `DRYSTONE_WORKSPACE`, the object `workspace` in `stacks.py`, `.drystone` in the project's root.
         """
         _check_outside("use the workspace")
-        root = project_root()
-        found = None if os.environ.get("DRYSTONE_WORKSPACE") else find_stacks(root, load_plugins()).workspace
+        root = root or project_root()
+        found = None if os.environ.get("DRYSTONE_WORKSPACE") else Stacks(root, load_plugins()).workspace
         if not isinstance(found, Workspace):
             directory = made_directory(workspace_directory(root))
             found = _current.get(directory) or cls(directory)
