@@ -9,6 +9,7 @@ from drystone.contexts import log_metadata as log_metadata
 from drystone.declarations import Artifact as Artifact
 from drystone.declarations import Model as Model
 from drystone.fans import unmapped as unmapped
+from drystone.file_ledgers import FilesystemLedger as FilesystemLedger
 from drystone.filesystems import FsspecArtifactStore as FsspecArtifactStore
 from drystone.hookspecs import hookimpl as hookimpl
 from drystone.kinds import ArtifactStore as ArtifactStore

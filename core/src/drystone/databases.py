@@ -169,6 +169,16 @@ class Database:
                 with suppress(sqlite3.OperationalError):  # what was committed stays so, and the next one tries again
                     self.sync()
 
+    def rebuild(self) -> None:
+        """Make the index anew from the ledger."""
+        with self.transaction() as (ledger, index):
+            index.clear()
+            index.catch_up(ledger)
+
+    def damage(self) -> str:
+        """What is wrong with a ledger elsewhere; a local one is checked commit by commit."""
+        return ""
+
     def sync(self) -> None:
         """Make everything committed so far survive a power failure."""
         with self._session():
