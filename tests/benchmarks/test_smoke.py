@@ -18,6 +18,7 @@ def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
         "steps cached",
         "mapped elements",
         "an element of",
+        "memory stack",
         "array written",
         "array loaded",
     ):

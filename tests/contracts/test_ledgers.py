@@ -6,13 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from drystone import FilesystemLedger, Workspace
 from drystone.errors import WorkspaceError
-from drystone.ledgers import SQLiteLedger
+from drystone.ledgers import Commit, SQLiteLedger
 from drystone.testing import LedgerContract, MemoryLedger
 
 
@@ -87,6 +88,27 @@ def test_a_driver_elsewhere_is_alive_until_its_lease_is_gone(team: Callable[[str
     with ann.lock() as lock:
         assert not ben.lock(lock.name).is_free()
     assert ben.lock(lock.name).is_free()
+
+
+def test_an_append_that_succeeded_although_it_failed_is_a_success(
+    team: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, append = team("ann"), FilesystemLedger.append
+
+    def unclear(self: FilesystemLedger, commit: Commit) -> None:
+        append(self, commit)
+        raise TimeoutError
+
+    monkeypatch.setattr(FilesystemLedger, "append", unclear)
+    assert [ann.create_model_version("m").number for _ in range(3)] == [1, 2, 3]
+    assert ann.verify() == []
+
+
+def test_threads_of_two_machines_make_dense_numbers(team: Callable[[str], Workspace]) -> None:
+    both = [team("ann"), team("ben")] * 2
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(lambda each: [each.create_model_version("m").number for _ in range(5)], both)
+        assert sorted(number for numbers in made for number in numbers) == [*range(1, 21)]
 
 
 def test_a_missing_commit_is_told_by_verify(team: Callable[[str], Workspace], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PUBLIC = {
     *("Run", "StepRun", "ArtifactVersion", "ModelVersion", "Plan"),
     # What authors of plugins use.
     *("hookimpl", "StackComponent", "Orchestrator", "ArtifactStore", "ContainerRegistry", "Materializer"),
+    *("Scheduler", "Timer"),
     *("FsspecArtifactStore", "Place", "RunContext", "StepNeeds", "BlobReader", "BlobWriter"),
     *("find_pipeline", "find_stacks", "project_root", "load_plugins", "preload"),
 }

@@ -228,10 +228,10 @@ def test_an_artifact_whose_materializer_is_not_installed(
 
 MISSPELT = (
     "The plugin 'acme' of acme-stones 1.0 is installed but broken: It implements a hook 'drystone_run_finishd', which "
-    "does not exist. Did you mean 'drystone_run_finished'? Hooks: drystone_components, drystone_materializers, "
-    "drystone_run_finished, drystone_run_started, drystone_stacks, drystone_step_finished, drystone_step_progressed, "
-    "drystone_step_started. "
-    "`drystone plugins doctor` shows all of it."
+    "does not exist. Did you mean 'drystone_run_finished'? Hooks: drystone_artifact_saved, drystone_commands, "
+    "drystone_components, drystone_ledgers, drystone_materializers, drystone_model_promoted, drystone_run_finished, "
+    "drystone_run_started, drystone_secret_resolvers, drystone_stacks, drystone_step_finished, "
+    "drystone_step_progressed, drystone_step_started. `drystone plugins doctor` shows all of it."
 )
 
 

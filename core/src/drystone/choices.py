@@ -1,4 +1,4 @@
-"""The stacks of a project: found in its `stacks.py` and in plugins, one of them active."""
+"""The stacks of a project: found in its `stacks.py`, in plugins and in the workspace, one of them active."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from drystone.digests import digest_bytes
 from drystone.errors import StackError, StackNotFoundError, WorkspaceError, suggestion
-from drystone.plugins import Plugins, load_plugins
-from drystone.projects import located, make_directory, missing_module, project_root, workspace_directory
+from drystone.plugins import Plugins
+from drystone.projects import located, make_directory, missing_module, workspace_directory
+from drystone.publications import PublishedStack
 from drystone.stacks import Stack
 
 CHOICE = "active-stack"
@@ -27,14 +28,19 @@ ENVIRONMENT = "DRYSTONE_STACK"
 
 
 class Stacks:
-    """The stacks a project can use, and which of them is active; made by `find_stacks`.
+    """The stacks a project can use, and which of them is active; made by `drystone.find_stacks`.
+
+    Of stacks with one name, that of the project's own file goes before that of a plugin, and that before a published
+    one.
 
     Attributes:
         workspace: The object that `stacks.py` calls `workspace`, or None.
     """
 
-    def __init__(self, root: Path, plugins: Plugins) -> None:
-        self._root, self._plugins = root, plugins
+    def __init__(
+        self, root: Path, plugins: Plugins, published: Callable[[], Iterable[PublishedStack]] = tuple[PublishedStack]
+    ) -> None:
+        self._root, self._plugins, self._ask = root, plugins, published
         module = _module(root)
         self._origin, variables = (str(module.__file__), vars(module)) if module else ("", {})
         self.workspace = variables.get("workspace")
@@ -48,37 +54,62 @@ class Stacks:
             stack.name: (stack, plugin.distribution) for stack, plugin in offered
         }
         self._stacks |= {name: (stack, self._origin) for name, stack in _stacks(variables, self._origin).items()}
+        self._stacks |= {name: (stack, "this process") for name, stack in _lent.items()}
 
     @property
     def names(self) -> list[str]:
         """What can be chosen, in order."""
-        return sorted(self._stacks)
+        return sorted({*self._stacks, *self.published})
+
+    @functools.cached_property
+    def published(self) -> dict[str, PublishedStack]:
+        """The stacks that the workspace publishes, also those that others of their name go before."""
+        return {each.name: each for each in self._ask()}
 
     def get(self, name: str, reason: str = "") -> Stack:
         """The stack of a name; where the name is from may be told, for the error.
 
         Raises:
             StackNotFoundError: There is none.
+            StackError: It is published, and cannot be made of what is installed here.
         """
         if name in self._stacks:
             return self._stacks[name][0]
-        hint = f"{suggestion(name, self._stacks, 'Stacks')} {reason}".rstrip()
+        return self._published(name, reason).restore()
+
+    def _published(self, name: str, reason: str = "") -> PublishedStack:
+        if name in self.published:
+            return self.published[name]
+        hint = f"{suggestion(name, self.names, 'Stacks')} {reason}".rstrip()
         define = "" if self._origin else f" Stacks of a project's own are defined in {self._root}/stacks.py."
         raise StackNotFoundError(f"There is no stack {name!r}.{hint}{define}{self._plugins.absent()}")
 
     def source(self, name: str) -> str:
-        """Where a stack is defined: the path of a file, or a distribution."""
-        self.get(name)
-        return self._stacks[name][1]
+        """Where a stack is defined: the path of a file, a distribution, or who published it.
+
+        Raises:
+            StackNotFoundError: There is none of that name.
+        """
+        return self._stacks[name][1] if name in self._stacks else self._published(name).source
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """A stack as JSON values; one that is published also where its plugins are not installed.
+
+        Raises:
+            StackNotFoundError: There is none of that name.
+        """
+        return self._stacks[name][0].describe() if name in self._stacks else self._published(name).describe()
 
     def active(self, explicit: str | Stack | None = None) -> Stack:
         """The stack to use.
 
         The first of: the one given, `DRYSTONE_STACK`, what `use` chose, `default` in `stacks.py`, the stack that a
-        plugin calls `default`.
+        plugin calls `default`. A name means the stack of the project's own file; if that has none, of a plugin; if no
+        plugin has one, the one published in the workspace, which is not asked before.
 
         Raises:
             StackNotFoundError: The name that was found first is no stack's.
+            StackError: It is that of a published stack that cannot be made here; says what to install.
         """
         file = workspace_directory(self._root) / CHOICE
         kept = file.read_text().strip() if file.is_file() else None
@@ -115,18 +146,19 @@ class Stacks:
         return stack
 
 
-def find_stacks(root: Path | None = None, plugins: Plugins | None = None) -> Stacks:
-    """The stacks of a project and of the installed plugins.
+_lent: dict[str, Stack] = {}
 
-    Args:
-        root: The project's root; found from the working directory by default.
-        plugins: Those installed, by default.
 
-    Raises:
-        StackError: The file or module that defines stacks raises; names the place, and `__cause__` is what it raised.
-        DuplicateComponentError: Two plugins offer stacks of one name.
-    """
-    return Stacks(root or project_root(), plugins or load_plugins())
+@contextmanager
+def lent(stack: Stack) -> Iterator[None]:
+    """A stack that can be chosen inside the block by its name, in any project, by this process alone; for tests."""
+    former, _lent[stack.name] = _lent.get(stack.name, stack), stack
+    try:
+        yield
+    finally:
+        del _lent[stack.name]
+        if former is not stack:
+            _lent[stack.name] = former
 
 
 def _stacks(variables: Mapping[str, Any], origin: str) -> dict[str, Stack]:

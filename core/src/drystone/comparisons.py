@@ -11,6 +11,7 @@ import attrs
 
 from drystone.annotations import abbreviated
 from drystone.artifacts import ArtifactVersion
+from drystone.contrasts import contrasts
 from drystone.documents import Document
 from drystone.index import Index
 from drystone.pipelines import StepOptions
@@ -85,9 +86,10 @@ class Difference:
     """One thing that two runs have differently.
 
     Attributes:
-        kind: Of runs `pipeline`, `target`, `stack`, `commit`, `model version`, `executed`, `tag`; of steps `code`,
-            `package`, `python`, `input`, `output`, `error`; of both `status`, `parameter`, `option`, `metadata`, and
-            `duration` (in seconds, if it differs by more than a tenth and by more than 0.1).
+        kind: Of runs `pipeline`, `target`, `stack`, `setting` (of a component of the stack), `commit`,
+            `model version`, `executed`, `tag`; of steps `code`, `package`, `python`, `input`, `output`, `error`; of
+            both `status`, `parameter`, `option`, `metadata`, and `duration` (in seconds, if it differs by more than a
+            tenth and by more than 0.1).
         name: Which parameter, option, function, package, input, output; empty if there is but one.
         before: What it is in the first run, or None: an artifact version as text, other things as they are.
         after: What it is in the second.
@@ -172,6 +174,9 @@ def _of_runs(before: Run, after: Run) -> Iterator[Difference]:
     for kind, fact in _FACTS.items():
         if fact(before) != fact(after):
             yield Difference(kind, before=fact(before), after=fact(after))
+    if before.components and after.components:
+        for each in contrasts(before.components, after.components):
+            yield Difference("setting", each.path, before=each.before, after=each.after)
     for field, kind in _NAMED.items():
         for name, (old, new) in changed(getattr(before, field), getattr(after, field)):
             yield Difference(kind, name, before=old, after=new)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -73,17 +73,48 @@ class StackComponent:
         return ()
 
 
-def setting_to_json(value: Any, *, shown: bool = True) -> Any:
+def _hidden(value: Any) -> str:
+    return "…"
+
+
+def setting_to_json(value: Any, *, shown: bool = True, hide: Callable[[Any], str] = _hidden) -> Any:
     """A setting as JSON; what its class keeps out of its repr is hidden, except that secrets show references."""
     if isinstance(value, Secret):
         return value.reference
     if isinstance(value, Mapping):
-        return {str(key): setting_to_json(item, shown=shown) for key, item in value.items()}
+        return {str(key): setting_to_json(item, shown=shown, hide=hide) for key, item in value.items()}
     if not shown:
-        return "…"
-    if isinstance(value, list | tuple | set | frozenset):
-        return [setting_to_json(item) for item in value]
+        return hide(value)
+    if isinstance(value, set | frozenset):  # in an order that is the same in every process
+        value = sorted(value, key=repr)
+    if isinstance(value, list | tuple):
+        return [setting_to_json(item, hide=hide) for item in value]
     if attrs.has(type(value)):
-        fields = [field for field in attrs.fields(type(value)) if field.init and not field.name.startswith("_")]
-        return {field.name: setting_to_json(getattr(value, field.name), shown=bool(field.repr)) for field in fields}
+        shown_fields = [field for field in settings_of(type(value)) if not field.name.startswith("_")]
+        return {
+            field.name: setting_to_json(getattr(value, field.name), shown=bool(field.repr), hide=hide)
+            for field in shown_fields
+        }
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def settings_of(cls: type) -> list[attrs.Attribute[Any]]:
+    """The fields of a component's class, or of what stands in a setting, that whoever makes one gives."""
+    return [field for field in attrs.fields(cls) if field.init]
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in a component or setting that holds nothing more, with its path: `options.key`, `hosts[0].token`."""
+    if isinstance(value, Secret):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves(item, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{path}[{index}]")
+    elif attrs.has(type(value)):
+        for field in settings_of(type(value)):
+            yield from leaves(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
+    else:
+        yield path, value

@@ -23,6 +23,10 @@ Catch the class that matches the decision you can take; every one of them is a `
     │   ├── MaterializerError (TypeError)         no materializer takes (or may take) this type
     │   ├── BlobLostError                         bytes that the ledger promises are missing or damaged
     │   └── ArtifactStoreError (OSError)          a store refused or cannot be reached
+    ├── RegistryError (OSError)                   a container registry refused a request
+    │   ├── RegistryAccessError                   it wants other credentials, or forbids this to whoever has them
+    │   ├── RegistryUnreachableError              it does not answer: trying again may help
+    │   └── ImageNotFoundError (LookupError)      neither it nor the container engine has the image
     ├── NotFoundError (LookupError)               no such run, artifact, model, version, stage
     ├── StageError (ValueError)                   a promotion or rollback that must not happen
     ├── StackError (ValueError)                   stacks.py or a stack does not fit
@@ -144,6 +148,22 @@ class BlobLostError(ArtifactError):
 
 class ArtifactStoreError(ArtifactError, OSError):
     """An artifact store refused a request or cannot be reached."""
+
+
+class RegistryError(DrystoneError, OSError):
+    """A container registry refused a request."""
+
+
+class RegistryAccessError(RegistryError):
+    """A container registry wants other credentials, or forbids this to whoever has them."""
+
+
+class RegistryUnreachableError(RegistryError):
+    """A container registry does not answer; trying again may help."""
+
+
+class ImageNotFoundError(RegistryError, LookupError):
+    """An image is not where it is to be taken from: the container engine or the registry."""
 
 
 class NotFoundError(DrystoneError, LookupError):

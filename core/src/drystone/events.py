@@ -47,7 +47,7 @@ class RunStarted(Event):
 
     `upstream` says for each step that has to wait for others which those are.
     `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
-    what was asked for beside the code.
+    what was asked for beside the code; `components` what the stack consisted of, as `Stack.describe` says it.
     """
 
     TYPE: ClassVar[str] = "run.started"
@@ -56,6 +56,7 @@ class RunStarted(Event):
     number: int
     pipeline: str
     stack: str
+    components: Mapping[str, Any] = attrs.field(factory=dict)
     parameters: Mapping[str, Any]
     references: Mapping[str, Any] = attrs.field(factory=dict)
     options: Mapping[str, Any] = attrs.field(factory=dict)

@@ -94,6 +94,7 @@ def _announced(prepared: Prepared, lock: RunLock | LeaseLock) -> str:
             number=number,
             pipeline=graph.pipeline,
             stack=prepared.stack.name,
+            components=prepared.stack.describe()["components"],
             parameters=prepared.parameters,
             references=prepared.references,
             options=prepared.asked,

@@ -59,6 +59,28 @@ class FsspecArtifactStore(ArtifactStore):
             raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
         return filesystem, str(root).rstrip("/")
 
+    def check(self) -> Iterator[str]:
+        """Whether the filesystem is installed, reached, and keeps what is written; nothing of that stays."""
+        try:
+            filesystem, root = self.filesystem
+            was_there = filesystem.exists(root)
+        except Exception as exc:
+            yield f"{self.url} cannot be reached: {type(exc).__name__}: {exc}"
+            return
+        key = f"{SPOOL}check-{os.urandom(8).hex()}"
+        try:
+            self.write(key, b"check")
+            if self.read_range(key, 0, None) != b"check":
+                yield f"{self.url} does not give back what was written to it."
+        except OSError as exc:
+            yield f"{self.url} cannot be written to: {type(exc).__name__}: {exc}"
+        finally:
+            with suppress(Exception):
+                self.delete(key)
+            for folder in () if was_there else (f"{root}/{SPOOL.rstrip('/')}", root):
+                with suppress(Exception):  # not empty, or not known to this filesystem
+                    filesystem.rmdir(folder)
+
     @contextmanager
     def _at(self, key: str) -> Iterator[tuple[Any, str]]:
         """The filesystem and a key's path in it; what the filesystem raises is translated.

@@ -99,6 +99,37 @@ def find_spec(name: str) -> ModuleSpec | None:
         return spec
 
 
+def provider_of(cls: type) -> tuple[str, str] | None:
+    """Name and version of the distribution that a class comes from; None if none is installed that has it.
+
+    Found once per module, from the metadata beside it; a class inside a function comes from nowhere.
+    """
+    file = module_file(cls.__module__)
+    return None if file is None or "<locals>" in cls.__qualname__ else _provider(cls.__module__, file)
+
+
+@functools.cache
+def _provider(name: str, file: str) -> tuple[str, str] | None:
+    path, top, last = Path(file), name.partition(".")[0], name.rpartition(".")[2]
+    if name == "__main__" or last not in (path.stem, path.parent.name):  # no import leads there, as to stacks.py
+        return None
+    owner = "drystone_core" if top == "drystone" else top
+    site = next((parent for parent in path.parents if parent.name in SITES), None)
+    if site is not None:
+        return _owner(site, owner, path.relative_to(site).as_posix())
+    folders = [*map(str, path.parents[name.count(".") + (path.stem == "__init__") :][:1])]
+    named = distributions(name=owner)
+    edited = (each for each in distributions() if each.read_text("direct_url.json"))
+    found = next((each for each in itertools.chain(named, edited) if not _linked(each).isdisjoint(folders)), None)
+    return (found.name, found.version) if found is not None else None
+
+
+def _linked(distribution: Distribution) -> set[str]:
+    """The directories that an editable install puts on the path."""
+    links = [Path(str(each.locate())) for each in distribution.files or () if each.suffix == ".pth"]
+    return {line for link in links for line in link.read_text().splitlines()}
+
+
 @functools.cache
 def _origin_of_file(name: str, file: str) -> Origin:
     path, top = Path(file), name.partition(".")[0]
@@ -136,8 +167,6 @@ def _lists(distribution: Distribution, top: str, file: str) -> bool:
 def _editable(top: str, file: Path, depth: int) -> tuple[str, str] | None:
     """The distribution of a module's name, if it is an editable install of the directory that holds the module."""
     for found in distributions(name=top):
-        links = [Path(str(each.locate())) for each in found.files or () if each.suffix == ".pth"]
-        lines = {line for link in links for line in link.read_text().splitlines()}
-        if lines.intersection(map(str, file.parents[depth : depth + 1])):
+        if _linked(found).intersection(map(str, file.parents[depth : depth + 1])):
             return found.name, found.version
     return None

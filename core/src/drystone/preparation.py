@@ -14,7 +14,7 @@ import attrs
 
 from drystone.annotations import abbreviated, described
 from drystone.artifacts import ArtifactVersion, Reference
-from drystone.choices import find_stacks
+from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.declarations import Stored, checked_name, imported
 from drystone.digests import SCRIPT_NAME, module_name
@@ -105,7 +105,7 @@ def prepare(
     _name_script(root)
     plugins = load_plugins()
     workspace = workspace or Workspace.current()
-    stack = find_stacks(root, plugins).active(pipeline.options.stack)
+    stack = Stacks(root, plugins, workspace.published).active(pipeline.options.stack)
     stack = stack.at(Place(root=root, workspace=workspace.directory))
     workspace.bind_store(stack.artifact_store)
     graph = pipeline.build(parameters)
@@ -115,7 +115,9 @@ def prepare(
     now = (at or datetime.datetime.now()).astimezone()
     is_debugged = pipeline.options.debug
     where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
-    _check(graph, stack, workspace.materializers, where)
+    problems = obstacles(graph, stack, workspace.materializers, where)
+    if problems:
+        raise PlanError(*problems)
     recorded, restored = _recorded(pipeline, parameters)
     role = _role(pipeline, parameters, workspace, now)
     prepared = Prepared(
@@ -287,15 +289,14 @@ def _role(
     return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
 
 
-def _check(graph: Graph, stack: Stack, materializers: Materializers, where: Mapping[str, str]) -> None:
-    """Refuse what this stack cannot run."""
+def obstacles(graph: Graph, stack: Stack, materializers: Materializers, where: Mapping[str, str]) -> list[str]:
+    """Why this stack cannot run a graph, if it cannot."""
     problems: list[str] = []
     for node in graph.nodes.values():
         inline = where[node.name] == INLINE
         incapable = [] if inline else [*_incapable(node, stack), *_unimportable(node, stack)]
         problems += [*_unpickled(node, materializers), *incapable, *_unsendable(node)]
-    if problems:
-        raise PlanError(*problems)
+    return problems
 
 
 def _unimportable(node: Node, stack: Stack) -> Iterator[str]:

@@ -12,6 +12,7 @@ from drystone.events import is_known
 from drystone.fans import element_name
 from drystone.ledgers import Commit
 from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
+from drystone.stack_events import StackPublished, StackUnpublished
 
 
 def project(index: Documents, commit: Commit) -> None:
@@ -195,6 +196,12 @@ def _untagged(index: Documents, event: Fields, commit: Commit) -> None:
     _retag(index, event["kind"], event["record"], {}, event["tags"])
 
 
+def _stack_version(index: Documents, event: Fields, commit: Commit) -> None:
+    name, number = event["name"], event["number"]
+    body: Document = {"components": None, "tags": {}} | _facts(event) | {"at": commit.at, "author": commit.author}
+    index.put_new("stack", f"{name}@{number}", name, number, body)
+
+
 _PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
     "run.started": _run_started,
     "run.claimed": _run_claimed,
@@ -214,4 +221,6 @@ _PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
     "metadata.logged": _metadata_logged,
     "record.tagged": _tagged,
     "record.untagged": _untagged,
+    StackPublished.TYPE: _stack_version,
+    StackUnpublished.TYPE: _stack_version,
 }

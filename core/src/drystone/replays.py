@@ -49,14 +49,7 @@ def replayed(workspace: Workspace, run: str, step: str, *, debug: bool, announce
     Raises:
         ReplayError: It cannot be called as it was; the message lists why.
     """
-    with workspace.reading() as records:
-        record = records.found_run(run)
-        told = records.step_at(run, step)
-        body = records.body_at(run, step)
-    _check(record, told, body)
-    assert body is not None
-    node = _node(workspace, record, step)
-    given = Given(workspace, body, told, node)
+    record, told, body, node, given = _recorded(workspace, run, step)
     arguments = given.arguments()
     replay = Replay(
         run=run, step=step, changes=tuple(_changes(workspace, record, body, node)), notes=tuple(given.notes)
@@ -64,6 +57,27 @@ def replayed(workspace: Workspace, run: str, step: str, *, debug: bool, announce
     if announce is not None:
         announce(replay)
     return Performance(workspace, record, told, node, debug).of(replay, arguments)
+
+
+def recorded_arguments(workspace: Workspace, run: str, step: str) -> dict[str, Any]:
+    """The arguments that a step was given in a run.
+
+    Raises:
+        ReplayError: Some cannot be had again; the message lists why.
+    """
+    return _recorded(workspace, run, step)[-1].arguments()
+
+
+def _recorded(workspace: Workspace, run: str, step: str) -> tuple[Run, StepRun, Document, Node, Given]:
+    """What is on record of a step, and what it was given."""
+    with workspace.reading() as records:
+        record = records.found_run(run)
+        told = records.step_at(run, step)
+        body = records.body_at(run, step)
+    _check(record, told, body)
+    assert body is not None
+    node = _node(workspace, record, step)
+    return record, told, body, node, Given(workspace, body, told, node)
 
 
 def restored_parameters(workspace: Workspace, run: Run) -> dict[str, Any]:

@@ -183,6 +183,7 @@ class Run:
     Attributes:
         name: Pipeline and number, as `training-17`.
         status: `running`, `succeeded`, `failed`, `cancelled` or `crashed`.
+        components: What its stack consisted of: of each kind the class, where that is from, and the settings.
         options: What was asked for beside the code (`with_options`, the command line), and `resume` asks for again.
         steps: In order of execution, by name.
         upstream: The steps that each step had to wait for, be it for what they make or only for their end.
@@ -197,6 +198,7 @@ class Run:
     pipeline: str
     status: str
     stack: str
+    components: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     started_at: datetime.datetime = attrs.field(repr=False)

@@ -13,6 +13,7 @@ from drystone.components import Place, StackComponent, setting_to_json
 from drystone.digests import type_name
 from drystone.errors import StackError, listed, suggestion
 from drystone.kinds import ArtifactStore, Orchestrator
+from drystone.origins import provider_of
 
 
 @attrs.frozen(init=False, repr=False)
@@ -58,21 +59,41 @@ class Stack:
         parts = [repr(self.name), *(f"{kind}={component!r}" for kind, component in self.components.items())]
         return f"Stack({', '.join(parts)})"
 
-    def evolve(self, name: str, **components: StackComponent) -> Stack:
-        """A stack with another name, and other components in place of some of these or beside them."""
-        return _restored(name, {**self.components, **components})
+    def evolve(self, name: str, **components: StackComponent | None) -> Stack:
+        """A stack with another name, and other components in place of some of these or beside them.
+
+        A kind that is given as None is left out.
+
+        Raises:
+            StackError: What is given does not fit, or a kind that every stack needs is left out.
+        """
+        kept = {**self.components, **components}
+        return _restored(name, {kind: component for kind, component in kept.items() if component is not None})
 
     def at(self, place: Place) -> Stack:
         """This stack with every component filled in for the place where it is used."""
         return _restored(self.name, {kind: component.at(place) for kind, component in self.components.items()})
 
     def describe(self) -> dict[str, Any]:
-        """The stack as JSON values, secrets as their references."""
-        components = {
-            kind: {"class": type_name(type(component)), "name": component.name, "settings": setting_to_json(component)}
-            for kind, component in self.components.items()
-        }
+        """The stack as JSON values, secrets as their references.
+
+        Of each component its class, short name and settings, and the distribution it comes from with its version; both
+        are None where no installed distribution has the class.
+        """
+        components = {kind: _described(component) for kind, component in self.components.items()}
         return {"name": self.name, "components": components}
+
+
+def _described(component: StackComponent) -> dict[str, Any]:
+    cls = type(component)
+    distribution, version = provider_of(cls) or (None, None)
+    return {
+        "class": type_name(cls),
+        "name": component.name,
+        "distribution": distribution,
+        "version": version,
+        "settings": setting_to_json(component),
+    }
 
 
 def _restored(name: str, components: dict[str, Any]) -> Stack:

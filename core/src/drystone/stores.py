@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from drystone.choices import find_stacks
+from collections.abc import Callable, Iterable
+
+from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.errors import DrystoneError, NotFoundError
 from drystone.kinds import ArtifactStore
 from drystone.plugins import load_plugins
+from drystone.publications import PublishedStack
 
 
 class Stores:
     """Artifact stores, by what tells them from each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, published: Callable[[], Iterable[PublishedStack]]) -> None:
         self._known: dict[str, ArtifactStore] = {}
+        self._published = published
 
     def bind(self, store: ArtifactStore) -> None:
         """Make a store known."""
@@ -21,7 +25,7 @@ class Stores:
 
     def active(self, place: Place) -> ArtifactStore:
         """The store of the stack that is active in a place."""
-        store = find_stacks(place.root, load_plugins()).active().at(place).artifact_store
+        store = Stacks(place.root, load_plugins(), self._published).active().at(place).artifact_store
         self.bind(store)
         return store
 
@@ -42,7 +46,7 @@ class Stores:
         return self._known[identity]
 
     def _bind_those_of(self, place: Place) -> None:
-        stacks = find_stacks(place.root, load_plugins())
+        stacks = Stacks(place.root, load_plugins(), self._published)
         for name in stacks.names:
             try:
                 self.bind(stacks.get(name).at(place).artifact_store)

@@ -13,14 +13,14 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import Finding, findings, spoilt
+from drystone.audits import RESTORE, Finding, findings, spoilt
 from drystone.blobs import blob_key
-from drystone.choices import find_stacks
+from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import Database, made_directory
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
@@ -34,15 +34,18 @@ from drystone.events import (
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit, next_commit
+from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
 from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.projects import project_root, workspace_directory
-from drystone.queries import Queries, name_of
+from drystone.projects import HOME, project_root, workspace_directory
+from drystone.queries import name_of
 from drystone.records import address_of
+from drystone.replicas import Replica, is_url, opened_ledger, replica_directory
 from drystone.runs import RUNNING, Run, StepRun
+from drystone.shelves import Shelf
 from drystone.stores import Stores
 
 View = Index
@@ -51,51 +54,56 @@ View = Index
 Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
 
 
-class Workspace(Queries):
-    """A workspace in a directory: one ledger, and the index that answers from it.
+class Workspace(Shelf):
+    """A workspace: one ledger, in a directory or behind a URL, and the index that answers from it.
 
     Attributes:
-        directory: Where it is.
+        directory: Where it is; of a shared one, where this machine keeps its copy.
+        url: Where the ledger of a shared workspace is, else None.
     """
 
     def __init__(self, location: str | Path | None = None, *, allow_pickle: bool | None = None) -> None:
         """Open a workspace, making it if it does not exist.
 
         Args:
-            location: A local directory; by default `DRYSTONE_WORKSPACE` or `.drystone` in the project's root.
-            allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it.
+            location: A local directory, or the URL of a ledger that is shared; by default `DRYSTONE_WORKSPACE` or
+                `.drystone` in the project's root.
+            allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
+                a shared one does not.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
         """
         _check_outside("open the workspace")
-        self.directory = made_directory(workspace_directory(project_root()) if location is None else location)
-        self.allow_pickle = allow_pickle is not False
-        self._stores = Stores()
-        self._database = Database(self.directory)
+        found = _default(project_root()) if location is None else location
+        self.url = str(found) if is_url(found) else None
+        self.directory = _directory(found)
+        self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
+        self._stores = Stores(self.published)
+        self._database = Replica(self.directory, opened_ledger(self.url)) if self.url else Database(self.directory)
         self.mark_crashed()
 
     @classmethod
-    def current(cls) -> Workspace:
-        """The workspace of the project that the working directory belongs to.
+    def current(cls, root: Path | None = None) -> Workspace:
+        """The workspace of a project, by default the one that the working directory belongs to.
 
         The first of: `DRYSTONE_WORKSPACE`, the object `workspace` in `stacks.py`, `.drystone` in the project's root.
         """
         _check_outside("use the workspace")
-        root = project_root()
-        found = None if os.environ.get("DRYSTONE_WORKSPACE") else find_stacks(root, load_plugins()).workspace
+        root = root or project_root()
+        found = None if os.environ.get("DRYSTONE_WORKSPACE") else Stacks(root, load_plugins()).workspace
         if not isinstance(found, Workspace):
-            directory = made_directory(workspace_directory(root))
-            found = _current.get(directory) or cls(directory)
+            location = _default(root)
+            found = _current.get(_directory(location)) or cls(location)
         found = _current.setdefault(found.directory, found)
         found.mark_crashed()
         return found
 
     def __repr__(self) -> str:
-        return f"Workspace({str(self.directory)!r})"
+        return f"Workspace({self.url or str(self.directory)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # records hold it, and may be sent to another process
-        return functools.partial(type(self), allow_pickle=self.allow_pickle), (str(self.directory),)
+        return functools.partial(type(self), allow_pickle=self.allow_pickle), (self.url or str(self.directory),)
 
     def close(self) -> None:
         """Let go of the database. The workspace cannot be used afterwards."""
@@ -115,6 +123,11 @@ class Workspace(Queries):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
+        while True:
+            with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
+                return self._committed(decide, author)
+
+    def _committed(self, decide: Callable[[View], Sequence[Event]], author: str | None) -> Commit | None:
         with self._database.transaction() as (ledger, index):
             head = index.catch_up(ledger)
             events = [event_to_json(event) for event in decide(index)]
@@ -136,11 +149,18 @@ class Workspace(Queries):
         with suppress(WorkspaceError):  # a full disk keeps nobody from reading, nor damage from verifying
             with self._database.snapshot() as (_, index):
                 locks = [(run["name"], run["lock"]) for run in index.running()]
-            dead.update(each for each in locks if RunLock(self.directory, each[1]).is_free())
+            dead.update(each for each in locks if self.lock(each[1]).is_free())
             if dead:
                 self.commit(decide)
             return sorted(name for name, _ in dead)
         return []
+
+    def lock(self, name: str | None = None) -> RunLock | LeaseLock:
+        """A new lock for a run's driver, or the one of this name."""
+        names = {} if name is None else {"name": name}
+        if isinstance(self._database, Replica):
+            return LeaseLock(self._database.shared, **names)
+        return RunLock(self.directory, **names)
 
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
@@ -148,13 +168,13 @@ class Workspace(Queries):
 
     def rebuild(self) -> None:
         """Make the index anew from the ledger."""
-        with self._database.transaction() as (ledger, index):
-            index.clear()
-            index.catch_up(ledger)
+        self._database.rebuild()
 
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
         self.mark_crashed()
+        if damage := self._database.damage():
+            return [Finding("commit", str(self.url), damage, RESTORE)]
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
         return [*found, *spoilt(blobs, self.store_for)]
@@ -377,6 +397,15 @@ def load_artifact(name: str, version: int | str = LATEST) -> Any:
     if context is not None:
         return context.effects.load_artifact(name, version)
     return Workspace.current().load_artifact(name, version)
+
+
+def _default(root: Path) -> str | Path:
+    home = os.environ.get(HOME, "")
+    return home if is_url(home) else workspace_directory(root)
+
+
+def _directory(location: str | Path) -> Path:
+    return replica_directory(str(location)) if is_url(location) else made_directory(location)
 
 
 _current: dict[Path, Workspace] = {}

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import pickle
-import resource
-import signal
 import subprocess
 import sys
-import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from drystone.components import setting_to_json
-from drystone.errors import ArtifactStoreError, CapabilityError
+from drystone.errors import ArtifactStoreError
 from drystone.kinds import CREATE, MAPPING, SHARED, ArtifactStore
-from drystone.testing.children import started
-from drystone.values import dumps, from_json, to_json
-
-HERE = __name__
-
-KEY = "blobs/3f/3f8a"
+from drystone.testing.attempts import assert_stored, content, raises, written
+from drystone.testing.shared_stores import KEY, SharedStores
+from drystone.values import dumps, to_json
 
 LEGAL = (
     *("a", "deep/" * 30 + "end", "x" * 200, "odd/sq[3]/1", "odd/two words", "odd/ä-日本", "odd/a+b=c", "odd/50%41"),
@@ -41,7 +31,7 @@ ILLEGAL = ("", "/", "/etc/passwd", "..", "../up", "a/../../up", "a/..", "a//b", 
 """Keys that a store must refuse, since they could mean something outside it, or another key."""
 
 
-class ArtifactStoreContract(ABC):
+class ArtifactStoreContract(SharedStores, ABC):
     """What every artifact store does.
 
     Inherit it, and say in one fixture how an empty store is made::
@@ -64,11 +54,7 @@ class ArtifactStoreContract(ABC):
         many: Keys of a long listing; more than services list at a time.
     """
 
-    crosses_processes: ClassVar[bool] = True
-    fills_disk: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("boto3", "botocore", "docker", "numpy", "pandas", "s3fs")
-    rounds: ClassVar[int] = 40
-    large: ClassVar[int] = 24 << 20
     many: ClassVar[int] = 1_100
 
     @pytest.fixture
@@ -245,153 +231,6 @@ class ArtifactStoreContract(ABC):
                 call()
         assert [*unreachable_store.check()], "check() must find that the store cannot be reached"
 
-    # Several at once
-
-    def test_of_24_threads_one_creates_a_key(self, artifact_store: ArtifactStore) -> None:
-        """Exactly one `create` of a key succeeds, its bytes are what is stored, the others get `FileExistsError`."""
-        needs(artifact_store, CREATE)
-        with ThreadPoolExecutor(24) as pool, quick_switches():
-            for number in range(self.rounds):
-                key = f"leases/{number}"
-                start = threading.Barrier(24)
-
-                def attempt(who: int, key: str = key, start: threading.Barrier = start) -> int | None:
-                    start.wait()
-                    try:
-                        artifact_store.create(key, content(str(who), 500 + who))
-                    except FileExistsError:
-                        return None
-                    return who
-
-                winners = [who for who in pool.map(attempt, range(24)) if who is not None]
-                assert len(winners) == 1, (
-                    f"create() succeeded for {len(winners)} of 24 threads; it must for exactly one"
-                )
-                assert_stored(artifact_store, key, content(str(winners[0]), 500 + winners[0]))
-
-    def test_a_taken_key_is_not_created(self, artifact_store: ArtifactStore, tmp_path: Path) -> None:
-        """Whatever put it there, it stays; a key that was deleted is free again."""
-        needs(artifact_store, CREATE)
-        artifact_store.create("a", b"created")
-        artifact_store.write("b", b"written")
-        artifact_store.upload(written(tmp_path / "file", b""), "c")
-        for key, data in {"a": b"created", "b": b"written", "c": b""}.items():
-            with pytest.raises(FileExistsError):
-                artifact_store.create(key, b"again")
-            assert_stored(artifact_store, key, data)
-        artifact_store.delete("a")
-        artifact_store.create("a", b"anew")
-        assert_stored(artifact_store, "a", b"anew")
-
-    def test_a_store_that_cannot_create_says_so(self, artifact_store: ArtifactStore) -> None:
-        """Without the capability, `create` raises `CapabilityError` and stores nothing."""
-        if CREATE in artifact_store.capabilities:
-            return
-        with pytest.raises(CapabilityError):
-            artifact_store.create(KEY, b"x")
-        assert list(artifact_store.list("")) == []
-
-    def test_of_several_writers_one_wins_whole(self, artifact_store: ArtifactStore) -> None:
-        """Writers of one key at the same time never leave a mixture."""
-        offers = [content(str(who), 200_000 + who) for who in range(12)]
-        start = threading.Barrier(12)
-
-        def write(data: bytes) -> None:
-            start.wait()
-            artifact_store.write(KEY, data)
-
-        with ThreadPoolExecutor(12) as pool, quick_switches():
-            list(pool.map(write, offers))
-        assert artifact_store.read_range(KEY, 0, None) in offers, "the key holds a mixture of what two writers wrote"
-        assert [key for key, _ in artifact_store.list("")] == [KEY], "something is left besides the key"
-
-    def test_a_reader_never_sees_a_part(self, artifact_store: ArtifactStore, tmp_path: Path) -> None:
-        """While a key is uploaded again and again, it is always one of the versions, whole, or not there yet."""
-        versions = [written(tmp_path / str(who), content(str(who), self.large // 8 + who)) for who in range(2)]
-        sizes, digests = {each.stat().st_size for each in versions}, {digest(each.read_bytes()) for each in versions}
-        done = threading.Event()
-
-        def read() -> list[str]:
-            wrong = []
-            while not done.is_set():
-                size = artifact_store.size(KEY)
-                if size is not None and size not in sizes:
-                    wrong.append(f"size {size}")
-                if size is not None and digest(artifact_store.read_range(KEY, 0, None)) not in digests:
-                    wrong.append("a part of a version")
-            return wrong
-
-        with ThreadPoolExecutor(2) as pool, quick_switches():
-            readers = [pool.submit(read) for _ in range(2)]
-            try:
-                for number in range(12):
-                    artifact_store.upload(versions[number % 2], KEY)
-            finally:
-                done.set()
-            seen = [wrong for reader in readers for wrong in reader.result()]
-        assert seen == [], f"readers saw {seen[0]}: upload() must make a key appear whole"
-
-    def test_two_instances_see_each_other_at_once(self, artifact_store: ArtifactStore) -> None:
-        """An instance made from the same settings, as tasks and pickle make it, is the same store."""
-        copies = [from_json(json.loads(dumps(to_json(artifact_store)))), pickle.loads(pickle.dumps(artifact_store))]
-        for number, other in enumerate(copies):
-            assert other.identity == artifact_store.identity, "the identity must be the same for the same settings"
-            assert not other.exists(f"seen/{number}")
-            artifact_store.write(f"seen/{number}", b"first")
-            assert_stored(other, f"seen/{number}", b"first")
-            other.write(f"seen/{number}", b"by the other")
-            assert_stored(artifact_store, f"seen/{number}", b"by the other")
-            other.delete(f"seen/{number}")
-            assert not artifact_store.exists(f"seen/{number}"), "a key that another instance deleted is still there"
-
-    def test_another_process_has_the_same_store(self, artifact_store: ArtifactStore) -> None:
-        """It sees what is written here, has the same identity, and what it writes is seen here."""
-        if not self.crosses_processes:
-            assert SHARED not in artifact_store.capabilities, "a store of one process alone is not shared"
-            pytest.skip("The store belongs to this process.")
-        artifact_store.write("from/parent", b"from parent")
-        out, err = started(f"{HERE}:visit", value=artifact_store).communicate()
-        assert out.splitlines()[-1:] == [artifact_store.identity], f"another process has another store. {err}"
-        assert_stored(artifact_store, "from/child", b"from parent, and back")
-
-    # Faults
-
-    @pytest.mark.parametrize("moment", [0.0, 0.25, 0.5, 0.75])
-    def test_a_process_killed_while_it_uploads_leaves_nothing_half(
-        self, artifact_store: ArtifactStore, moment: float, tmp_path: Path
-    ) -> None:
-        """The key is absent or whole, no other key shows, and the store works."""
-        if not self.crosses_processes:
-            pytest.skip("The store dies with its process.")
-        file = written(tmp_path / "file", content("killed", self.large))
-        begun = time.perf_counter()
-        artifact_store.upload(file, "probe")
-        duration = time.perf_counter() - begun
-        artifact_store.delete("probe")
-        with started(f"{HERE}:upload", str(file), KEY, value=artifact_store) as child:
-            assert child.stdout is not None
-            child.stdout.readline()  # it begins now
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(moment * duration)
-            child.send_signal(signal.SIGKILL)
-        data = file.read_bytes()
-        assert artifact_store.size(KEY) in (None, len(data)), "a killed upload left a part under its key"
-        assert {key for key, _ in artifact_store.list("")} <= {KEY}, "a killed upload left something in the listing"
-        artifact_store.upload(file, KEY)
-        assert_stored(artifact_store, KEY, data)
-
-    def test_a_full_disk_is_told_and_loses_nothing(self, artifact_store: ArtifactStore, tmp_path: Path) -> None:
-        """Storing raises `OSError` or `ArtifactStoreError`; what was there stays, and nothing half is listed."""
-        if not (self.fills_disk and self.crosses_processes):
-            pytest.skip("The store does not keep things on this machine's disk.")
-        artifact_store.write(KEY, b"old")
-        file = written(tmp_path / "file", content("too large", 4 << 20))
-        out, err = started(f"{HERE}:fill", str(file), KEY, value=artifact_store).communicate()
-        told = json.loads(out.splitlines()[-1]) if out else err
-        assert told == dict.fromkeys(told, "refused"), f"on a full disk: {told}; each must raise OSError"
-        assert_stored(artifact_store, KEY, b"old")
-        assert [key for key, _ in artifact_store.list("")] == [KEY], "a failed upload left something in the listing"
-
     # What it says of itself
 
     def test_what_can_be_mapped_is_the_very_file(self, artifact_store: ArtifactStore) -> None:
@@ -435,85 +274,3 @@ class ArtifactStoreContract(ABC):
         code = f"import sys, {package}; print([name for name in {self.libraries!r} if name in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode or done.stdout.strip() == "[]", f"import {package} imports {done.stdout}"
-
-
-def content(seed: str, size: int) -> bytes:
-    """Bytes that differ from seed to seed, and do not repeat with any chunk."""
-    return hashlib.shake_128(seed.encode()).digest(size)
-
-
-def digest(data: bytes) -> str:
-    """What tells bytes from each other."""
-    return hashlib.blake2b(data).hexdigest()
-
-
-def written(file: Path, data: bytes) -> Path:
-    """A file with these bytes."""
-    file.write_bytes(data)
-    return file
-
-
-def needs(store: ArtifactStore, capability: str) -> None:
-    """Skip a test of what the store says it cannot do; that it refuses it is another test."""
-    if capability not in store.capabilities:
-        pytest.skip(f"The store does not declare {capability!r}.")
-
-
-def assert_stored(store: ArtifactStore, key: str, data: bytes) -> None:
-    """Everything that a store says of a key fits these bytes."""
-    assert store.exists(key), f"{key!r} is not there"
-    assert store.size(key) == len(data), f"size({key!r}) is {store.size(key)}, not {len(data)}"
-    read = store.read_range(key, 0, None)
-    assert len(read) == len(data), f"{key!r} reads as {len(read)} bytes of {len(data)}"
-    assert digest(read) == digest(data), f"{key!r} does not read as what was stored"
-
-
-def raises(expected: type[Exception], call: Callable[[], object]) -> bool:
-    """Whether a call raises that."""
-    try:
-        call()
-    except expected:
-        return True
-    except Exception:
-        return False
-    return False
-
-
-@contextmanager
-def quick_switches() -> Iterator[None]:
-    """Let threads take turns so often that races show."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
-
-
-# What contracts run in other processes
-
-
-def visit(store: ArtifactStore) -> None:
-    """Read what the parent wrote, and answer it."""
-    store.write("from/child", store.read_range("from/parent", 0, None) + b", and back")
-    print(store.identity)  # noqa: T201 - the parent reads it
-
-
-def upload(store: ArtifactStore, file: str, key: str) -> None:
-    """Upload a file, after saying so."""
-    print("now", flush=True)  # noqa: T201 - the parent waits for it
-    store.upload(Path(file), key)
-
-
-def fill(store: ArtifactStore, file: str, key: str) -> None:
-    """Store a large file in every way, where no file may be large."""
-    data = Path(file).read_bytes()
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-    ways: dict[str, Callable[[], object]] = {
-        "upload": lambda: store.upload(Path(file), key),
-        "write": lambda: store.write(key, data),
-    }
-    if CREATE in store.capabilities:
-        ways["create"] = lambda: store.create("created", data)
-    print(json.dumps({way: "refused" if raises(OSError, call) else "accepted" for way, call in ways.items()}))  # noqa: T201

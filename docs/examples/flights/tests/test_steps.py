@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from drystone.testing import run_step
 from flights import data, pipelines
 from flights.times import minute_of_day, minutes_between
 
@@ -43,6 +44,13 @@ def test_times_are_read_as_the_airlines_write_them():
 def test_clean_keeps_the_flights_that_arrived_once():
     flights = pd.DataFrame([flight(), flight(), flight(flight=2, arr_delay=None)])
     assert pipelines.clean(flights)["flight"].tolist() == [1]
+
+
+def test_clean_notes_how_many_flights_arrived():
+    flights = pd.DataFrame([flight(), flight(flight=2, arr_delay=None)])
+    made = run_step(pipelines.clean, flights)
+    assert made.metadata == {"flights": 2, "arrived": 1}
+    assert made.output["flight"].tolist() == [1]
 
 
 def test_join_takes_the_weather_of_the_hour_before_departure():

@@ -88,6 +88,9 @@ def describe(run: Any) -> None:
             "error": run.error,
         }
     )
+    if run.components:
+        tables.heading(f"Stack {run.stack}")
+        tables.fields({kind: _component(each) for kind, each in run.components.items()})
     tables.heading("Steps")
     tables.listing(list(run.steps.values()), STEP_COLUMNS, as_json=False)
     for step in run.steps.values():
@@ -98,6 +101,11 @@ def describe(run: Any) -> None:
         if step.status == "failed" and step.error:
             tables.heading(f"Error of {step.name}")
             print(step.error.rstrip())
+
+
+def _component(described: Any) -> str:
+    """A component of the stack of a run, with its settings: `local (workers=4)`."""
+    return f"{described['name']} ({tables.shown(described['settings'])})"
 
 
 def steps_text(run: Any) -> str:

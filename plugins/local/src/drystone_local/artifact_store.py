@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -29,6 +30,9 @@ IDENTITY = "store-id"
 
 LEFT = 7 * 24 * 3600
 """Seconds after which nobody is still writing a file of the spool."""
+
+LEAST = 256 << 20
+"""Bytes that must be free on its disk for a store to be fit for use."""
 
 FEW = 16
 """So many files are flushed one by one, each a wait of about a millisecond."""
@@ -78,6 +82,22 @@ class LocalArtifactStore(ArtifactStore):
                 "bind it with at(place), or give it an absolute path."
             )
         return self.path
+
+    def check(self) -> Iterator[str]:
+        """Whether the directory is there or can be made, can be written to, and has space left; makes nothing."""
+        root = Path(self.root)
+        there = next(each for each in (root, *root.parents) if each.exists())
+        if not there.is_dir():
+            yield f"{there} is a file, so there can be no artifact store in {root}. Choose another path."
+            return
+        try:
+            with tempfile.TemporaryFile(dir=there) as probe:
+                probe.write(b"check")
+        except OSError as exc:
+            yield f"{there} cannot be written to: {exc.strerror}. Change its permissions, or choose another path."
+        free = shutil.disk_usage(there).free
+        if free < LEAST:
+            yield f"The disk of {there} has only {free >> 20} MiB left. Make space, or choose another path."
 
     @cached_property
     def identity(self) -> str:

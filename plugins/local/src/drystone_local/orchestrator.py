@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
 from concurrent.futures import Executor
 
 import attrs
@@ -11,6 +14,9 @@ from drystone.errors import StackError
 from drystone_local.machines import this_machine
 
 AUTO, PROCESS, INLINE = "auto", "process", "inline"
+
+MANY = 32
+"""Workers per core that make sense at most, be they as idle as they may."""
 
 
 def _check_isolation(instance: LocalOrchestrator, attribute: attrs.Attribute[str], value: str) -> None:
@@ -46,6 +52,22 @@ class LocalOrchestrator(Orchestrator):
         if self.isolation == INLINE:
             return frozenset()
         return frozenset({"parallel", "timeout", "resources", "cancel", "isolation"})
+
+    def check(self) -> Iterator[str]:
+        """Whether there can be workers, and this many of them."""
+        if self.isolation == INLINE:
+            return
+        cpus = this_machine().cpus
+        if self.workers is not None and self.workers > MANY * cpus:
+            yield (
+                f"workers={self.workers} are more than this machine can serve, which has {cpus} cores: each is a "
+                f"process. Take at most {MANY * cpus}."
+            )
+        if not (sys.executable and os.access(sys.executable, os.X_OK)):
+            yield (
+                f"No worker can be started: sys.executable is {sys.executable!r}, which cannot be executed. Run under "
+                "another Python, or with isolation='inline'."
+            )
 
     def runs_inline(self, needs: StepNeeds) -> bool:
         """Whether the driver runs this step itself."""
