@@ -15,6 +15,7 @@ from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
 from drystone.index import Index
 from drystone.ledgers import CURE, Commit, SharedLedger, SQLiteLedger, check_follows
 from drystone.plugins import load_plugins
+from drystone.projects import HOME, workspace_directory
 
 
 class Replica(Database):
@@ -134,3 +135,14 @@ def opened_ledger(url: str) -> SharedLedger:
         )
     ledger: SharedLedger = offer(url)
     return ledger
+
+
+def default_location(root: Path) -> str | Path:
+    """Where the workspace of a project is, if its `stacks.py` does not say."""
+    home = os.environ.get(HOME, "")
+    return home if is_url(home) else workspace_directory(root)
+
+
+def location_directory(location: str | Path) -> Path:
+    """The directory of a workspace on this machine; made if it does not exist."""
+    return replica_directory(str(location)) if is_url(location) else made_directory(location)

@@ -17,7 +17,7 @@ from drystone.audits import RESTORE, Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.components import Place
-from drystone.databases import Database, made_directory
+from drystone.databases import Database
 from drystone.decisions import ANYONE, crash, created, promotion, rollback
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
@@ -29,21 +29,20 @@ from drystone.events import (
     MetadataLogged,
     Tagged,
     Untagged,
-    event_to_json,
 )
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
-from drystone.ledgers import Commit, next_commit
+from drystone.ledgers import Commit
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
 from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.projects import HOME, project_root, workspace_directory
+from drystone.projects import project_root
 from drystone.queries import name_of
 from drystone.records import address_of
-from drystone.replicas import Replica, is_url, opened_ledger, replica_directory
+from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
 from drystone.runs import RUNNING, Run, StepRun
 from drystone.shelves import Shelf
 from drystone.stores import Stores
@@ -75,9 +74,9 @@ class Workspace(Shelf):
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
         """
         _check_outside("open the workspace")
-        found = _default(project_root()) if location is None else location
+        found = default_location(project_root()) if location is None else location
         self.url = str(found) if is_url(found) else None
-        self.directory = _directory(found)
+        self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
         self._database = Replica(self.directory, opened_ledger(self.url)) if self.url else Database(self.directory)
@@ -93,8 +92,8 @@ class Workspace(Shelf):
         root = root or project_root()
         found = None if os.environ.get("DRYSTONE_WORKSPACE") else Stacks(root, load_plugins()).workspace
         if not isinstance(found, Workspace):
-            location = _default(root)
-            found = _current.get(_directory(location)) or cls(location)
+            location = default_location(root)
+            found = _current.get(location_directory(location)) or cls(location)
         found = _current.setdefault(found.directory, found)
         found.mark_crashed()
         return found
@@ -125,18 +124,7 @@ class Workspace(Shelf):
         _check_outside("write to the workspace")
         while True:
             with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
-                return self._committed(decide, author)
-
-    def _committed(self, decide: Callable[[View], Sequence[Event]], author: str | None) -> Commit | None:
-        with self._database.transaction() as (ledger, index):
-            head = index.catch_up(ledger)
-            events = [event_to_json(event) for event in decide(index)]
-            if not events:
-                return None
-            commit = next_commit(head, events, author)
-            ledger.append(commit)
-            index.apply(commit)
-        return commit
+                return self._database.commit(decide, author)
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
@@ -158,9 +146,8 @@ class Workspace(Shelf):
     def lock(self, name: str | None = None) -> RunLock | LeaseLock:
         """A new lock for a run's driver, or the one of this name."""
         names = {} if name is None else {"name": name}
-        if isinstance(self._database, Replica):
-            return LeaseLock(self._database.shared, **names)
-        return RunLock(self.directory, **names)
+        shared = self._database.shared if isinstance(self._database, Replica) else None
+        return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
@@ -397,15 +384,6 @@ def load_artifact(name: str, version: int | str = LATEST) -> Any:
     if context is not None:
         return context.effects.load_artifact(name, version)
     return Workspace.current().load_artifact(name, version)
-
-
-def _default(root: Path) -> str | Path:
-    home = os.environ.get(HOME, "")
-    return home if is_url(home) else workspace_directory(root)
-
-
-def _directory(location: str | Path) -> Path:
-    return replica_directory(str(location)) if is_url(location) else made_directory(location)
 
 
 _current: dict[Path, Workspace] = {}
