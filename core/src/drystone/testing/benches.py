@@ -21,7 +21,7 @@ from drystone.pipelines import Pipeline
 from drystone.runs import FAILED, RUNNING, SKIPPED, SUCCEEDED, Run
 from drystone.stacks import Stack
 from drystone.testing.marks import awaited, mark, marks
-from drystone.testing.specimens import BEHAVIOURS, RETRIED, SHAPES, SUCCEEDS, VICTIMS
+from drystone.testing.specimens import BEHAVIOURS, RETRIED, SHAPES, SUCCEEDS, VICTIMS, node_name
 from drystone.workspaces import Workspace
 
 BRIEFLY = 0.2
@@ -112,7 +112,12 @@ class Bench:
         """Run a pipeline, however it ends; a run that does not end is cancelled, and the test fails."""
         __tracebackhide__ = True
         overdue = threading.Event()
-        watchdog = threading.Timer(2 * self.patience + 10, lambda: (overdue.set(), self.cancel()))
+
+        def give_up() -> None:
+            overdue.set()
+            self.cancel()
+
+        watchdog = threading.Timer(2 * self.patience + 10, give_up)
         watchdog.start()
         try:
             return Outcome(pipeline.with_options(stack=self.stack, **options)(*given))
@@ -164,17 +169,22 @@ def _is_watch(thread: threading.Thread) -> bool:
 def expected(shape: str, behaviour: str) -> dict[str, tuple[str, Any]]:
     """Status and value of each node of a shape, by plain Python."""
     found: dict[str, tuple[str, Any]] = {}
-    for name, text in SHAPES[shape].items():
+    for node, text in SHAPES[shape].items():
         way, *taken = text.split()
-        before = [found[each.strip("?").partition(".")[0]] for each in taken]
-        if any(status != SUCCEEDED for status, _ in before) or ("?n" in taken):
-            found[name] = SKIPPED, None
-        elif name == VICTIMS[shape] and behaviour not in (SUCCEEDS, RETRIED):
-            found[name] = FAILED, None
+        before = [found[each] for each in taken_by(text)]
+        if any(status != SUCCEEDED for status, _ in before) or "?n" in taken:
+            found[node] = SKIPPED, None
+        elif node == VICTIMS[shape] and behaviour not in (SUCCEEDS, RETRIED):
+            found[node] = FAILED, None
         else:
             values = [_taken(each, found) for each in taken if each[0] != "?"]
-            found[name] = SUCCEEDED, _made(way, ord(name) + 3 * sum(values))
+            found[node] = SUCCEEDED, _made(way, ord(node) + 3 * sum(values))
     return found
+
+
+def taken_by(text: str) -> list[str]:
+    """The nodes that one takes or depends on."""
+    return [each.strip("?").partition(".")[0] for each in text.split()[1:]]
 
 
 def _taken(reference: str, found: dict[str, tuple[str, Any]]) -> int:
@@ -190,13 +200,13 @@ def _made(way: str, plain: int) -> Any:
 
 
 def starts(shape: str, behaviour: str) -> dict[str, int]:
-    """How often each step, or element of a map, is started where its victim does not fail for good."""
+    """How often each step, or element of a map, of a shape is started."""
     counts: dict[str, int] = {}
-    for name, text in SHAPES[shape].items():
-        is_victim, way = name == VICTIMS[shape], text.split()[0]
-        often = BEHAVIOURS[behaviour] if is_victim else 1
-        elements = {f"{name}1": 1, f"{name}2": often, f"{name}3": 1}
-        counts |= elements if way == "map" else {name: often} if "?n" not in text else {}
+    for node, (status, _) in expected(shape, behaviour).items():
+        name, often = node_name(shape, node), BEHAVIOURS[behaviour] if node == VICTIMS[shape] else 1
+        is_map = SHAPES[shape][node].startswith("map")
+        started = {f"{name}1": 1, f"{name}2": often, f"{name}3": 1} if is_map else {name: often}
+        counts |= started if status != SKIPPED else {}
     return counts
 
 

@@ -13,15 +13,15 @@ from drystone.runs import CANCELLED, FAILED, SKIPPED, SUCCEEDED
 from drystone.testing import specimens
 from drystone.testing.benches import Bench
 from drystone.testing.marks import whereabouts
-from drystone.testing.specimens import EXITS, FAILS, STUBBORN, SUCCEEDS, USED_UP
+from drystone.testing.specimens import BEHAVIOURS, EXITS, FAILS, RETRIED, STUBBORN, SUCCEEDS, USED_UP
 
 MIB = 1 << 20
 
 SAID = {
-    FAILS: ("ValueError: broken on purpose", "in misbehave"),
-    USED_UP: ("ValueError: broken on purpose", "in misbehave"),
-    EXITS: ("SystemExit: 3", "in misbehave"),
-    STUBBORN: ("StubbornError: broken on purpose, 1 of 2", "in misbehave"),
+    FAILS: "ValueError: broken on purpose",
+    USED_UP: "ValueError: broken on purpose",
+    EXITS: "SystemExit: 3",
+    STUBBORN: "StubbornError: broken on purpose, 1 of 2",
 }
 """What the record of a failed step says, by what the step does."""
 
@@ -31,23 +31,24 @@ class FailingRuns:
 
     patience: ClassVar[float]
 
-    @pytest.mark.parametrize("behaviour", SAID)
-    def test_a_failure_is_told_as_it_was(self, bench: Bench, behaviour: str) -> None:
-        """The record has type, message and traceback, and the exception of the run has the step's as its cause."""
-        outcome = bench.run(specimens.shaped, "chain", behaviour)
-        told = outcome.run.steps["b"].error or ""
-        missing = [words for words in SAID[behaviour] if words not in told]
-        assert missing == [], f"The record of a step that {behaviour} lacks {missing}. It says: {told}"
-        assert outcome.cause is not None, "The exception of a failed run has no cause."
-        if behaviour in (FAILS, USED_UP):
-            assert type(outcome.cause) is ValueError, f"The step raised ValueError; that became {outcome.cause!r}."
+    def test_a_failure_is_told_as_it_was(self, bench: Bench) -> None:
+        """The record has its type and message, and every attempt."""
+        outcome = bench.run(specimens.failing_each)
+        steps = {behaviour: outcome.run.steps[f"step{place}"] for place, behaviour in enumerate(BEHAVIOURS)}
+        for behaviour, words in SAID.items():
+            told = steps[behaviour].error or ""
+            assert words in told, f"The record of a step that {behaviour} does not say {words!r}, but: {told}"
+        attempts = {behaviour: step.attempts for behaviour, step in steps.items()}
+        assert attempts == BEHAVIOURS, f"Steps were tried {attempts} times."
+        for behaviour in (RETRIED, USED_UP):
+            first = steps[behaviour].failed_attempts[0].error
+            assert SAID[FAILS] in first, f"The first attempt of a step that {behaviour} does not say why it failed."
 
-    def test_attempts_are_counted(self, bench: Bench) -> None:
-        """Of a step that fails as often as it is tried, the record knows both attempts and what each printed."""
-        step = bench.run(specimens.shaped, "one", USED_UP).run.steps["a"]
-        assert step.attempts == 2, f"A step with one retry was tried {step.attempts} times."
-        assert len(step.failed_attempts) == 1, "The first attempt is not on record."
-        assert "broken on purpose" in step.failed_attempts[0].error, "The first attempt has lost its error."
+    def test_an_exception_stays_what_it_was(self, bench: Bench) -> None:
+        """The exception of the run has the step's as its cause, of its class if that is a plain one."""
+        cause = bench.run(specimens.shaped, "chain", FAILS).cause
+        assert type(cause) is ValueError, f"The step raised ValueError; that became {cause!r}."
+        assert str(cause) == "broken on purpose", f"The message of an exception became {str(cause)!r}."
 
     def test_it_can_be_used_again_after_a_failure(self, bench: Bench) -> None:
         """The same instance runs another pipeline."""
@@ -118,17 +119,18 @@ class FailingRuns:
         assert "waited in vain" not in bench.marks(), "It declares 'cancel', but waited for a step to end by itself."
         assert "begin follow" not in bench.marks(), "A step was started after the run had been cancelled."
 
-    @pytest.mark.parametrize(("way", "said"), [("os._exit(7)", "7"), ("SIGKILL", "SIGKILL")])
-    def test_a_step_that_dies_takes_nobody_along(self, bench: Bench, way: str, said: str) -> None:
+    def test_a_step_that_dies_takes_nobody_along(self, bench: Bench) -> None:
         """With the capability `isolation`: `WorkerDiedError` names the cause, and other branches complete."""
         bench.needs(ISOLATION)
-        outcome = bench.run(specimens.dying, way, whereabouts())
+        outcome = bench.run(specimens.dying, whereabouts())
         assert isinstance(outcome.cause, WorkerDiedError), (
-            f"A step ended its process by {way}; that must be WorkerDiedError, not {outcome.cause!r}."
+            f"A step ended its process; that must be WorkerDiedError, not {outcome.cause!r}."
         )
-        assert said in str(outcome.cause), f"A step ended its process by {way}, which the error does not name."
-        assert outcome.statuses == {"vanish": FAILED, "first": SUCCEEDED, "second": SUCCEEDED}, (
-            f"A step ended its process by {way}, and others fared ill."
-        )
+        right = {"exits": FAILED, "killed": FAILED, "first": SUCCEEDED, "second": SUCCEEDED}
+        assert outcome.statuses == right, "Two steps ended their processes, and others fared ill."
+        for name, words in {"exits": "7", "killed": "SIGKILL"}.items():
+            told = outcome.run.steps[name].error or ""
+            assert "WorkerDiedError" in told, f"A step ended its process; that became: {told}"
+            assert words in told.partition("\n")[0], f"A step ended with {words}, which the error does not say: {told}"
         again = bench.run(specimens.doubled, 3)
         assert again.run.status == SUCCEEDED, f"After a step that died, the next run failed: {again.cause!r}"

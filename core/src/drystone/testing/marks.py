@@ -47,6 +47,13 @@ def awaited(folder: str, text: str, patience: float) -> bool:
     return True
 
 
+def ended_before(noted: list[str], first: str, last: str) -> bool:
+    """Whether all that is called so, with any number behind, had ended when something else began, if it did."""
+    begun = [place for place, each in enumerate(noted) if each.startswith(f"begin {last}")]
+    ended = [place for place, each in enumerate(noted) if each.startswith(f"end {first}")]
+    return not begun or (bool(ended) and max(ended) < min(begun))
+
+
 def whereabouts() -> str:
     """The machine and the process that this is."""
     return f"{platform.node()}:{os.getpid()}"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from typing import Annotated, Any
 
 from drystone import Artifact, Retry, get_context, load_artifact, log_metadata, pipeline, save_artifact, step, unmapped
@@ -27,6 +28,9 @@ SHAPES: dict[str, dict[str, str]] = {
 
 VICTIMS = {"one": "a", "chain": "b", "diamond": "b", "wide": "c", "map": "b", "two outputs": "a", "condition": "a"}
 """The node of each that may misbehave."""
+
+ALL = "all"
+"""Every shape, each beside the others, in one graph."""
 
 SUCCEEDS, RETRIED = "succeeds", "succeeds when tried again"
 FAILS, EXITS, STUBBORN, USED_UP = "fails", "exits", "raises what no pickle takes", "uses up its retries"
@@ -60,7 +64,8 @@ def misbehave(behaviour: str) -> None:
 def number(name: str, before: list[Any]) -> int:
     """What a node makes of what it takes; lists count with all their items."""
     flat = [item for each in before for item in (each if isinstance(each, list) else [each])]
-    return ord(name) + 3 * sum(flat)
+    total: int = sum(flat)
+    return ord(name[-1]) + 3 * total
 
 
 @step(cache=False)
@@ -98,26 +103,49 @@ def decide(answer: bool, name: str, before: list[Any], marks: str) -> bool:
 
 @pipeline
 def shaped(shape: str, behaviour: str = SUCCEEDS, marks: str = "") -> None:
-    """A graph of `SHAPES` whose victim behaves as it is told."""
+    """The graph of a shape, or of every shape, whose victims behave as they are told."""
+    for each in shapes(shape):
+        _draw(each, behaviour, marks)
+
+
+def shapes(shape: str) -> list[str]:
+    """The shapes that a name stands for."""
+    return [*SHAPES] if shape == ALL else [shape]
+
+
+def node_name(shape: str, node: str) -> str:
+    """What the node of a shape is called in a pipeline."""
+    return f"{shape}_{node}".replace(" ", "_")
+
+
+def _draw(shape: str, behaviour: str, marks: str) -> None:
+    """Add the nodes of a shape to the graph."""
     made: dict[str, Any] = {}
-    for name, text in SHAPES[shape].items():
-        way, *taken = text.split()
+    for node, text in SHAPES[shape].items():
+        name, (way, *taken) = node_name(shape, node), text.split()
         before = [made[each] for each in taken if each[0] != "?"]
         conditions = [made[each[1:]] for each in taken if each[0] == "?"]
-        is_victim = name == VICTIMS[shape]
-        how = behaviour if is_victim else SUCCEEDS
+        how = behaviour if node == VICTIMS[shape] else SUCCEEDS
         options: dict[str, Any] = {"name": name, "when": conditions[0] if conditions else None}
         if BEHAVIOURS[how] > 1:
             options["retries"] = Retry(1, delay=0)
         if way == "work":
-            made[name] = work.with_options(**options)(name, before, how, marks)
+            made[node] = work.with_options(**options)(name, before, how, marks)
         elif way == "map":
             mapped = element.with_options(**options)
-            made[name] = mapped.map([1, 2, 3], unmapped(name), unmapped(before), unmapped(how), unmapped(marks))
+            made[node] = mapped.map([1, 2, 3], unmapped(name), unmapped(before), unmapped(how), unmapped(marks))
         elif way == "pair":
-            made[f"{name}.left"], made[f"{name}.right"] = pair.with_options(**options)(name, before, how, marks)
+            made[f"{node}.left"], made[f"{node}.right"] = pair.with_options(**options)(name, before, how, marks)
         else:
-            made[name] = decide.with_options(**options)(way == "yes", name, before, marks)
+            made[node] = decide.with_options(**options)(way == "yes", name, before, marks)
+
+
+@pipeline
+def failing_each(marks: str = "") -> None:
+    """Steps that fail in every way, beside one that succeeds."""
+    for place, behaviour in enumerate(BEHAVIOURS):
+        retries = Retry(1, delay=0) if BEHAVIOURS[behaviour] > 1 else None
+        work.with_options(name=f"step{place}", retries=retries)("x", [], behaviour, marks)
 
 
 @step(cache=False)
@@ -202,9 +230,10 @@ def vanish(way: str, driver: str) -> int:
 
 
 @pipeline
-def dying(way: str, driver: str) -> None:
-    """A step ends its process; two others have nothing to do with it."""
-    vanish(way, driver)
+def dying(driver: str) -> None:
+    """Two steps end their processes; two others have nothing to do with that."""
+    vanish.with_options(name="exits")("exit", driver)
+    vanish.with_options(name="killed")("SIGKILL", driver)
     double.with_options(name="second")(double.with_options(name="first")(1))
 
 
@@ -276,9 +305,9 @@ def speaking(marks: str, patience: float, spawns: bool) -> None:
 
 @step(cache=False)
 def complain() -> None:
-    """Prints, and fails."""
+    """Prints, and fails in a module of the standard library, which the traceback has to name."""
     print("before it failed")  # noqa: T201
-    raise ValueError("broken on purpose")
+    Fraction("no number")
 
 
 @pipeline
