@@ -24,7 +24,7 @@ from drystone.testing.marks import awaited, mark, marks
 from drystone.testing.specimens import BEHAVIOURS, RETRIED, SHAPES, SUCCEEDS, VICTIMS, node_name
 from drystone.workspaces import Workspace
 
-BRIEFLY = 0.2
+BRIEFLY = 1.0
 """Seconds to wait for what must not happen."""
 
 

@@ -66,7 +66,7 @@ class Surroundings:
 
     def test_what_steps_print_is_in_their_own_logs(self, bench: Bench) -> None:
         """By whichever way it is printed, from the beginning to the end, and nothing of what another step prints."""
-        waits = self.patience if bench.can(PARALLEL) else BRIEFLY
+        waits = self.patience if bench.can(PARALLEL) else BRIEFLY / 2
         run = bench.run(specimens.speaking, bench.marked, waits, bench.is_exclusive).run
         assert run.status == SUCCEEDED, run.error
         ways = ["prints", "complains", "logs", *(["spawns"] if bench.is_exclusive else [])]
