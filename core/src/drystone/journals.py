@@ -148,8 +148,8 @@ class Journal:
 
     def retried(self, node: Node, result: StepResult, attempt: int, error: str) -> None:
         """An attempt failed, and another one follows."""
-        of = {"run": self.run, "step": node.name, "attempt": attempt, "store": self.store}
-        event = StepRetried(error=error, metadata=result.metadata, log=result.log, **of)
+        run, step, store, noted, log = self.run, node.name, self.store, result.metadata, result.log
+        event = StepRetried(run=run, step=step, attempt=attempt, error=error, metadata=noted, log=log, store=store)
         self._entries.append(lambda view: [event])
 
     def stored(self, result: StepResult) -> None:
