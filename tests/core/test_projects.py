@@ -80,7 +80,7 @@ def test_a_url_is_no_workspace_directory(tmp_path, monkeypatch):
         workspace_directory(tmp_path)
     assert str(caught.value) == (
         "DRYSTONE_WORKSPACE is 's3://team/workspace', but must be a local directory. A shared workspace comes with a "
-        "plugin and is the variable `workspace` in stacks.py."
+        "plugin and is the variable `workspace` in stacks.py. Install it: pip install drystone-s3."
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from drystone.catalogs import providing
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, TargetError, WorkspaceError, suggestion
 from drystone.functions import Declared
@@ -48,7 +49,7 @@ def workspace_directory(root: Path) -> Path:
     if "://" in text:
         raise WorkspaceError(
             f"{HOME} is {text!r}, but must be a local directory. A shared workspace comes with a plugin and is the "
-            "variable `workspace` in stacks.py."
+            f"variable `workspace` in stacks.py.{providing(scheme=text.partition('://')[0])}"
         )
     return Path(text).expanduser().resolve()
 
