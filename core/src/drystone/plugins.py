@@ -243,19 +243,22 @@ class Plugins:
         """Everything that is wrong, one sentence or more each; asks for every offer to find out."""
         duplicates = [text for text, _ in self._duplicates()]
         absences = [plugin.absence for plugin in self.all if plugin.state not in (ACTIVE, BLOCKED)]
-        return list(dict.fromkeys([*self.strays(), *absences, *duplicates]))
+        return list(dict.fromkeys([*self._unknown(), *absences, *duplicates]))
 
     def strays(self) -> list[str]:
         """What is wrong, but not with a plugin that is here.
 
-        Such as a disabled one that nobody knows, or one that the project of the working directory requires.
+        Such as a disabled one that nobody knows, or one that the project of the working directory requires, without
+        which it finds no stacks.
         """
+        return self._unknown() + unmet(project_root(), self.all)
+
+    def _unknown(self) -> list[str]:
         names = {plugin.name for plugin in self.all}
-        unknown = [
+        return [
             f"{DISABLE} names {name!r}, but no such plugin is installed.{suggestion(name, names, 'Installed')}"
             for name in sorted(self._disabled - names - {ALL})
         ]
-        return unknown + unmet(project_root(), self.all)
 
     def absent(self) -> str:
         """A sentence for each plugin that is not active: what is missing may be missing because of it."""

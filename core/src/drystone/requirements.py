@@ -54,11 +54,12 @@ def require(root: Path, plugins: Iterable[Plugin]) -> None:
 
 
 def unmet(root: Path, plugins: Iterable[Plugin]) -> list[str]:
-    """The same as sentences, one for each."""
+    """The same as a list of problems, for those who go on looking for others."""
     try:
-        return [f"{KEY} in {root / 'pyproject.toml'}: {problem}" for problem in _unmet(root, plugins)[0]]
+        require(root, plugins)
     except StackError as exc:
         return [str(exc)]
+    return []
 
 
 def _unmet(root: Path, plugins: Iterable[Plugin]) -> tuple[list[str], list[str]]:

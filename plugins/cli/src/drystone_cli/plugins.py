@@ -45,7 +45,7 @@ def list_(limit: int, as_json: bool) -> None:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Load everything that plugins offer, and explain what is wrong. Exit code 1 if anything is."""
     found = _loaded()
-    problems = found.problems()
+    problems = dict.fromkeys([*found.problems(), *found.strays()])
     records = _records(found)
     if as_json:
         tables.print_json([*records, *map(_stray, found.strays())])
