@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from drystone.catalogs import providing
 from drystone.databases import Database, made_directory
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
@@ -131,7 +132,7 @@ def opened_ledger(url: str) -> SharedLedger:
         known = sorted(f"{name}://" for _, name in plugins.unique("drystone_ledgers"))
         raise WorkspaceError(
             f"No plugin opens a workspace at {scheme}://. Installed: {', '.join(known) or 'none'}. Install a plugin "
-            f"that offers {scheme}:// through the hook drystone_ledgers; drystone-local brings file://."
+            f"that offers {scheme}:// through the hook drystone_ledgers; drystone-local brings file://.{providing(scheme=scheme)}"
         )
     ledger: SharedLedger = offer(url)
     return ledger
