@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from drystone.errors import PipelineDefinitionError, TargetError, WorkspaceError
+from drystone.errors import PipelineDefinitionError, TargetError
 from drystone.projects import canonical_name, find_pipeline, load_file, located, project_root, workspace_directory
 
 PIPELINES = """\
@@ -74,14 +74,9 @@ def test_the_workspace_is_in_the_root_unless_the_environment_says_otherwise(tmp_
     assert workspace_directory(tmp_path / "root") == tmp_path / "other"
 
 
-def test_a_url_is_no_workspace_directory(tmp_path, monkeypatch):
+def test_beside_a_shared_workspace_the_project_keeps_a_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("DRYSTONE_WORKSPACE", "s3://team/workspace")
-    with pytest.raises(WorkspaceError) as caught:
-        workspace_directory(tmp_path)
-    assert str(caught.value) == (
-        "DRYSTONE_WORKSPACE is 's3://team/workspace', but must be a local directory. A shared workspace comes with a "
-        "plugin and is the variable `workspace` in stacks.py. Install it: pip install drystone-s3."
-    )
+    assert workspace_directory(tmp_path) == tmp_path / ".drystone"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from drystone.contrasts import stack_diff as stack_diff
 from drystone.declarations import Artifact as Artifact
 from drystone.declarations import Model as Model
 from drystone.fans import unmapped as unmapped
+from drystone.file_ledgers import FilesystemLedger as FilesystemLedger
 from drystone.filesystems import FsspecArtifactStore as FsspecArtifactStore
 from drystone.hookspecs import hookimpl as hookimpl
 from drystone.kinds import ArtifactStore as ArtifactStore

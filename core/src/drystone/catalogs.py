@@ -28,7 +28,7 @@ class Catalog:
 
 
 OFFICIAL: Mapping[str, Catalog] = {
-    "drystone-local": Catalog(components=("orchestrator:local", "artifact_store:local")),
+    "drystone-local": Catalog(components=("orchestrator:local", "artifact_store:local"), schemes=("file",)),
     "drystone-docker": Catalog(components=("orchestrator:docker",)),
     "drystone-s3": Catalog(components=("artifact_store:s3",), schemes=("s3", "s3a")),
     "drystone-registry": Catalog(components=("container_registry:oci",)),

@@ -8,13 +8,14 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from drystone.errors import NotFoundError, WorkspaceError
+from drystone.events import Event, event_to_json
 from drystone.index import Index
-from drystone.ledgers import SQLiteLedger
+from drystone.ledgers import Commit, SQLiteLedger, next_commit
 from drystone.projects import make_directory
 
 FILE = "workspace.db"
@@ -168,6 +169,28 @@ class Database:
             if time.monotonic() - self._synced > SYNC_INTERVAL:
                 with suppress(sqlite3.OperationalError):  # what was committed stays so, and the next one tries again
                     self.sync()
+
+    def commit(self, decide: Callable[[Index], Sequence[Event]], author: str | None) -> Commit | None:
+        """Add what is decided upon, in one transaction; None if that is nothing."""
+        with self.transaction() as (ledger, index):
+            head = index.catch_up(ledger)
+            events = [event_to_json(event) for event in decide(index)]
+            if not events:
+                return None
+            commit = next_commit(head, events, author)
+            ledger.append(commit)
+            index.apply(commit)
+        return commit
+
+    def rebuild(self) -> None:
+        """Make the index anew from the ledger."""
+        with self.transaction() as (ledger, index):
+            index.clear()
+            index.catch_up(ledger)
+
+    def damage(self) -> str:
+        """What is wrong with a ledger elsewhere; a local one is checked commit by commit."""
+        return ""
 
     def sync(self) -> None:
         """Make everything committed so far survive a power failure."""

@@ -20,7 +20,7 @@ from drystone.replays import Announce, replayed, restored_parameters
 from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Replay, Run
 from drystone.signatures import host_name
 from drystone.traversal import Walk
-from drystone.workspaces import RunLock, View, Workspace
+from drystone.workspaces import LeaseLock, RunLock, View, Workspace
 
 
 class Driver:
@@ -34,7 +34,7 @@ class Driver:
             PlanError: It cannot run; nothing was started.
         """
         prepared = prepare(pipeline, parameters)
-        with RunLock(prepared.workspace.directory) as lock:
+        with prepared.workspace.lock() as lock:
             return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
@@ -63,7 +63,7 @@ class Driver:
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
         parameters = restored_parameters(workspace, record)
         prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
-        with RunLock(workspace.directory) as lock:
+        with workspace.lock() as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
@@ -77,7 +77,7 @@ class Driver:
         return replayed(workspace, run, step, debug=debug, announce=announce)
 
 
-def _announced(prepared: Prepared, lock: RunLock) -> str:
+def _announced(prepared: Prepared, lock: RunLock | LeaseLock) -> str:
     """Commit the start of a run; returns its name."""
     graph, role = prepared.graph, prepared.role
     commit, dirty = _git_state(prepared.root)
@@ -116,7 +116,7 @@ def _announced(prepared: Prepared, lock: RunLock) -> str:
     return name
 
 
-def _claimed(workspace: Workspace, run: str, lock: RunLock) -> int:
+def _claimed(workspace: Workspace, run: str, lock: RunLock | LeaseLock) -> int:
     """Take a dead run over; of several drivers one wins. Returns the new epoch."""
     epoch = 0
 

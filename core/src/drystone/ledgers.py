@@ -103,7 +103,7 @@ def checked_commit(seq: int, digest: bytes, body: bytes) -> Commit:
         if commit.digest.encode() == digest and commit.seq == seq:
             return commit
         problem = "its text does not fit its digest"
-    raise LedgerDamagedError(f"Commit {seq} of the ledger is altered: {problem}.{_CURE}")
+    raise LedgerDamagedError(f"Commit {seq} of the ledger is altered: {problem}.{CURE}")
 
 
 def check_follows(commit: Commit, head: Head) -> None:
@@ -114,16 +114,16 @@ def check_follows(commit: Commit, head: Head) -> None:
     """
     if commit.seq != head.seq + 1:
         raise LedgerDamagedError(
-            f"Commit {head.seq + 1} of the ledger is missing: {commit.seq} follows {head.seq}.{_CURE}"
+            f"Commit {head.seq + 1} of the ledger is missing: {commit.seq} follows {head.seq}.{CURE}"
         )
     if commit.prev != head.digest:
         raise LedgerDamagedError(
             f"Commit {commit.seq} of the ledger does not follow commit {head.seq}: one of them is altered or foreign."
-            f"{_CURE}"
+            f"{CURE}"
         )
 
 
-_CURE = " Restore the workspace from a backup; `drystone workspace verify` lists everything that is wrong."
+CURE = " Restore the workspace from a backup; `drystone workspace verify` lists everything that is wrong."
 
 
 class Ledger(Protocol):
@@ -136,7 +136,7 @@ class Ledger(Protocol):
         """Commits after a number, in order, each checked against the one before.
 
         Raises:
-            LedgerDamagedError: One is altered, missing or foreign.
+            LedgerDamagedError: One is altered, missing or foreign; also if there is none of that number.
         """
 
     def append(self, commit: Commit) -> None:
@@ -145,6 +145,29 @@ class Ledger(Protocol):
         Raises:
             LedgerConflict: Its number is taken.
         """
+
+
+LEASE = 60.0
+"""Seconds after which a driver that has not renewed its lease counts as dead."""
+
+RENEWAL = 20.0
+"""Seconds between two renewals."""
+
+
+class SharedLedger(Ledger, Protocol):
+    """A ledger for several machines, with leases: what shows that a driver elsewhere is alive.
+
+    A lease is advisory. What must never happen twice is decided by a commit, of which one of several wins.
+    """
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a lease, until so many seconds from now by the store's clock; False if another holds it."""
+
+    def release(self, name: str, holder: str) -> None:
+        """Give up a lease; nothing happens if somebody else holds it."""
+
+    def holder(self, name: str) -> str | None:
+        """Who holds a lease that has not expired by the store's clock, if anybody does."""
 
 
 class SQLiteLedger:
@@ -217,7 +240,7 @@ class SQLiteLedger:
     def _stored(self, seq: int) -> Commit:
         row = self._connection.execute(f"{_STORED} WHERE seq = ?", (seq,)).fetchone()
         if row is None:
-            raise LedgerDamagedError(f"Commit {seq} of the ledger is missing.{_CURE}")
+            raise LedgerDamagedError(f"Commit {seq} of the ledger is missing.{CURE}")
         return checked_commit(*row)
 
 

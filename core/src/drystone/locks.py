@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 
 from drystone.errors import WorkspaceError
+from drystone.ledgers import LEASE, RENEWAL, SharedLedger
 
 _held: dict[Path, tuple[int, int]] = {}
 """Process and file descriptor of every lock held here. POSIX locks do not stop their own process, so it must know."""
@@ -77,3 +80,37 @@ class RunLock:
 
     def __exit__(self, *exc_info: object) -> None:
         self.release()
+
+
+@attrs.frozen(eq=False)
+class LeaseLock:
+    """The lock of one run of a shared workspace: a lease, renewed for as long as the driver lives.
+
+    Attributes:
+        ledger: Where the lease is.
+        name: What the ledger calls it; a new one, if none is given.
+    """
+
+    ledger: SharedLedger
+    name: str = attrs.field(factory=lambda: os.urandom(8).hex())
+    _ended: threading.Event = attrs.field(init=False, factory=threading.Event)
+
+    def is_free(self) -> bool:
+        """Whether its driver has not renewed it in time, by the store's clock, or let go of it."""
+        return self.ledger.holder(self.name) is None
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEWAL):
+            with suppress(WorkspaceError):  # the next time may come before it expires
+                self.ledger.lease(self.name, self.name, LEASE)
+
+    def __enter__(self) -> LeaseLock:
+        if not self.ledger.lease(self.name, self.name, LEASE):
+            raise BlockingIOError(f"The lease {self.name} is taken.")
+        threading.Thread(target=self._renew, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ended.set()
+        with suppress(WorkspaceError):  # it expires
+            self.ledger.release(self.name, self.name)

@@ -178,6 +178,10 @@ class Plugins:
         claims = self._claims(hook)
         return _only(key, claims[key])[0].function if key in claims else None
 
+    def schemes(self, hook: str) -> list[str]:
+        """The schemes that are offered."""
+        return sorted(name for _, name in self.unique(hook))
+
     @contextmanager
     def observed(self, observer: object, name: str) -> Iterator[None]:
         """Call an object's hook implementations inside the block, such as those of a display of what a run does."""
@@ -207,6 +211,11 @@ class Plugins:
                 raised = f"{type(exc).__name__}: {message_of(exc)}"
                 problems.append(f"The hook {event} of the plugin {each.plugin_name} raised {raised}")
         return problems
+
+    def tell(self, event: str, **records: Any) -> None:
+        """Call the plugins' functions for an event outside a run; what they raise changes nothing, and is logged."""
+        for problem in self.emit(event, **records):
+            logging.getLogger(__name__).warning(problem)
 
     def offers(self, plugin: Plugin) -> dict[str, list[str]]:
         """The names of what a plugin offers, by what it is; components as `kind:name`. Asks every plugin for it."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from drystone.catalogs import providing
 from drystone.digests import module_name
 from drystone.errors import DrystoneError, TargetError, WorkspaceError, suggestion
 from drystone.functions import Declared
@@ -40,17 +39,11 @@ def project_root(start: Path | None = None) -> Path:
 def workspace_directory(root: Path) -> Path:
     """Where the project keeps its workspace: `DRYSTONE_WORKSPACE`, else `.drystone` in its root.
 
-    Raises:
-        WorkspaceError: The variable holds a URL.
+    If the variable holds a URL, `.drystone` keeps what is this machine's alone.
     """
     text = os.environ.get(HOME)
-    if not text:
+    if not text or "://" in text:
         return root / ".drystone"
-    if "://" in text:
-        raise WorkspaceError(
-            f"{HOME} is {text!r}, but must be a local directory. A shared workspace comes with a plugin and is the "
-            f"variable `workspace` in stacks.py.{providing(scheme=text.partition('://')[0])}"
-        )
     return Path(text).expanduser().resolve()
 
 

@@ -13,37 +13,36 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import Finding, findings, spoilt
+from drystone.audits import RESTORE, Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.components import Place
-from drystone.databases import Database, made_directory
-from drystone.decisions import ANYONE, crash, created, promotion, rollback
+from drystone.databases import Database
+from drystone.decisions import crash
 from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
     Event,
-    Linked,
     MetadataLogged,
     Tagged,
     Untagged,
-    event_to_json,
 )
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
-from drystone.ledgers import Commit, next_commit
+from drystone.ledgers import Commit
+from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
 from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.projects import project_root, workspace_directory
-from drystone.queries import name_of
+from drystone.projects import project_root
+from drystone.promotions import Promotions
 from drystone.records import address_of
+from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
 from drystone.runs import RUNNING, Run, StepRun
-from drystone.shelves import Shelf
 from drystone.stores import Stores
 
 View = Index
@@ -52,28 +51,33 @@ View = Index
 Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
 
 
-class Workspace(Shelf):
-    """A workspace in a directory: one ledger, and the index that answers from it.
+class Workspace(Promotions):
+    """A workspace: one ledger, in a directory or behind a URL, and the index that answers from it.
 
     Attributes:
-        directory: Where it is.
+        directory: Where it is; of a shared one, where this machine keeps its copy.
+        url: Where the ledger of a shared workspace is, else None.
     """
 
     def __init__(self, location: str | Path | None = None, *, allow_pickle: bool | None = None) -> None:
         """Open a workspace, making it if it does not exist.
 
         Args:
-            location: A local directory; by default `DRYSTONE_WORKSPACE` or `.drystone` in the project's root.
-            allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it.
+            location: A local directory, or the URL of a ledger that is shared; by default `DRYSTONE_WORKSPACE` or
+                `.drystone` in the project's root.
+            allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
+                a shared one does not.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
         """
         _check_outside("open the workspace")
-        self.directory = made_directory(workspace_directory(project_root()) if location is None else location)
-        self.allow_pickle = allow_pickle is not False
+        found = default_location(project_root()) if location is None else location
+        self.url = str(found) if is_url(found) else None
+        self.directory = location_directory(found)
+        self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        self._database = Database(self.directory)
+        self._database = Replica(self.directory, opened_ledger(self.url)) if self.url else Database(self.directory)
         self.mark_crashed()
 
     @classmethod
@@ -86,17 +90,17 @@ class Workspace(Shelf):
         root = root or project_root()
         found = None if os.environ.get("DRYSTONE_WORKSPACE") else Stacks(root, load_plugins()).workspace
         if not isinstance(found, Workspace):
-            directory = made_directory(workspace_directory(root))
-            found = _current.get(directory) or cls(directory)
+            location = default_location(root)
+            found = _current.get(location_directory(location)) or cls(location)
         found = _current.setdefault(found.directory, found)
         found.mark_crashed()
         return found
 
     def __repr__(self) -> str:
-        return f"Workspace({str(self.directory)!r})"
+        return f"Workspace({self.url or str(self.directory)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # records hold it, and may be sent to another process
-        return functools.partial(type(self), allow_pickle=self.allow_pickle), (str(self.directory),)
+        return functools.partial(type(self), allow_pickle=self.allow_pickle), (self.url or str(self.directory),)
 
     def close(self) -> None:
         """Let go of the database. The workspace cannot be used afterwards."""
@@ -116,15 +120,9 @@ class Workspace(Shelf):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
-        with self._database.transaction() as (ledger, index):
-            head = index.catch_up(ledger)
-            events = [event_to_json(event) for event in decide(index)]
-            if not events:
-                return None
-            commit = next_commit(head, events, author)
-            ledger.append(commit)
-            index.apply(commit)
-        return commit
+        while True:
+            with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
+                return self._database.commit(decide, author)
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
@@ -137,11 +135,17 @@ class Workspace(Shelf):
         with suppress(WorkspaceError):  # a full disk keeps nobody from reading, nor damage from verifying
             with self._database.snapshot() as (_, index):
                 locks = [(run["name"], run["lock"]) for run in index.running()]
-            dead.update(each for each in locks if RunLock(self.directory, each[1]).is_free())
+            dead.update(each for each in locks if self.lock(each[1]).is_free())
             if dead:
                 self.commit(decide)
             return sorted(name for name, _ in dead)
         return []
+
+    def lock(self, name: str | None = None) -> RunLock | LeaseLock:
+        """A new lock for a run's driver, or the one of this name."""
+        names = {} if name is None else {"name": name}
+        shared = self._database.shared if isinstance(self._database, Replica) else None
+        return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
@@ -149,13 +153,13 @@ class Workspace(Shelf):
 
     def rebuild(self) -> None:
         """Make the index anew from the ledger."""
-        with self._database.transaction() as (ledger, index):
-            index.clear()
-            index.catch_up(ledger)
+        self._database.rebuild()
 
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
         self.mark_crashed()
+        if damage := self._database.damage():
+            return [Finding("commit", str(self.url), damage, RESTORE)]
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
         return [*found, *spoilt(blobs, self.store_for)]
@@ -234,7 +238,9 @@ class Workspace(Shelf):
         saved = ArtifactSaved(name=name, kind=kind, manifest=manifest, metadata=metadata, tags=artifact.tags)
         commit = self.commit(lambda view: [attrs.evolve(saved, version=view.next_number("artifact", name))])
         assert commit is not None
-        return self.artifact(name, commit.events[-1]["version"])
+        version = self.artifact(name, commit.events[-1]["version"])
+        load_plugins().tell("drystone_artifact_saved", artifact_version=version)
+        return version
 
     @functools.cached_property
     def materializers(self) -> Materializers:
@@ -258,61 +264,6 @@ class Workspace(Shelf):
             NotFoundError: No stack that is defined here has it.
         """
         return self._stores.found(identity, self.place)
-
-    def create_model_version(
-        self, model: str | Model, name: str | None = None, *, tags: Mapping[str, Any] | None = None
-    ) -> ModelVersion:
-        """Make a version of a model by hand.
-
-        Raises:
-            StageError: The name means something else already.
-        """
-        commit = self.commit(lambda view: created(view, name_of(model), name, dict(tags or {})))
-        assert commit is not None
-        return self.model_version(model, commit.events[-1]["number"])
-
-    def link(self, target: ModelVersion | Model, version: ArtifactVersion) -> None:
-        """Make an artifact version part of a model version, or of a model as a whole."""
-        model, number = (target.model, target.number) if isinstance(target, ModelVersion) else (target.name, None)
-        link = Linked(model=model, number=number, artifact=version.name, version=version.version)
-        self.commit(lambda view: [link])
-
-    def promote(
-        self,
-        model: str | Model,
-        version: int | str | ModelVersion,
-        stage: str,
-        *,
-        expect: int | None = ANYONE,
-        override_reason: str | None = None,
-        reason: str | None = None,
-    ) -> ModelVersion:
-        """Give a stage to a version of a model; who holds it now loses it in the same instant.
-
-        Args:
-            model: Or its name.
-            version: Its number, name, `latest`, or record.
-            stage: `production`, `staging`, or a name of your own.
-            expect: The number that must hold the stage now, or None for nobody; else nothing happens.
-            override_reason: Why the promotion is right although a gate refuses it.
-            reason: Why, for the history.
-
-        Raises:
-            StageError: Its run did not succeed, or somebody else holds the stage than expected.
-        """
-        selector = version.number if isinstance(version, ModelVersion) else version
-        why = reason or override_reason
-        self.commit(lambda view: promotion(view, name_of(model), selector, stage, expect, why))
-        return self.model_version(model, stage)
-
-    def rollback(self, model: str | Model, stage: str, *, reason: str | None = None) -> ModelVersion:
-        """Give a stage back to who held it before the last promotion that is not yet rolled back.
-
-        Raises:
-            StageError: There is nothing to go back to.
-        """
-        self.commit(lambda view: rollback(view, name_of(model), stage, reason))
-        return self.model_version(model, stage)
 
     def tag(self, record: Record, *plain: str, **keyed: str) -> None:
         """Put tags on a record: plain ones, and ones with a value.

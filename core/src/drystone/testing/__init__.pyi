@@ -8,6 +8,8 @@ from drystone.testing.assertions import ran as ran
 from drystone.testing.faults import FaultyArtifactStore as FaultyArtifactStore
 from drystone.testing.faults import fails as fails
 from drystone.testing.faults import faulty as faulty
+from drystone.testing.ledger_memory import MemoryLedger as MemoryLedger
+from drystone.testing.ledgers import LedgerContract as LedgerContract
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
 from drystone.testing.memory import MemoryArtifactStore as MemoryArtifactStore
 from drystone.testing.memory_stacks import memory_stack as memory_stack
