@@ -14,6 +14,7 @@ from types import ModuleType
 
 from drystone.digests import digest_bytes
 from drystone.installations import Plugin
+from drystone.projects import canonical_name, load_file, project_root
 
 FILES = "DRYSTONE_PLUGINS"
 """The environment variable that names files to load as plugins, separated as in PATH; `--plugin` adds to it."""
@@ -23,10 +24,9 @@ PREFIX = "drystone_plugin_"
 
 def files() -> list[Plugin]:
     """A plugin for each file that the environment names, in its order."""
+    root = project_root()
     paths = dict.fromkeys(Path(name).expanduser().resolve() for name in _named())
-    return [
-        Plugin(name=path.name, distribution=str(path), version="", module=f"{PREFIX}{_suffix(path)}") for path in paths
-    ]
+    return [Plugin(name=path.name, distribution=str(path), version="", module=_module(path, root)) for path in paths]
 
 
 def load(plugin: Plugin) -> ModuleType:
@@ -35,22 +35,32 @@ def load(plugin: Plugin) -> ModuleType:
     Raises:
         FileNotFoundError: There is no such file.
     """
-    if not Path(plugin.distribution).is_file():
-        raise FileNotFoundError(f"{plugin.distribution} is not there. Correct --plugin or {FILES}")
-    return importlib.import_module(plugin.module)
+    path = Path(plugin.distribution)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there. Correct --plugin or {FILES}")
+    if plugin.module.startswith(PREFIX):
+        return importlib.import_module(plugin.module)
+    return load_file(path, project_root())
 
 
 def _named() -> list[str]:
     return [name for name in os.environ.get(FILES, "").split(os.pathsep) if name]
 
 
-def _suffix(path: Path) -> str:
-    """The rest of its module's name: the same in every process, and no other file's."""
-    return f"{re.sub(r'[^A-Za-z0-9]', '_', path.stem)}_{digest_bytes(str(path).encode())[:12]}"
+def _module(path: Path, root: Path) -> str:
+    """The name of its module, the same in every process.
+
+    In the project, the one by which the project's own modules import it: there must not be two of its classes. Of
+    another file, a name that is no other file's.
+    """
+    name = canonical_name(path, root) if path.is_relative_to(root) else ""
+    if all(part.isidentifier() for part in name.split(".")):
+        return name
+    return f"{PREFIX}{re.sub(r'[^A-Za-z0-9]', '_', path.stem)}_{digest_bytes(str(path).encode())[:12]}"
 
 
 class _Finder:
-    """Finds these modules by name: a task that names a class may reach a worker before anybody asks for plugins."""
+    """Finds files outside the project: a task may name a class of theirs before its worker asks for plugins."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:

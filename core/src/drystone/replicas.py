@@ -130,9 +130,11 @@ def opened_ledger(url: str) -> SharedLedger:
     offer = plugins.scheme("drystone_ledgers", scheme)
     if offer is None:
         known = sorted(f"{name}://" for _, name in plugins.unique("drystone_ledgers"))
+        hooked = f" Install a plugin that offers {scheme}:// through the hook drystone_ledgers."
+        remedy = providing(scheme=scheme) or hooked
         raise WorkspaceError(
-            f"No plugin opens a workspace at {scheme}://. Installed: {', '.join(known) or 'none'}. Install a plugin "
-            f"that offers {scheme}:// through the hook drystone_ledgers; drystone-local brings file://.{providing(scheme=scheme)}"
+            f"No plugin opens a workspace at {scheme}://. Installed: {', '.join(known) or 'none'}.{remedy}"
+            f"{plugins.absent()}"
         )
     ledger: SharedLedger = offer(url)
     return ledger

@@ -251,9 +251,11 @@ def test_a_file_brings_commands_which_help_lists(stone, run):
     assert "greet" not in run("--help").stdout
 
 
-def test_a_file_is_loaded_in_workers_as_well(stone, run, project):
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_a_file_is_loaded_in_workers_as_well(stone, run, project, tmp_path_factory, is_inside):
     (project / "flows.py").write_text(FLOWS)
-    done = run("--plugin", str(stone), "run", "flows:two", "--stack", "stone")
+    file = stone if is_inside else stone.rename(tmp_path_factory.mktemp("elsewhere") / "stone.py")
+    done = run("--plugin", str(file), "run", "flows:two", "--stack", "stone")
     assert "heard two-1" in done.stdout
     assert (project / "blobs").is_dir()
 
@@ -265,6 +267,21 @@ def test_a_file_is_loaded_in_a_detached_run_as_well(stone, run, project):
     )[0]
     run("logs", record["run"], "--follow")
     assert (project / "blobs").is_dir()
+
+
+def test_a_file_of_the_project_is_the_module_that_the_project_imports(stone, run, project):
+    (project / "stacks.py").write_text("from stone import StoneArtifactStore")
+    (project / "check.py").write_text(
+        "from drystone import find_stacks, load_plugins\n"
+        "find_stacks()\n"
+        "import stone, sys\n"
+        "[stack, *_] = [s for s, p in load_plugins().offered('drystone_stacks') if s.name == 'stone']\n"
+        "assert type(stack.artifact_store) is stone.StoneArtifactStore\n"
+        "print(load_plugins().all[-1].module)\n"
+    )
+    environment = {**os.environ, "DRYSTONE_PLUGINS": "stone.py"}
+    done = subprocess.run([sys.executable, "check.py"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("stone\n", "")
 
 
 def test_a_file_goes_with_no_plugins_and_is_listed(stone, run):
@@ -287,7 +304,7 @@ def test_options_for_plugins_end_with_the_command_line(stone, monkeypatch, capsy
     assert "stone.py" not in out
     assert "local   active" in out
     assert "DRYSTONE_PLUGINS" not in os.environ
-    sys.modules.pop(next(name for name in sys.modules if name.startswith("drystone_plugin_stone")))
+    sys.modules.pop("stone")
 
 
 def test_a_file_that_is_not_there_is_wrong_usage(run):
