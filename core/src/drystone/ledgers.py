@@ -150,9 +150,6 @@ class Ledger(Protocol):
 LEASE = 60.0
 """Seconds after which a driver that has not renewed its lease counts as dead."""
 
-RENEWAL = 20.0
-"""Seconds between two renewals."""
-
 
 class SharedLedger(Ledger, Protocol):
     """A ledger for several machines, with leases: what shows that a driver elsewhere is alive.
@@ -168,6 +165,9 @@ class SharedLedger(Ledger, Protocol):
 
     def holder(self, name: str) -> str | None:
         """Who holds a lease that has not expired by the store's clock, if anybody does."""
+
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a lease whose name nobody takes again; nothing happens if there is nothing."""
 
 
 class SQLiteLedger:
