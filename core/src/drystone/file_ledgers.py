@@ -120,7 +120,7 @@ class FilesystemLedger:
         """Number, holder, and whether it has not expired, of the last lease of this name."""
         folder = self._directory / "leases" / _checked(name)
         while True:
-            numbers = sorted(int(each) for each in os.listdir(folder)) if folder.exists() else []
+            numbers = sorted(map(int, os.listdir(folder))) if name in os.listdir(folder.parent) else []
             if not numbers:
                 return 0, "", False
             path = folder / f"{numbers[-1]:020}"

@@ -143,7 +143,7 @@ class Ledger(Protocol):
         """Add a commit; of several with one number exactly one is added.
 
         Raises:
-            LedgerConflict: Its number is taken.
+            LedgerConflict: Its number is taken, or, in one that is shared, it does not follow the last commit.
         """
 
 
