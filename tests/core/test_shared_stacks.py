@@ -46,6 +46,15 @@ class Registry(ContainerRegistry):
     uri: str = "localhost:5000/team"
     headers: dict[str, object] = attrs.field(factory=dict, repr=False)
 
+    def push(self, image: str, name: str) -> str:
+        raise NotImplementedError
+
+    def pull(self, reference: str) -> str:
+        raise NotImplementedError
+
+    def digest(self, name: str) -> str | None:
+        raise NotImplementedError
+
     def check(self):
         raise ConnectionError("nobody listens on port 5000")
 

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 
 from drystone.errors import message_of
-from drystone.events import MetadataLogged
+from drystone.events import ArtifactSaved, MetadataLogged
+from drystone.ledgers import Commit
 from drystone.preparation import Prepared
 from drystone.runs import StepRun
 
@@ -26,6 +27,7 @@ class Announcer:
 
     def __init__(self, prepared: Prepared, run: str) -> None:
         self.steps = prepared.plugins.listens("drystone_step_started", "drystone_step_finished")
+        self._saves_matter = prepared.plugins.listens("drystone_artifact_saved")
         self._is_followed = prepared.plugins.listens("drystone_step_progressed")
         self._told_at: dict[str, float] = {}
         self._maps: dict[str, StepRun] = {}
@@ -45,6 +47,16 @@ class Announcer:
         self._note(
             self._plugins.emit("drystone_step_progressed", step_run=attrs.evolve(self._maps[step], counts=counts))
         )
+
+    def committed(self, commit: Commit | None) -> None:
+        """Tell of the artifacts that a commit has saved."""
+        if commit is None or not self._saves_matter:
+            return
+        saved = [event for event in commit.events if event["type"] == ArtifactSaved.TYPE]
+        for event in saved:
+            with self._workspace.reading() as records:
+                version = records.found_version(event["name"], event["version"])
+            self._note(self._plugins.emit("drystone_artifact_saved", artifact_version=version))
 
     def tell(self, event: str, step: str | None = None, hook: Callable[[Any], object] | None = None) -> None:
         """Call a hook, and the plugins that listen to an event; their errors are noted and change nothing."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import attrs
 
 from drystone.annotations import abbreviated
-from drystone.digests import digest_value
+from drystone.components import StackComponent, settings_of
+from drystone.digests import digest_value, type_name
 from drystone.errors import EncodingError
 from drystone.fingerprints import Closure, Fingerprints, classes_of
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part, Value
 from drystone.runs import Cause
+from drystone.values import to_json
 
 Stored = Callable[[OutputRef | Lookup], str]
 """The digest of an artifact."""
@@ -64,6 +67,26 @@ def arguments_of(bindings: Mapping[str, Binding], stored: Stored) -> Arguments:
     )
 
 
+USES = "uses "
+"""What the names of components that a step uses begin with, among the names of arguments."""
+
+
+def used_by(node: Node, components: Mapping[str, StackComponent]) -> Arguments | None:
+    """What a key takes of the components that a step uses, as if they were arguments: class, code and settings."""
+    used = {f"{USES}{kind}": components[kind] for kind in node.step.options.uses if kind in components}
+    if not used:
+        return None
+    values = {name: digest_value(_identity(each)) for name, each in used.items()}
+    shown = {name: repr(each) for name, each in used.items()}
+    classes = tuple(dict.fromkeys(cls for each in used.values() for cls in classes_of(each)))
+    return Arguments(values=values, shown=shown, inputs={}, classes=classes, problems=())
+
+
+def _identity(component: StackComponent) -> tuple[str, Any]:
+    counted = [field.name for field in settings_of(type(component)) if field.metadata.get("in_key", True)]
+    return type_name(type(component)), {name: to_json(getattr(component, name)) for name in counted}
+
+
 def content_digest(binding: Binding, stored: Stored) -> str:
     """The digest of what a parameter is bound to, given those of artifacts."""
     if isinstance(binding, Items):
@@ -73,9 +96,10 @@ def content_digest(binding: Binding, stored: Stored) -> str:
     return digest_value(("value", binding.value)) if isinstance(binding, Value) else stored(binding)
 
 
-def closure_of(node: Node, fingerprints: Fingerprints) -> Closure:
-    """The code that a node's step reaches, through its arguments as well."""
-    return fingerprints.closure(node.step, _classes(node.bindings.values()))
+def closure_of(node: Node, fingerprints: Fingerprints, components: Mapping[str, StackComponent]) -> Closure:
+    """The code that a node's step reaches, through its arguments and the components that it uses as well."""
+    used = used_by(node, components)
+    return fingerprints.closure(node.step, (*_classes(node.bindings.values()), *(used.classes if used else ())))
 
 
 def _classes(bindings: Iterable[Binding]) -> tuple[type, ...]:

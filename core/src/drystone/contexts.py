@@ -37,6 +37,7 @@ class StepContext:
         parameters: The pipeline's parameters.
         model_version: The model and number the run belongs to, as `("flight_delays", 4)`, or None.
         attempt: 1 for the first try.
+        components: Those of the stack that the step declares in `uses=`, by kind; each is an attribute as well.
         effects: Collects what the step asks for.
     """
 
@@ -46,7 +47,18 @@ class StepContext:
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     model_version: tuple[str, int] | None = None
     attempt: int = 1
+    components: Mapping[str, Any] = attrs.field(factory=dict)
     effects: Effects = attrs.field(eq=False, repr=False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self.components:
+            raise AttributeError(
+                f"Step {self.step!r} has no component {name!r} in its context. Declare it: "
+                f"@step(uses=[{', '.join(map(repr, (*self.components, name)))}])."
+            )
+        return self.components[name]
 
 
 active: contextvars.ContextVar[StepContext] = contextvars.ContextVar("drystone_step")

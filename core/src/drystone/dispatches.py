@@ -100,7 +100,11 @@ class Dispatch:
             resources=attrs.asdict(options.resources) if options.resources is not None else None,
             log=self._log(attempt),
             debug=prepared.pipeline.options.debug,
+            components={kind: self._component(kind) for kind in options.uses},
         )
+
+    def _component(self, kind: str) -> Any:
+        return to_json(self._prepared.stack.components[kind])
 
     def _output(self, node: Node, output: Output, name: str) -> OutputTask:
         in_parts = OutputRef(node.name, output.name) in self._prepared.graph.in_parts

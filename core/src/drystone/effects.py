@@ -51,6 +51,7 @@ class StepEffects:
     def __init__(self, task: StepTask, ask: Callable[[str], str] | None) -> None:
         self.store = _store(task.store)
         self.materializers = _materializers(task.allow_pickle)
+        self.components = {kind: from_json(data) for kind, data in task.components.items()}
         self.metadata: dict[str, Any] = {}
         self.saved: list[ArtifactSaved] = []
         self.dynamic_inputs: dict[str, DynamicInput] = {}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 
 from drystone.annotations import bare
-from drystone.arguments import Arguments, arguments_of, closure_of, unread
+from drystone.arguments import USES, Arguments, arguments_of, closure_of, unread, used_by
 from drystone.artifacts import ArtifactVersion, Manifest, Reference
 from drystone.comparisons import changed, code_changes, recorded_text, told
+from drystone.components import StackComponent
 from drystone.documents import Document
 from drystone.errors import NotFoundError, PlanError, shortened, suggestion
 from drystone.fingerprints import Closure, Fingerprints, step_key
@@ -62,6 +64,7 @@ class Hits:
         fingerprints: Takes the closures.
         found: What the graph's references mean.
         copies: Whether bytes that only another store within reach has are copied; else they only count as there.
+        components: Of the stack, as it is defined; steps may use them.
 
     Raises:
         PlanError: A step that is to be rerun does not exist.
@@ -77,6 +80,7 @@ class Hits:
         found: Mapping[Reference | ArtifactVersion, ArtifactVersion],
         *,
         copies: bool,
+        components: Mapping[str, StackComponent] = MappingProxyType({}),
     ) -> None:
         unknown = [name for name in options.rerun if name not in graph.nodes]
         if unknown:
@@ -90,13 +94,14 @@ class Hits:
         self.fingerprints = fingerprints
         self.found = found
         self.copies = copies
+        self.components = components
         self.forced = graph.downstream(set(options.rerun))
         self.holdings = Holdings(workspace, store, copies=copies)
         self._specified: dict[tuple[str, bool], Any] = {}
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
-        return closure_of(node, self.fingerprints)
+        return closure_of(node, self.fingerprints, self.components)
 
     def arguments(self, bindings: Mapping[str, Binding], made: Mapping[OutputRef, Manifest]) -> Arguments:
         """What is known of arguments, given what the nodes before made."""
@@ -107,7 +112,7 @@ class Hits:
 
         Why there is none for an element of a map is said of the map.
         """
-        given = arguments or self.arguments(node.bindings, made)
+        given = self._completed(node, arguments or self.arguments(node.bindings, made))
         closure = self.fingerprints.closure(node.step, given.classes)
         key = self._key(node, closure, given) if closure.digest and not given.problems else None
         refused = self._refused(node, closure)
@@ -148,7 +153,12 @@ class Hits:
             if closure.digest is not None and records.index.exists("code", closure.digest):
                 return ()
             last = records.index.last_execution(self.graph.pipeline, node.name)
-            return self._compared(node, records.index, last, closure, self.arguments({}, {}))
+            return self._compared(node, records.index, last, closure, self._completed(node, self.arguments({}, {})))
+
+    def _completed(self, node: Node, given: Arguments) -> Arguments:
+        """What a step is given, with the components that it uses."""
+        used = used_by(node, self.components)
+        return given if used is None else given | used
 
     def _key(self, node: Node, closure: Closure, given: Arguments) -> str:
         call = (node.call, node.of is None)
@@ -242,7 +252,8 @@ class Hits:
         for name, digest in given.values.items():
             if last["values"].get(name) != digest and name not in ignored:
                 before = last["parameters"].get(name, "not given")
-                causes.append(Cause("parameter", f"parameter {name} {before} → {given.shown[name]}", name=name))
+                label = name if name.startswith(USES) else f"parameter {name}"
+                causes.append(Cause("parameter", f"{label} {before} → {given.shown[name]}", name=name))
         others = [name for name, digest in given.inputs.items() if last["input_digests"].get(name) != digest]
         causes += [Cause("input", f"input {name} changed", name=name) for name in others if name not in ignored]
         if causes or last["closure"] is None:

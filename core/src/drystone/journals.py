@@ -28,6 +28,7 @@ from drystone.events import (
 from drystone.fingerprints import Closure
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, lookups
 from drystone.hits import Decision
+from drystone.ledgers import Commit
 from drystone.preparation import ModelRole, Prepared
 from drystone.runs import CACHED, CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED
 from drystone.tasks import StepResult
@@ -92,14 +93,12 @@ class Journal:
         """Whether anything waits to be committed."""
         return bool(self._entries)
 
-    def flush(self) -> None:
+    def flush(self) -> Commit | None:
         """Commit what waits, as one group. If that fails, nobody knows whether it did: the run can only be `abandoned`.
 
         Raises:
             LedgerConflict: Another driver has taken this run over.
         """
-        if not self._entries:
-            return
         entries, self._entries = self._entries, []
         number, awaiting, recorded = self.model_number, self._awaiting, self._recorded
 
@@ -110,7 +109,7 @@ class Journal:
             self.model_number, self._awaiting, self._recorded = number, [*awaiting], {*recorded}
             return [event for entry in entries for event in entry(view)]
 
-        self.workspace.commit(decide)
+        return self.workspace.commit(decide) if entries else None
 
     def add(self, entry: Entry) -> None:
         """Let something be committed with the next group."""

@@ -56,6 +56,14 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
+def _check_uses(instance: object, attribute: object, value: tuple[Any, ...]) -> None:
+    for kind in value:
+        if not (isinstance(kind, str) and kind.isidentifier()):
+            raise PipelineDefinitionError(
+                f'uses={kind!r}: it names kinds of component, by the keywords of a stack: uses=["feature_store"].'
+            )
+
+
 StepHook = Callable[["StepRun"], object]
 RunHook = Callable[["Run"], object]
 
@@ -72,6 +80,7 @@ class StepOptions:
         ignore_inputs: Parameters that do not count.
         retries: Further attempts after a failure.
         timeout: Seconds after which it is ended.
+        uses: Kinds of component that it takes from the stack, by `get_context()`.
     """
 
     cache: bool | timedelta | None = None
@@ -82,6 +91,7 @@ class StepOptions:
     retries: Retry | None = attrs.field(default=None, converter=_retry)
     timeout: float | None = attrs.field(default=None, converter=_seconds)
     resources: Resources | None = None
+    uses: tuple[str, ...] = attrs.field(default=(), converter=_several, validator=_check_uses)
     tags: Mapping[str, Any] = attrs.field(factory=dict, validator=check_tags)
     on_success: StepHook | None = None
     on_failure: StepHook | None = None
@@ -181,6 +191,7 @@ def step(
     retries: int | Retry | None = None,
     timeout: float | timedelta | None = None,
     resources: Resources | None = None,
+    uses: str | Iterable[str] = (),
     tags: Mapping[str, Any] | None = None,
     on_success: StepHook | None = None,
     on_failure: StepHook | None = None,

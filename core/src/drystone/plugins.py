@@ -206,6 +206,10 @@ class Plugins:
         found = self.unique(hook).get((kind, name))
         return found[0].function if found is not None else None
 
+    def schemes(self, hook: str) -> list[str]:
+        """The schemes that are offered."""
+        return sorted(name for _, name in self.unique(hook))
+
     @contextmanager
     def observed(self, observer: object, name: str) -> Iterator[None]:
         """Call an object's hook implementations inside the block, such as those of a display of what a run does."""
@@ -235,6 +239,11 @@ class Plugins:
                 raised = f"{type(exc).__name__}: {message_of(exc)}"
                 problems.append(f"The hook {event} of the plugin {each.plugin_name} raised {raised}")
         return problems
+
+    def tell(self, event: str, **records: Any) -> None:
+        """Call the plugins' functions for an event outside a run; what they raise changes nothing, and is logged."""
+        for problem in self.emit(event, **records):
+            logging.getLogger(__name__).warning(problem)
 
     def problems(self) -> list[str]:
         """Everything that is wrong, one sentence or more each; asks for every offer to find out."""

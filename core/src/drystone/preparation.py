@@ -6,7 +6,7 @@ import datetime
 import logging
 import string
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import attrs
 
 from drystone.annotations import abbreviated, described
 from drystone.artifacts import ArtifactVersion, Reference
+from drystone.capabilities import Need, unmet, way_out
 from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.declarations import Stored, checked_name, imported
@@ -22,11 +23,11 @@ from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
 from drystone.hits import Hits
-from drystone.kinds import ISOLATION, RESOURCES, TIMEOUT
+from drystone.kinds import ISOLATION
 from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
 from drystone.options import Retry
-from drystone.pipelines import Pipeline, StepOptions
+from drystone.pipelines import Pipeline
 from drystone.placements import INLINE, placements
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root, target_of
@@ -105,8 +106,9 @@ def prepare(
     _name_script(root)
     plugins = load_plugins()
     workspace = workspace or Workspace.current()
-    stack = Stacks(root, plugins, workspace.published).active(pipeline.options.stack)
-    stack = stack.at(Place(root=root, workspace=workspace.directory))
+    stacks = Stacks(root, plugins, workspace.published)
+    defined = stacks.active(pipeline.options.stack)
+    stack = defined.at(Place(root=root, workspace=workspace.directory))
     workspace.bind_store(stack.artifact_store)
     graph = pipeline.build(parameters)
     bindings = [binding for node in graph.nodes.values() for binding in node.bindings.values()]
@@ -115,9 +117,11 @@ def prepare(
     now = (at or datetime.datetime.now()).astimezone()
     is_debugged = pipeline.options.debug
     where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
-    problems = obstacles(graph, stack, workspace.materializers, where)
+    needs = [] if is_debugged else unmet(graph, stack)
+    problems = obstacles(graph, stack, workspace.materializers, where, needs)
     if problems:
-        raise PlanError(*problems)
+        others = (stacks.get(name) for name in stacks.names)
+        raise PlanError(*problems, *([way_out(graph, needs, others, plugins)] if needs else []))
     recorded, restored = _recorded(pipeline, parameters)
     role = _role(pipeline, parameters, workspace, now)
     prepared = Prepared(
@@ -127,7 +131,16 @@ def prepare(
         stack=stack,
         plugins=plugins,
         graph=graph,
-        hits=Hits(workspace, stack.artifact_store, graph, pipeline.options, Fingerprints(root), found, copies=copies),
+        hits=Hits(
+            workspace,
+            stack.artifact_store,
+            graph,
+            pipeline.options,
+            Fingerprints(root),
+            found,
+            copies=copies,
+            components=defined.components,
+        ),
         role=role,
         parameters=recorded,
         references=restored,
@@ -289,13 +302,14 @@ def _role(
     return ModelRole(model=model.model, number=workspace.model_version(model.model.name, model.selector).number)
 
 
-def obstacles(graph: Graph, stack: Stack, materializers: Materializers, where: Mapping[str, str]) -> list[str]:
-    """Why this stack cannot run a graph, if it cannot."""
-    problems: list[str] = []
+def obstacles(
+    graph: Graph, stack: Stack, materializers: Materializers, where: Mapping[str, str], needs: Iterable[Need]
+) -> list[str]:
+    """Why this stack cannot run a graph, if it cannot, beginning with needs that it does not meet."""
+    problems = [need.refusal(stack) for need in needs]
     for node in graph.nodes.values():
-        inline = where[node.name] == INLINE
-        incapable = [] if inline else [*_incapable(node, stack), *_unimportable(node, stack)]
-        problems += [*_unpickled(node, materializers), *incapable, *_unsendable(node)]
+        unimportable = [] if where[node.name] == INLINE else _unimportable(node, stack)
+        problems += [*_unpickled(node, materializers), *unimportable, *_unsendable(node)]
     return problems
 
 
@@ -317,17 +331,6 @@ def _unpickled(node: Node, materializers: Materializers) -> Iterator[str]:
                 f"Step {node.name!r} makes {output.name!r} as {described(output.annotation)}, which only pickle can "
                 "store, and this workspace forbids pickle. Install a plugin for the type, or declare "
                 "Artifact(allow_pickle=True)."
-            )
-
-
-def _incapable(node: Node, stack: Stack) -> Iterator[str]:
-    options: StepOptions = node.step.options
-    for capability, wanted in ((TIMEOUT, options.timeout), (RESOURCES, options.resources)):
-        if wanted is not None and capability not in stack.orchestrator.capabilities:
-            yield (
-                f"Step {node.name!r} needs {capability}, which the orchestrator {stack.orchestrator.name!r} of stack "
-                f"{stack.name!r} cannot provide. Remove {capability}= from the step, or run it on a stack whose "
-                f"orchestrator has the capability {capability!r}."
             )
 
 

@@ -21,9 +21,11 @@ from typing import Any
 import attrs
 
 from drystone import fans, parts
-from drystone.arguments import closure_of, content_digest, unread
+from drystone.arguments import USES, closure_of, content_digest, unread
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion, Manifest
+from drystone.choices import Stacks
 from drystone.comparisons import code_changes, recorded_text
+from drystone.components import Place, StackComponent
 from drystone.contexts import StepContext, active
 from drystone.digests import digest_value
 from drystone.documents import Document
@@ -33,6 +35,7 @@ from drystone.filesystems import FsspecArtifactStore
 from drystone.fingerprints import Fingerprints
 from drystone.functions import Output
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Value, filled, members
+from drystone.plugins import load_plugins
 from drystone.preparation import restored_options
 from drystone.projects import find_pipeline, project_root
 from drystone.runs import Cause, Replay, Run, StepRun
@@ -141,9 +144,24 @@ def _root(run: Run) -> Path:
     return root if run.root and root.is_dir() else project_root()
 
 
+def _components(workspace: Workspace, run: Run, node: Node) -> dict[str, StackComponent]:
+    """What the step uses, of the stack that it ran on as that is defined today."""
+    uses = node.step.options.uses
+    if not uses:
+        return {}
+    root = _root(run)
+    stack = Stacks(root, load_plugins(), workspace.published).get(run.stack)
+    missing = [kind for kind in uses if kind not in stack.components]
+    if missing:
+        raise ReplayError(f"Step {node.name!r} uses {', '.join(missing)}, which the stack {run.stack!r} has no more.")
+    bound = stack.at(Place(root=root, workspace=workspace.directory))
+    return {kind: bound.components[kind] for kind in uses}
+
+
 def _changes(workspace: Workspace, run: Run, body: Document, node: Node) -> Iterator[Cause]:
     """How the code that a step reaches differs today from the recorded one."""
-    closure = closure_of(node, Fingerprints(_root(run)))
+    components = _components(workspace, run, node)
+    closure = closure_of(node, Fingerprints(_root(run)), components)
     with workspace.reading() as records:
         before = records.index.get("code", body["closure"]) if body["closure"] else None
         if before is None:
@@ -175,6 +193,7 @@ class Given:
             ReplayError: Lists those that cannot be had again.
         """
         recorded = {*self._body["input_digests"], *self._body["parameters"]}
+        recorded = {name for name in recorded if not name.startswith(USES)}
         bindings = self._node.bindings
         self.notes += [f"{name} was passed then, and is no parameter now" for name in sorted(recorded - {*bindings})]
         found = {name: self._argument(name, binding) for name, binding in bindings.items() if name in recorded}
@@ -318,6 +337,7 @@ class Performance:
                 step=self._node.name,
                 parameters={name: from_json(value) for name, value in self._run.parameters.items()},
                 model_version=(number.model, number.number) if number else None,
+                components=_components(self._workspace, self._run, self._node),
                 effects=self,
             )
         )

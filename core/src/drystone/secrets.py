@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 
 import attrs
 
-from drystone.errors import StackError
+from drystone.declarations import imported
+from drystone.errors import StackError, message_of, suggestion
+
+ENVIRONMENT = "env"
+"""The scheme that core knows itself: names of environment variables."""
+
+HOOK = "drystone_secret_resolvers"
+
+PLUGINS = "drystone.plugins:load_plugins"
+"""What finds the plugins that know other schemes; imported when such a secret is first resolved, never before."""
 
 
 @attrs.frozen
 class Secret:
     """A reference to a secret: `Secret("env:S3_KEY")` reads the environment variable when it is needed.
 
-    Only the reference is shown, published and kept; the text never is.
+    Plugins offer other schemes, such as `file` of drystone-local: `Secret("file:/run/secrets/s3-key")`. Only the
+    reference is shown, published and kept; the text never is.
     """
 
     reference: str = attrs.field()
 
     @reference.validator
     def _check(self, attribute: object, value: str) -> None:
-        scheme, _, name = value.partition(":")
-        if scheme != "env" or not name:
+        if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9_.+-]*:.+", value):
             raise StackError(
-                'A secret is written as a reference, like Secret("env:S3_KEY"). Known schemes: env. If this was the '
+                'A secret is written as a reference, a scheme and a name, like Secret("env:S3_KEY"). If this was the '
                 "secret itself, it does not belong in code."
             )
 
@@ -31,9 +41,23 @@ class Secret:
         """The secret's text.
 
         Raises:
-            StackError: The environment variable is not set.
+            StackError: It is not there, or nothing installed knows its scheme.
+            DuplicateComponentError: Two plugins claim its scheme.
         """
-        name = self.reference.partition(":")[2]
-        if name not in os.environ:
-            raise StackError(f"The secret {self.reference!r} is not there: set the environment variable {name}.")
-        return os.environ[name]
+        scheme, _, name = self.reference.partition(":")
+        if scheme == ENVIRONMENT:
+            if name not in os.environ:
+                raise StackError(f"The secret {self.reference!r} is not there: set the environment variable {name}.")
+            return os.environ[name]
+        plugins = imported(PLUGINS)()
+        found = plugins.scheme(HOOK, scheme)
+        if found is None:
+            known = [ENVIRONMENT, *plugins.schemes(HOOK)]
+            raise StackError(
+                f"Nothing installed knows where the secret {self.reference!r} is: no plugin offers the scheme "
+                f"{scheme!r}.{suggestion(scheme, known, 'Schemes')}{plugins.absent()}"
+            )
+        try:
+            return str(found(name))
+        except Exception as exc:
+            raise StackError(f"The secret {self.reference!r} cannot be had: {message_of(exc)}") from exc

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from drystone.annotations import abbreviated
+from drystone.capabilities import unmet
 from drystone.choices import Stacks
 from drystone.components import StackComponent, setting_to_json, settings_of
 from drystone.errors import DrystoneError
@@ -122,7 +123,7 @@ def _needs(node: Node) -> tuple[str, str, str, str]:
     options = node.step.options
     wanted = {"timeout": options.timeout, "resources": options.resources}
     capabilities = ", ".join(name for name, value in wanted.items() if value is not None)
-    uses = ", ".join(getattr(options, "uses", ()))
+    uses = ", ".join(options.uses)
     timeout = "" if options.timeout is None else f"{options.timeout:g} s"
     return timeout, "" if options.resources is None else _code(abbreviated(options.resources)), capabilities, uses
 
@@ -132,7 +133,8 @@ def _verdict(graph: Graph, stack: Stack | str, workspace: Workspace) -> tuple[st
         return "no", stack
     try:
         bound = stack.at(workspace.place)
-        problems = obstacles(graph, bound, workspace.materializers, placements(graph, bound.orchestrator))
+        where, needs = placements(graph, bound.orchestrator), unmet(graph, bound)
+        problems = obstacles(graph, bound, workspace.materializers, where, needs)
     except DrystoneError as exc:
         problems = [str(exc)]
     return ("no", " ".join(problems)) if problems else ("yes", "")

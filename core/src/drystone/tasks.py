@@ -40,6 +40,7 @@ class StepTask:
         inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
         parameters: The pipeline's, as JSON; where they are large, `parameters_at` is their key in the artifact store.
         store: The artifact store, as JSON.
+        components: Those of the stack that the step uses, as JSON, by kind.
         exclusive: Whether nothing else runs in the worker's process meanwhile.
         pid: Process id of the driver.
         timeout: Seconds after which whoever supervises the worker ends it.
@@ -69,6 +70,7 @@ class StepTask:
     log: str | None = None
     debug: bool = False
     parameters_at: str | None = None
+    components: dict[str, Any] = attrs.field(factory=dict)
 
     @property
     def folder(self) -> str:

@@ -372,8 +372,9 @@ class Walk:
             self._flush()
 
     def _flush(self) -> None:
-        self.journal.flush()
+        commit = self.journal.flush()
         self._flushed()
+        self._announcer.committed(commit)
 
     def _flushed(self) -> None:
         self._flights.committed()

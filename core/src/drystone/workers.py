@@ -124,6 +124,7 @@ def _call(task: StepTask, definition: Declared[Any, Any], effects: StepEffects) 
         parameters=effects.parameters,
         model_version=task.model_version,
         attempt=task.attempt,
+        components=effects.components,
         effects=effects,
     )
 
@@ -164,6 +165,7 @@ def _fingerprints(root: str) -> Fingerprints:
 
 def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
     values = [from_json(spec["value"]) for spec in task.inputs.values() if "value" in spec]
+    values += map(from_json, task.components.values())
     classes = dict.fromkeys(each for value in values for each in classes_of(value))
     closure = _fingerprints(task.root).closure(definition, classes)
     if closure.digest != task.closure:

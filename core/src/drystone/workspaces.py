@@ -18,14 +18,13 @@ from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import Database
-from drystone.decisions import ANYONE, crash, created, promotion, rollback
+from drystone.decisions import crash
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
     Event,
-    Linked,
     MetadataLogged,
     Tagged,
     Untagged,
@@ -40,11 +39,10 @@ from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
 from drystone.projects import project_root
-from drystone.queries import name_of
+from drystone.promotions import Promotions
 from drystone.records import address_of
 from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
 from drystone.runs import RUNNING, Run, StepRun
-from drystone.shelves import Shelf
 from drystone.stores import Stores
 
 View = Index
@@ -53,7 +51,7 @@ View = Index
 Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
 
 
-class Workspace(Shelf):
+class Workspace(Promotions):
     """A workspace: one ledger, in a directory or behind a URL, and the index that answers from it.
 
     Attributes:
@@ -240,7 +238,9 @@ class Workspace(Shelf):
         saved = ArtifactSaved(name=name, kind=kind, manifest=manifest, metadata=metadata, tags=artifact.tags)
         commit = self.commit(lambda view: [attrs.evolve(saved, version=view.next_number("artifact", name))])
         assert commit is not None
-        return self.artifact(name, commit.events[-1]["version"])
+        version = self.artifact(name, commit.events[-1]["version"])
+        load_plugins().tell("drystone_artifact_saved", artifact_version=version)
+        return version
 
     @functools.cached_property
     def materializers(self) -> Materializers:
@@ -264,61 +264,6 @@ class Workspace(Shelf):
             NotFoundError: No stack that is defined here has it.
         """
         return self._stores.found(identity, self.place)
-
-    def create_model_version(
-        self, model: str | Model, name: str | None = None, *, tags: Mapping[str, Any] | None = None
-    ) -> ModelVersion:
-        """Make a version of a model by hand.
-
-        Raises:
-            StageError: The name means something else already.
-        """
-        commit = self.commit(lambda view: created(view, name_of(model), name, dict(tags or {})))
-        assert commit is not None
-        return self.model_version(model, commit.events[-1]["number"])
-
-    def link(self, target: ModelVersion | Model, version: ArtifactVersion) -> None:
-        """Make an artifact version part of a model version, or of a model as a whole."""
-        model, number = (target.model, target.number) if isinstance(target, ModelVersion) else (target.name, None)
-        link = Linked(model=model, number=number, artifact=version.name, version=version.version)
-        self.commit(lambda view: [link])
-
-    def promote(
-        self,
-        model: str | Model,
-        version: int | str | ModelVersion,
-        stage: str,
-        *,
-        expect: int | None = ANYONE,
-        override_reason: str | None = None,
-        reason: str | None = None,
-    ) -> ModelVersion:
-        """Give a stage to a version of a model; who holds it now loses it in the same instant.
-
-        Args:
-            model: Or its name.
-            version: Its number, name, `latest`, or record.
-            stage: `production`, `staging`, or a name of your own.
-            expect: The number that must hold the stage now, or None for nobody; else nothing happens.
-            override_reason: Why the promotion is right although a gate refuses it.
-            reason: Why, for the history.
-
-        Raises:
-            StageError: Its run did not succeed, or somebody else holds the stage than expected.
-        """
-        selector = version.number if isinstance(version, ModelVersion) else version
-        why = reason or override_reason
-        self.commit(lambda view: promotion(view, name_of(model), selector, stage, expect, why))
-        return self.model_version(model, stage)
-
-    def rollback(self, model: str | Model, stage: str, *, reason: str | None = None) -> ModelVersion:
-        """Give a stage back to who held it before the last promotion that is not yet rolled back.
-
-        Raises:
-            StageError: There is nothing to go back to.
-        """
-        self.commit(lambda view: rollback(view, name_of(model), stage, reason))
-        return self.model_version(model, stage)
 
     def tag(self, record: Record, *plain: str, **keyed: str) -> None:
         """Put tags on a record: plain ones, and ones with a value.

@@ -165,6 +165,7 @@ class _Bench:
                 for each in step.outputs
             ),
             store=dumps(to_json(self._store)),
+            components={kind: to_json(self._stack.components[kind]) for kind in step.options.uses},
             allow_pickle=True,
             exclusive=True,
             pid=os.getpid(),

@@ -136,9 +136,21 @@ class Lines:
         _say(f"  {step_run.name}: {outcome(step_run)}")
 
     @drystone.hookimpl
+    def drystone_model_promoted(self, stage_move: Any) -> None:
+        """Say who holds a stage now."""
+        _say(f"  {moved(stage_move)}")
+
+    @drystone.hookimpl
     def drystone_run_finished(self, run: Any) -> None:
         """Say how it ended."""
         _say(f"{run.name} {summary(run)}")
+
+
+def moved(move: Any) -> str:
+    """What became of a stage: `flight_delays@4 is production now, instead of 3`."""
+    holder = "nobody" if move.number is None else f"{move.model}@{move.number}"
+    before = "" if move.previous is None else f", instead of {move.previous}"
+    return f"{holder} is {move.stage} now{before}"
 
 
 def summary(run: Any) -> str:

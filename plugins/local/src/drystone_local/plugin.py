@@ -5,6 +5,7 @@ from collections.abc import Callable
 from drystone import FilesystemLedger, Stack, StackComponent, hookimpl
 from drystone_local.artifact_store import LocalArtifactStore
 from drystone_local.orchestrator import LocalOrchestrator
+from drystone_local.secret_files import secret_in_file
 
 
 @hookimpl
@@ -23,3 +24,9 @@ def drystone_stacks() -> list[Stack]:
 def drystone_ledgers() -> dict[str, Callable[[str], FilesystemLedger]]:
     """Ledgers in directories that machines share."""
     return {"file": FilesystemLedger}
+
+
+@hookimpl
+def drystone_secret_resolvers() -> dict[str, Callable[[str], str]]:
+    """Secrets in files: `Secret("file:/run/secrets/key")`."""
+    return {"file": secret_in_file}
