@@ -85,6 +85,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages = [f"--editable={ROOT}/{each}" for each in ("core", "plugins/local", "plugins/data", "plugins/cli")]
     for command in (["venv", "--python", sys.executable, made], ["pip", "install", *packages, "pytest>=9"]):
         subprocess.run(
-            [uv, "--quiet", *command], env={**os.environ, "VIRTUAL_ENV": str(made)}, stdin=subprocess.DEVNULL, check=True
+            [uv, "--quiet", *command],
+            env={**os.environ, "VIRTUAL_ENV": str(made)},
+            stdin=subprocess.DEVNULL,
+            check=True,
         )
     return made / "bin"

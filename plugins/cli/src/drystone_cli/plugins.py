@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from drystone_cli import tables
+from drystone_cli import scaffolds, tables
 
 COLUMNS: list[tables.Column] = [
     ("PLUGIN", lambda plugin: plugin.name),
@@ -18,7 +18,10 @@ COLUMNS: list[tables.Column] = [
 
 @click.group()
 def plugins() -> None:
-    """List plugins and find out what is wrong with them."""
+    """List plugins, find out what is wrong with them, and write new ones."""
+
+
+plugins.add_command(scaffolds.new)
 
 
 @plugins.command("list")
