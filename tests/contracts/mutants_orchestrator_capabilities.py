@@ -8,10 +8,10 @@ import tempfile
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import attrs
+from tests.contracts.mutants_orchestrators import Function, Mutant, Pool, Threaded
 
 from drystone import Orchestrator, RunContext
 from drystone_local import LocalOrchestrator
-from tests.contracts.mutants_orchestrators import Function, Mutant, Pool, Threaded
 
 
 @attrs.frozen(kw_only=True)
