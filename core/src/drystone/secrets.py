@@ -7,6 +7,7 @@ import re
 
 import attrs
 
+from drystone.catalogs import providing
 from drystone.declarations import imported
 from drystone.errors import StackError, message_of, suggestion
 
@@ -55,7 +56,7 @@ class Secret:
             known = [ENVIRONMENT, *plugins.schemes(HOOK)]
             raise StackError(
                 f"Nothing installed knows where the secret {self.reference!r} is: no plugin offers the scheme "
-                f"{scheme!r}.{suggestion(scheme, known, 'Schemes')}{plugins.absent()}"
+                f"{scheme!r}.{suggestion(scheme, known, 'Schemes')}{providing(secret=scheme)}{plugins.absent()}"
             )
         try:
             return str(found(name))
