@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from drystone.digests import digest_bytes
-from drystone.errors import StackError, StackNotFoundError, WorkspaceError, suggestion
+from drystone.errors import DrystoneError, StackError, StackNotFoundError, WorkspaceError, suggestion
 from drystone.plugins import Plugins
 from drystone.projects import located, make_directory, missing_module, workspace_directory
 from drystone.publications import PublishedStack
@@ -66,6 +66,12 @@ class Stacks:
     def published(self) -> dict[str, PublishedStack]:
         """The stacks that the workspace publishes, also those that others of their name go before."""
         return {each.name: each for each in self._ask()}
+
+    def usable(self) -> Iterator[Stack]:
+        """Every stack that can be made here; a published one may need what is not installed."""
+        for name in self.names:
+            with suppress(DrystoneError):
+                yield self.get(name)
 
     def get(self, name: str, reason: str = "") -> Stack:
         """The stack of a name; where the name is from may be told, for the error.

@@ -60,5 +60,7 @@ class Secret:
             )
         try:
             return str(found(name))
-        except Exception as exc:
+        except LookupError as exc:
             raise StackError(f"The secret {self.reference!r} cannot be had: {message_of(exc)}") from exc
+        except Exception as exc:  # whose text nobody wrote for others to read
+            raise StackError(f"The secret {self.reference!r} cannot be had: {type(exc).__name__}.") from None
