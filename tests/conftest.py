@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from drystone import Workspace
 
+ROOT = Path(__file__).parents[1]
+
 # A machine that many share says nothing about a strategy by being slow, nor about a test.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
@@ -80,3 +82,18 @@ def python(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with Drystone and pytest, and nothing else of this one; the directory of its commands."""
+    made, uv = tmp_path_factory.mktemp("environment") / "venv", Path(sys.executable).with_name("uv")
+    packages = [f"--editable={ROOT}/{each}" for each in ("core", "plugins/local", "plugins/data", "plugins/cli")]
+    for command in (["venv", "--python", sys.executable, made], ["pip", "install", *packages, "pytest>=9"]):
+        subprocess.run(
+            [uv, "--quiet", *command],
+            env={**os.environ, "VIRTUAL_ENV": str(made)},
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    return made / "bin"

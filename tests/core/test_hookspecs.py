@@ -136,7 +136,8 @@ def test_the_example_of_secret_resolvers_offers_a_scheme(caller):
         schemes["run"]("nobody/has/this")
 
 
-def test_the_example_of_ledgers_opens_a_workspace(project):
+def test_the_example_of_ledgers_opens_a_workspace(project, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
     plugins = load_plugins()
     plugins._offers.pop("drystone_ledgers", None)
     with plugins.observed(example("drystone_ledgers"), "scratch"):

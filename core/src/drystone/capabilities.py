@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from drystone.catalogs import providers
 from drystone.errors import DrystoneError, DuplicateComponentError
 from drystone.graphs import Graph
 from drystone.kinds import RESOURCES, TIMEOUT, ArtifactStore, Orchestrator
@@ -84,7 +85,9 @@ def _offers(need: Need, stacks: Iterable[Stack], plugins: Plugins) -> str:
         return str(exc)
     installed = [name for (kind, name), (cls, _) in components if kind == need.kind and _may(cls, need.capability)]
     found = [f"of stack {name!r}" for name in names] + [f"{name!r} is installed" for name in installed]
-    return f"{what.capitalize()}: {', '.join(found) or 'nothing that is installed'}."
+    known = providers(need.kind)
+    elsewhere = f", which {' and '.join(known)} may bring" if known else ""
+    return f"{what.capitalize()}: {', '.join(found) or f'nothing that is installed{elsewhere}'}."
 
 
 def _may(cls: type, capability: str) -> bool:

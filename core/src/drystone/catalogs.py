@@ -28,7 +28,9 @@ class Catalog:
 
 
 OFFICIAL: Mapping[str, Catalog] = {
-    "drystone-local": Catalog(components=("orchestrator:local", "artifact_store:local"), schemes=("file",)),
+    "drystone-local": Catalog(
+        components=("orchestrator:local", "artifact_store:local"), schemes=("file",), secrets=("file",)
+    ),
     "drystone-docker": Catalog(components=("orchestrator:docker",)),
     "drystone-s3": Catalog(components=("artifact_store:s3",), schemes=("s3", "s3a")),
     "drystone-registry": Catalog(components=("container_registry:oci",)),
@@ -45,6 +47,17 @@ def providing(*, component: str = "", scheme: str = "", secret: str = "", type_n
         if named or type_name.startswith(brings.types):
             return "" if version_of(distribution) else f" {install(distribution)}"
     return ""
+
+
+def providers(kind: str) -> list[str]:
+    """The official distributions that bring components of a kind and are not installed."""
+    bringing = [name for name, brings in OFFICIAL.items() if any(kind == of(each) for each in brings.components)]
+    return [name for name in bringing if not version_of(name)]
+
+
+def of(component: str) -> str:
+    """The kind of `kind:name`."""
+    return component.partition(":")[0]
 
 
 def install(provider: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 
 from drystone.artifacts import ArtifactVersion, Manifest
-from drystone.decisions import check_version_name, stopped, version_held
-from drystone.errors import LedgerConflict
+from drystone.decisions import check_driven, check_version_name, stopped, version_held
 from drystone.events import (
     ArtifactSaved,
     CodeRecorded,
@@ -99,14 +98,13 @@ class Journal:
         """Commit what waits, as one group. If that fails, nobody knows whether it did: the run can only be `abandoned`.
 
         Raises:
-            LedgerConflict: Another driver has taken this run over.
+            RunLostError: The run is not this driver's any more.
         """
         entries, self._entries = self._entries, []
         number, awaiting, recorded = self.model_number, self._awaiting, self._recorded
 
         def decide(view: View) -> list[Event]:
-            if view.epoch(self.run) != self.epoch:
-                raise LedgerConflict(f"Run {self.run} was taken over by another driver (resume). This one ends.")
+            check_driven(view, self.run, self.epoch)
             self._taken = {}  # after a conflict all is decided again, from the same state
             self.model_number, self._awaiting, self._recorded = number, [*awaiting], {*recorded}
             return [event for entry in entries for event in entry(view)]

@@ -189,11 +189,17 @@ class Plugins:
         plugin = Plugin(name=name, distribution="this process", version="", module=module)
         self._hook(observer, plugin)
         self._plugins[plugin.label] = plugin
+        self._ask_again(observer)
         try:
             yield
         finally:
             del self._plugins[plugin.label]
             self._manager.unregister(observer)
+            self._ask_again(observer)
+
+    def _ask_again(self, observer: object) -> None:
+        for hook in self._offers.keys() & {*dir(observer)}:
+            del self._offers[hook]
 
     def listens(self, *events: str) -> bool:
         """Whether any plugin implements one of these events, so that their records are worth making."""

@@ -13,6 +13,7 @@ from drystone.testing.ledgers import LedgerContract as LedgerContract
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
 from drystone.testing.memory import MemoryArtifactStore as MemoryArtifactStore
 from drystone.testing.memory_stacks import memory_stack as memory_stack
+from drystone.testing.orchestrators import OrchestratorContract as OrchestratorContract
 from drystone.testing.registries import ContainerRegistryContract as ContainerRegistryContract
 from drystone.testing.registries import MemoryContainerRegistry as MemoryContainerRegistry
 from drystone.testing.schedulers import SchedulerContract as SchedulerContract

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from drystone_cli import extensions, tables
+from drystone_cli import extensions, scaffolds, tables
 
 COLUMNS: list[tables.Column] = [
     ("PLUGIN", lambda record: record["name"]),
@@ -28,7 +28,10 @@ REMEDIES = {
 
 @click.group()
 def plugins() -> None:
-    """List plugins and find out what is wrong with them."""
+    """List plugins, find out what is wrong with them, and write new ones."""
+
+
+plugins.add_command(scaffolds.new)
 
 
 @plugins.command("list")
