@@ -24,7 +24,13 @@ settings.load_profile("shared")
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with a workspace of its own; the working directory stands in it."""
     (tmp_path / "pyproject.toml").write_text("")
-    for name in ("DRYSTONE_WORKSPACE", "DRYSTONE_STACK", "DRYSTONE_PLUGINS_DISABLE"):
+    for name in (
+        "DRYSTONE_WORKSPACE",
+        "DRYSTONE_STACK",
+        "DRYSTONE_PLUGINS_DISABLE",
+        "DRYSTONE_PLUGINS",
+        "DRYSTONE_TRACE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DRYSTONE_AUTHOR", "tester@example.org")
     # Python takes bytecode for current if the source has the size and the second it had; tests edit faster than that.

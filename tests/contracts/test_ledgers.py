@@ -19,9 +19,21 @@ from drystone.testing import LedgerContract, MemoryLedger
 
 class TestFilesystemLedger(LedgerContract):
     @pytest.fixture
-    def open_ledger(self, tmp_path: Path) -> Callable[[], FilesystemLedger]:
+    def ledger_url(self, tmp_path: Path) -> str:
         self.folder = tmp_path / "team"
-        return lambda: FilesystemLedger(f"file://{tmp_path}/team")
+        return f"file://{self.folder}"
+
+    @pytest.fixture
+    def open_ledger(self, ledger_url: str) -> Callable[[], FilesystemLedger]:
+        return lambda: FilesystemLedger(ledger_url)
+
+    @pytest.fixture(params=["missing", "a file"])
+    def unreachable_ledger(self, ledger_url: str, request: pytest.FixtureRequest) -> FilesystemLedger:
+        ledger = FilesystemLedger(ledger_url)
+        self.folder.rename(self.folder.with_name("elsewhere"))
+        if request.param == "a file":
+            self.folder.write_text("")
+        return ledger
 
     def damage(self, kind: str, seq: int) -> None:
         file = self.folder / "commits" / f"{seq:020}"

@@ -1,4 +1,4 @@
-"""Cancelling a run from elsewhere: its driver looks for requests while it waits and while it computes."""
+"""Cancelling a run from elsewhere: its driver looks for requests, and whether the run still is its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from drystone.errors import WorkspaceError
+from drystone.decisions import check_driven
+from drystone.errors import RunLostError, WorkspaceError
 from drystone.workspaces import Workspace
 
 LOOK = 0.2
@@ -20,21 +21,30 @@ class Watch:
     Args:
         workspace: Where that would stand.
         run: The run.
+        epoch: How often it was started and claimed.
         wake: Called when there is a request, for a driver that waits.
         tend: Called at each look, for what needs to be seen to while steps run.
 
     Attributes:
         requested_by: Who wants the run to be cancelled; None while nobody does.
+        lost: Why the run is not this driver's any more; None while it is.
         interruptible: Whether the thread that made this is inside a step, which a request has to interrupt.
     """
 
     def __init__(
-        self, workspace: Workspace, run: str, wake: Callable[[], None], tend: Callable[[], None] = lambda: None
+        self,
+        workspace: Workspace,
+        run: str,
+        epoch: int,
+        wake: Callable[[], None],
+        tend: Callable[[], None] = lambda: None,
     ) -> None:
         self.requested_by: str | None = None
+        self.lost: RunLostError | None = None
         self.interruptible = False
         self._workspace = workspace
         self._run = run
+        self._epoch = epoch
         self._wake = wake
         self._tend = tend
         self._done = threading.Event()
@@ -52,12 +62,30 @@ class Watch:
         while not self._done.wait(LOOK):
             self._tend()
             with suppress(WorkspaceError):  # a disk that is full for a moment
-                with self._workspace.reading() as records:
-                    body = records.index.get("run", self._run) or {}
-                if body.get("cancelled_by"):
-                    self.requested_by = body["cancelled_by"]
+                self._ask()
+                if self.requested_by or self.lost:
                     self._interrupt()
                     return
+
+    def _ask(self) -> None:
+        with self._workspace.reading() as records:
+            try:
+                check_driven(records.index, self._run, self._epoch)
+            except RunLostError as exc:
+                self.lost = exc
+            self.requested_by = (records.index.get("run", self._run) or {}).get("cancelled_by")
+
+    def check(self) -> None:
+        """Stop the driver if it has to stop.
+
+        Raises:
+            RunLostError: The run is not its own any more.
+            KeyboardInterrupt: Somebody wants it to be cancelled.
+        """
+        if self.lost is not None:
+            raise self.lost
+        if self.requested_by is not None:
+            raise KeyboardInterrupt
 
     def _interrupt(self) -> None:
         """Wake the driver; where it computes itself, as Ctrl-C would, unless the program handles that on its own."""

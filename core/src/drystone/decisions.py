@@ -8,7 +8,7 @@ from typing import Any
 
 from drystone.artifacts import LATEST
 from drystone.documents import Document
-from drystone.errors import NotFoundError, StageError, suggestion
+from drystone.errors import NotFoundError, RunLostError, StageError, suggestion
 from drystone.events import Event, ModelVersionCreated, Pair, RunFinished, StageMoved, StepFinished
 from drystone.index import Index
 from drystone.runs import CACHED, CRASHED, FAILED, RUNNING, SUCCEEDED
@@ -130,6 +130,23 @@ def _known_stages(view: Index, model: str) -> set[str]:
 
 def _shown(model: str, number: int | None) -> str:
     return "nobody" if number is None else f"{model}@{number}"
+
+
+def check_driven(view: Index, run: str, epoch: int) -> None:
+    """Check that a run still belongs to its driver, which knows by what epoch it drives it.
+
+    Raises:
+        RunLostError: Others took it for dead, and may have resumed it.
+    """
+    if view.is_driven(run, epoch):
+        return
+    if view.epoch(run) == epoch:
+        raise RunLostError(
+            f"Run {run} was taken for dead, because its driver here could not renew its lease in time, and is recorded "
+            f"as {(view.get('run', run) or {}).get('status')}. This driver ends. `drystone resume {run}` goes on where "
+            "it stood."
+        )
+    raise RunLostError(f"Run {run} was taken over by another driver, which resumed it. This one ends.")
 
 
 def crash(view: Index, run: Document) -> Iterator[Event]:

@@ -39,6 +39,7 @@ Catch the class that matches the decision you can take; every one of them is a `
     └── WorkspaceError
         ├── LedgerConflict                        somebody else took this sequence number
         ├── LedgerDamagedError                    a commit is altered, missing or foreign
+        ├── RunLostError                          a run is no longer its driver's: taken for dead, or resumed
         └── FormatError                           written by a version of Drystone this one cannot read
 """
 
@@ -212,6 +213,10 @@ class LedgerConflict(WorkspaceError):  # noqa: N818 - a race, which the commit l
 
 class LedgerDamagedError(WorkspaceError):
     """A commit of the ledger is altered, missing or foreign."""
+
+
+class RunLostError(WorkspaceError):
+    """A run no longer belongs to the driver that goes on with it: it was taken for dead, or another one resumed it."""
 
 
 class FormatError(WorkspaceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -110,11 +111,16 @@ class FilesystemLedger:
             _, holds, alive = self._lease(name)
             return holds if alive else None
 
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a lease whose name nobody takes again."""
+        with self._told("written to"), suppress(FileNotFoundError):
+            shutil.rmtree(self._directory / "leases" / _checked(name))
+
     def _lease(self, name: str) -> tuple[int, str, bool]:
         """Number, holder, and whether it has not expired, of the last lease of this name."""
         folder = self._directory / "leases" / _checked(name)
         while True:
-            numbers = sorted(int(each) for each in os.listdir(folder)) if folder.exists() else []
+            numbers = sorted(map(int, os.listdir(folder))) if name in os.listdir(folder.parent) else []
             if not numbers:
                 return 0, "", False
             path = folder / f"{numbers[-1]:020}"

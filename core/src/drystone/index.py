@@ -62,6 +62,11 @@ class Index(Documents):
         """How often a run was started and claimed; 0 if there is no such run."""
         return self._one("SELECT epoch FROM v3_documents WHERE kind = 'run' AND name = ?", run) or 0
 
+    def is_driven(self, run: str, epoch: int) -> bool:
+        """Whether a run is running, and was not claimed since."""
+        query = "SELECT status = 'running' AND epoch = ? FROM v3_documents WHERE kind = 'run' AND name = ?"
+        return bool(self._one(query, epoch, run))
+
     def running(self) -> list[Document]:
         """Every run that is said to be running."""
         rows = self._execute("SELECT body FROM v3_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")

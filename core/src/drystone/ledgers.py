@@ -143,15 +143,12 @@ class Ledger(Protocol):
         """Add a commit; of several with one number exactly one is added.
 
         Raises:
-            LedgerConflict: Its number is taken.
+            LedgerConflict: Its number is taken, or, in one that is shared, it does not follow the last commit.
         """
 
 
 LEASE = 60.0
 """Seconds after which a driver that has not renewed its lease counts as dead."""
-
-RENEWAL = 20.0
-"""Seconds between two renewals."""
 
 
 class SharedLedger(Ledger, Protocol):
@@ -168,6 +165,9 @@ class SharedLedger(Ledger, Protocol):
 
     def holder(self, name: str) -> str | None:
         """Who holds a lease that has not expired by the store's clock, if anybody does."""
+
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a lease whose name nobody takes again; nothing happens if there is nothing."""
 
 
 class SQLiteLedger:

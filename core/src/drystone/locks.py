@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from drystone.errors import WorkspaceError
-from drystone.ledgers import LEASE, RENEWAL, SharedLedger
+from drystone.ledgers import LEASE, SharedLedger
 
 _held: dict[Path, tuple[int, int]] = {}
 """Process and file descriptor of every lock held here. POSIX locks do not stop their own process, so it must know."""
@@ -70,6 +70,9 @@ class RunLock:
             return True
         return not self.path.exists()
 
+    def clear(self) -> None:
+        """Leave nothing behind of a driver that is gone: finding its lock free has done that."""
+
     def _is_held_here(self) -> bool:
         return _held.get(self.path, (0, 0))[0] == os.getpid()
 
@@ -89,28 +92,41 @@ class LeaseLock:
     Attributes:
         ledger: Where the lease is.
         name: What the ledger calls it; a new one, if none is given.
+        seconds: After which it expires unless it is renewed, which happens three times as often.
     """
 
     ledger: SharedLedger
     name: str = attrs.field(factory=lambda: os.urandom(8).hex())
+    seconds: float = LEASE
     _ended: threading.Event = attrs.field(init=False, factory=threading.Event)
+    _renewing: threading.Thread = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: threading.Thread(target=self._renew, name="drystone-lease", daemon=True), takes_self=True
+        ),
+    )
 
     def is_free(self) -> bool:
         """Whether its driver has not renewed it in time, by the store's clock, or let go of it."""
         return self.ledger.holder(self.name) is None
 
     def _renew(self) -> None:
-        while not self._ended.wait(RENEWAL):
+        while not self._ended.wait(self.seconds / 3):
             with suppress(WorkspaceError):  # the next time may come before it expires
-                self.ledger.lease(self.name, self.name, LEASE)
+                self.ledger.lease(self.name, self.name, self.seconds)
 
     def __enter__(self) -> LeaseLock:
-        if not self.ledger.lease(self.name, self.name, LEASE):
+        if not self.ledger.lease(self.name, self.name, self.seconds):
             raise BlockingIOError(f"The lease {self.name} is taken.")
-        threading.Thread(target=self._renew, daemon=True).start()
+        self._renewing.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._ended.set()
+        self._renewing.join()
+        self.clear()
+
+    def clear(self) -> None:
+        """Leave nothing behind of a driver that is gone."""
         with suppress(WorkspaceError):  # it expires
-            self.ledger.release(self.name, self.name)
+            self.ledger.forget(self.name)

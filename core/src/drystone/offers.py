@@ -6,8 +6,9 @@ from pathlib import Path
 
 from drystone.choices import Stacks
 from drystone.plugins import Plugins, load_plugins
-from drystone.projects import project_root, workspace_directory
+from drystone.projects import project_root
 from drystone.publications import PublishedStack
+from drystone.replicas import default_location
 from drystone.workspaces import Workspace
 
 
@@ -27,7 +28,8 @@ def find_stacks(root: Path | None = None, plugins: Plugins | None = None) -> Sta
     home = root or project_root()
 
     def published() -> list[PublishedStack]:
-        if found.workspace is None and not workspace_directory(home).exists():
+        location = default_location(home)
+        if found.workspace is None and isinstance(location, Path) and not location.exists():
             return []
         return Workspace.current(home).published()
 

@@ -16,7 +16,6 @@ from drystone.annotations import abbreviated, described
 from drystone.artifacts import ArtifactVersion, Reference
 from drystone.capabilities import Need, unmet, way_out
 from drystone.choices import Stacks
-from drystone.components import Place
 from drystone.declarations import Stored, checked_name, imported
 from drystone.digests import SCRIPT_NAME, module_name
 from drystone.errors import EncodingError, PlanError, suggestion
@@ -108,7 +107,7 @@ def prepare(
     workspace = workspace or Workspace.current()
     stacks = Stacks(root, plugins, workspace.published)
     defined = stacks.active(pipeline.options.stack)
-    stack = defined.at(Place(root=root, workspace=workspace.directory))
+    stack = defined.at(workspace.place_at(root))
     workspace.bind_store(stack.artifact_store)
     graph = pipeline.build(parameters)
     bindings = [binding for node in graph.nodes.values() for binding in node.bindings.values()]
@@ -120,8 +119,7 @@ def prepare(
     needs = [] if is_debugged else unmet(graph, stack)
     problems = obstacles(graph, stack, workspace.materializers, where, needs)
     if problems:
-        others = (stacks.get(name) for name in stacks.names)
-        raise PlanError(*problems, *([way_out(graph, needs, others, plugins)] if needs else []))
+        raise PlanError(*problems, *([way_out(graph, needs, stacks.usable(), plugins)] if needs else []))
     recorded, restored = _recorded(pipeline, parameters)
     role = _role(pipeline, parameters, workspace, now)
     prepared = Prepared(

@@ -34,6 +34,7 @@ class Queries:
     """The reading side of a workspace."""
 
     directory: Path
+    url: str | None
     _database: Database
 
     @contextmanager
@@ -48,7 +49,8 @@ class Queries:
         with self._database.snapshot() as (ledger, index):
             head = ledger.head()
             counts = {name: index.count(kind) for name, kind in kinds.items()}
-        return {"location": str(self.directory), "format": FORMAT, "commits": head.seq, "head": head.digest} | counts
+        location = self.url or str(self.directory)
+        return {"location": location, "format": FORMAT, "commits": head.seq, "head": head.digest} | counts
 
     def run(self, name: str) -> Run:
         """One run, as `training-17`.

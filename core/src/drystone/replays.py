@@ -25,7 +25,7 @@ from drystone.arguments import USES, closure_of, content_digest, unread
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion, Manifest
 from drystone.choices import Stacks
 from drystone.comparisons import code_changes, recorded_text
-from drystone.components import Place, StackComponent
+from drystone.components import StackComponent
 from drystone.contexts import StepContext, active
 from drystone.digests import digest_value
 from drystone.documents import Document
@@ -154,7 +154,7 @@ def _components(workspace: Workspace, run: Run, node: Node) -> dict[str, StackCo
     missing = [kind for kind in uses if kind not in stack.components]
     if missing:
         raise ReplayError(f"Step {node.name!r} uses {', '.join(missing)}, which the stack {run.stack!r} has no more.")
-    bound = stack.at(Place(root=root, workspace=workspace.directory))
+    bound = stack.at(workspace.place_at(root))
     return {kind: bound.components[kind] for kind in uses}
 
 

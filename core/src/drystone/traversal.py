@@ -15,7 +15,7 @@ from typing import Any
 from drystone.announcements import Announcer
 from drystone.cancellations import Watch
 from drystone.dispatches import Attempt, Dispatch
-from drystone.errors import DrystoneError, LedgerConflict, RunCancelledError, RunFailedError, message_of
+from drystone.errors import DrystoneError, RunCancelledError, RunFailedError, RunLostError, message_of
 from drystone.expansions import Expansion
 from drystone.failures import Failure, failure_of, rebuilt
 from drystone.flights import Flights
@@ -66,7 +66,7 @@ class Walk:
         self._ready = self._frontier.ready
         self._flushed_at = time.monotonic()
         self._syncs = Syncs(prepared.stack.artifact_store, self.journal.created)
-        self._watch = Watch(prepared.workspace, run, lambda: self._ended.put(None), self.dispatch.bound_logs)
+        self._watch = Watch(prepared.workspace, run, epoch, lambda: self._ended.put(None), self.dispatch.bound_logs)
         self._launcher = Launcher(prepared, self.dispatch, self._watch, run)
         self._announcer = Announcer(prepared, run)
         self._maps: dict[str, Expansion] = {}
@@ -77,12 +77,13 @@ class Walk:
         Raises:
             RunFailedError: The run did not succeed.
             RunCancelledError: Somebody cancelled it from elsewhere.
+            RunLostError: Somebody elsewhere took its driver for dead, and may have resumed it.
         """
         try:
             self._announcer.tell("drystone_run_started")
             with self._watch, self._launcher:
                 self._walk()
-        except LedgerConflict:
+        except RunLostError:
             raise
         except BaseException as exc:
             self._ended_early(exc)
@@ -105,7 +106,10 @@ class Walk:
 
         Raises:
             RunCancelledError: Somebody cancelled it from elsewhere.
+            RunLostError: It is not this driver's any more.
         """
+        if self._watch.lost is not None:
+            raise self._watch.lost from None
         by = self._watch.requested_by
         if not isinstance(exc, KeyboardInterrupt):
             self._abandon(CRASHED, f"{type(exc).__name__}: {message_of(exc)}")
@@ -125,8 +129,7 @@ class Walk:
                 elif self._delayed and self._delayed[0][0] <= time.monotonic():
                     self._submit(heapq.heappop(self._delayed)[2])
                 self._collect()
-                if self._watch.requested_by is not None:
-                    raise KeyboardInterrupt
+                self._watch.check()
         except BaseException:
             self._end_running(at_once=True)
             raise
@@ -372,14 +375,14 @@ class Walk:
             self._flush()
 
     def _flush(self) -> None:
-        commit = self.journal.flush()
+        self.journal.flush()
         self._flushed()
-        self._announcer.committed(commit)
 
     def _flushed(self) -> None:
         self._flights.committed()
         self._flushed_at = time.monotonic()
         self._syncs.sync()
+        self._announcer.committed(self.journal.commits)
         for expansion in [each for each in self._maps.values() if each.is_begun]:
             self._announcer.progressed(expansion.node.name, expansion.progress)
 

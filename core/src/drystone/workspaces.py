@@ -38,7 +38,7 @@ from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.projects import project_root
+from drystone.projects import project_root, workspace_directory
 from drystone.promotions import Promotions
 from drystone.records import address_of
 from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
@@ -138,12 +138,14 @@ class Workspace(Promotions):
             dead.update(each for each in locks if self.lock(each[1]).is_free())
             if dead:
                 self.commit(decide)
+                for _, lock in dead:
+                    self.lock(lock).clear()
             return sorted(name for name, _ in dead)
         return []
 
     def lock(self, name: str | None = None) -> RunLock | LeaseLock:
         """A new lock for a run's driver, or the one of this name."""
-        names = {} if name is None else {"name": name}
+        names: dict[str, Any] = {} if name is None else {"name": name}
         shared = self._database.shared if isinstance(self._database, Replica) else None
         return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
@@ -251,7 +253,11 @@ class Workspace(Promotions):
     def place(self) -> Place:
         """The project's root and this workspace's directory, for stacks to be used here."""
         root = self.directory.parent if self.directory.name == ".drystone" else project_root()
-        return Place(root=root, workspace=self.directory)
+        return self.place_at(root)
+
+    def place_at(self, root: Path) -> Place:
+        """The place for stacks of the project with this root. A copy of a shared ledger can go; values must stay."""
+        return Place(root=root, workspace=workspace_directory(root) if self.url else self.directory)
 
     def bind_store(self, store: ArtifactStore) -> None:
         """Make a store known, so that artifacts in it can be read."""

@@ -75,6 +75,11 @@ class MemoryLedger:
             if self.holder(name) == holder:
                 del self._leases[name]
 
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a lease whose name nobody takes again."""
+        with self._lock:
+            self._leases.pop(name, None)
+
     def holder(self, name: str) -> str | None:
         """Who holds a lease that has not expired."""
         with self._lock:

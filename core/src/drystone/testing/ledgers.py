@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from drystone.errors import LedgerConflict, LedgerDamagedError
-from drystone.ledgers import Commit, Head, next_commit
+from drystone.ledgers import Head, next_commit
+from drystone.testing.attempts import quick_switches
+from drystone.testing.ledger_attempts import added, event, persistent
+from drystone.testing.shared_ledgers import Open, SharedLedgers
 
-Open = Callable[[], Any]
 THREADS = 24
 
 
-class LedgerContract(ABC):
+class LedgerContract(SharedLedgers, ABC):
     """What every ledger does.
 
-    Inherit it, and give in one fixture a function that opens another handle on one ledger, empty at first::
+    Inherit it, and say in one fixture how handles on one ledger are opened, which is empty at first::
 
         class TestShelfLedger(LedgerContract):
             @pytest.fixture
-            def open_ledger(self, tmp_path):
-                return lambda: ShelfLedger(f"shelf://{tmp_path}")
+            def ledger_url(self, tmp_path):
+                return f"shelf://{tmp_path}"
 
-    Override `damage` to show also that damage is noticed.
+            @pytest.fixture
+            def open_ledger(self, ledger_url):
+                return lambda: ShelfLedger(ledger_url)
+
+    `ledger_url` is optional: give it if an installed plugin opens that URL, and several processes at once, killed ones
+    and whole runs are tested as well. `unreachable_ledger` gives a ledger whose service does not answer;
+    `secret_ledger` one that knows a secret, with that. Override `damage` to show that damage is noticed.
 
     Class attributes:
         leases: Whether it is a `SharedLedger`. Only the one that core uses in a local workspace is not.
-        rounds: Commits that each of 24 threads adds.
+        rounds: Commits that each of many threads adds.
+        libraries: Modules that importing the ledger's package must leave alone, because they take long.
     """
-
-    leases: ClassVar[bool] = True
-    rounds: ClassVar[int] = 4
 
     @pytest.fixture
     @abstractmethod
@@ -46,8 +50,6 @@ class LedgerContract(ABC):
     def damage(self, kind: str, seq: int) -> None:
         """Damage the stored commit of a number: `altered` or `missing`; by default nothing is tested of it."""
         pytest.skip("The author does not say how to damage the ledger.")
-
-    # Commits
 
     def test_an_empty_ledger_has_no_commit(self, open_ledger: Open) -> None:
         """Its head is `Head()`, and nothing is read."""
@@ -144,6 +146,26 @@ class LedgerContract(ABC):
         assert [each.seq for each in stored] == [*range(1, len(mine) + 1)], "numbers must be dense"
         assert sorted(each.id for each in stored) == sorted(mine), "every success must be there exactly once"
 
+    def test_a_commit_appears_whole(self, open_ledger: Open) -> None:
+        """A reader that looks all the time while some megabytes are added sees nothing of them, or all."""
+        done, reader = threading.Event(), open_ledger()
+
+        def watch() -> str:
+            try:
+                while not done.is_set():
+                    list(reader.read())
+                    reader.head()
+            except LedgerDamagedError as exc:
+                return str(exc)
+            return ""
+
+        with ThreadPoolExecutor(1) as pool, quick_switches():
+            watching = pool.submit(watch)
+            for _ in range(self.rounds):
+                added(open_ledger(), "x" * (4 << 20))
+            done.set()
+            assert watching.result() == "", "a reader saw a commit that was not yet whole"
+
     @pytest.mark.parametrize("kind", ["altered", "missing"])
     def test_damage_is_named(self, open_ledger: Open, kind: str) -> None:
         """Reading raises `LedgerDamagedError` that names the number."""
@@ -152,32 +174,6 @@ class LedgerContract(ABC):
         self.damage(kind, 2)
         with pytest.raises(LedgerDamagedError, match=r"\b2\b"):
             list(open_ledger().read())
-
-    # Leases
-
-    def test_a_lease_has_one_holder(self, open_ledger: Open) -> None:
-        """Who holds it can renew it; nobody else gets it until it is released."""
-        self._needs_leases()
-        ledger, other = open_ledger(), open_ledger()
-        assert other.holder("run") is None
-        assert ledger.lease("run", "a", 600)
-        assert not other.lease("run", "b", 600), "a lease was granted to two"
-        assert ledger.lease("run", "a", 600), "its holder must be able to renew it"
-        assert other.holder("run") == "a"
-        other.release("run", "b")
-        assert other.holder("run") == "a", "only its holder can release it"
-        ledger.release("run", "a")
-        assert other.holder("run") is None
-        assert other.lease("run", "b", 600)
-
-    def test_a_lease_expires(self, open_ledger: Open) -> None:
-        """One of no seconds has expired at once; after a take-over the old holder has lost it."""
-        self._needs_leases()
-        ledger, other = open_ledger(), open_ledger()
-        assert ledger.lease("run", "a", 0)
-        assert other.holder("run") is None, "a lease must expire"
-        assert other.lease("run", "b", 600)
-        assert not ledger.lease("run", "a", 600), "who lost a lease must not renew it"
 
     def test_of_24_threads_one_gets_a_lease(self, open_ledger: Open) -> None:
         """Exactly one takes a lease that is free or has expired."""
@@ -195,28 +191,3 @@ class LedgerContract(ABC):
                 winners = [who for who, won in enumerate(pool.map(take, range(THREADS))) if won]
             assert len(winners) == 1, f"a lease was granted to {len(winners)} of {THREADS} threads"
             assert open_ledger().holder(f"run-{number}") == f"w{winners[0]}"
-
-    def _needs_leases(self) -> None:
-        if not self.leases:
-            pytest.skip("The ledger has no leases.")
-
-
-def event(text: str) -> dict[str, Any]:
-    """An event that no version of Drystone knows and every one skips."""
-    return {"type": "contract", "v": 1, "critical": False, "text": text, "id": os.urandom(4).hex()}
-
-
-def added(ledger: Any, text: str) -> Commit:
-    """The next commit, after it was appended."""
-    commit = next_commit(ledger.head(), [event(text)])
-    ledger.append(commit)
-    return commit
-
-
-def persistent(ledger: Any) -> Commit:
-    """The next commit, after it was appended at last."""
-    while True:
-        try:
-            return added(ledger, "again")
-        except LedgerConflict:
-            continue
