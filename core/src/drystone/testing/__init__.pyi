@@ -8,6 +8,7 @@ from drystone.testing.assertions import ran as ran
 from drystone.testing.faults import FaultyArtifactStore as FaultyArtifactStore
 from drystone.testing.faults import fails as fails
 from drystone.testing.faults import faulty as faulty
+from drystone.testing.inline import InlineOrchestrator as InlineOrchestrator
 from drystone.testing.ledger_memory import MemoryLedger as MemoryLedger
 from drystone.testing.ledgers import LedgerContract as LedgerContract
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
