@@ -14,7 +14,7 @@ from drystone.kinds import CREATE, ArtifactStore
 _shelves: dict[str, dict[str, bytes]] = {}
 """What is stored, by the names of stores."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +47,8 @@ class MemoryArtifactStore(ArtifactStore):
 
     def write(self, key: str, data: bytes) -> None:
         """Store bytes."""
-        self._kept[_checked(key)] = bytes(data)
+        with _lock:
+            self._kept[_checked(key)] = bytes(data)
 
     def create(self, key: str, data: bytes) -> None:
         """Store bytes under a key that must be free."""
