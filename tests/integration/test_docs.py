@@ -21,7 +21,7 @@ SKIP = "<!-- not run -->"
 INSTALLS = "uv pip install"
 """What a page has that must be followed in an environment of its own."""
 
-SHORT = {"write-an-orchestrator": 40}
+SHORT = {"write-an-orchestrator": 40, "write-an-artifact-store": 90}
 """Pages that promise that few lines are enough: all lines of all files together stay below this."""
 
 

@@ -63,11 +63,13 @@ def test_the_readme_names_every_setting() -> None:
     assert rows == fields
 
 
-def test_a_promotion_is_logged(stacks: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    """With who did it."""
+def test_artifacts_and_promotions_are_logged(stacks: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    """With what they are about."""
     with caplog.at_level(logging.INFO, logger="drystone_example"):
         stacks.promote("bridges", building().model_version.number, "production")
-    assert [each.getMessage() for each in caplog.records] == ["bridges 1 is production now, says tests@localhost"]
+    saved, promoted = (each.getMessage() for each in caplog.records)
+    assert re.fullmatch(r"building\.span@1 has \d+ bytes", saved)
+    assert promoted == "bridges 1 is production now, says tests@localhost"
 
 
 def test_the_command_compacts_the_store_of_a_stack(stacks: Workspace, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -74,6 +75,13 @@ def test_names_are_those_of_distributions_and_packages(
     assert settings["project"]["name"] == distribution
     assert settings["project"]["dependencies"][0] == "drystone-core>=0.1,<0.2"
     assert (project / distribution / "src" / package / "py.typed").is_file()
+
+
+def test_a_script_is_told_what_was_written(project: Path) -> None:
+    done = CliRunner().invoke(new, ["orchestrator", "slurm", "--json"])
+    assert json.loads(done.stdout) == [
+        {"distribution": "drystone-slurm", "package": "drystone_slurm", "directory": "drystone-slurm"}
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "-x", "x-", "3d", "a b", "a/b", "../x", "ä", "drystone-"])

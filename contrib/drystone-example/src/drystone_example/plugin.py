@@ -12,7 +12,9 @@ from drystone_example.orchestrator import ThreadPoolOrchestrator
 if TYPE_CHECKING:
     import click
 
-    from drystone import StageMove
+    from drystone import ArtifactVersion, StageMove
+
+log = logging.getLogger("drystone_example")
 
 
 @hookimpl
@@ -30,8 +32,12 @@ def drystone_commands() -> list[click.Command]:
 
 
 @hookimpl
+def drystone_artifact_saved(artifact_version: ArtifactVersion) -> None:
+    """Log what is stored, and how large it is."""
+    log.info("%s has %d bytes", artifact_version, artifact_version.size)
+
+
+@hookimpl
 def drystone_model_promoted(stage_move: StageMove) -> None:
     """Log who holds a stage now."""
-    logging.getLogger("drystone_example").info(
-        "%s %s is %s now, says %s", stage_move.model, stage_move.number, stage_move.stage, stage_move.author
-    )
+    log.info("%s %s is %s now, says %s", stage_move.model, stage_move.number, stage_move.stage, stage_move.author)

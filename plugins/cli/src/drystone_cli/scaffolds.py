@@ -15,6 +15,8 @@ from string import Template
 import attrs
 import click
 
+from drystone_cli import tables
+
 OWN = "kind"
 """The directory of the templates for kinds that Drystone does not know."""
 
@@ -167,7 +169,8 @@ def _line(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     "--directory", type=click.Path(path_type=Path), help="Where to write; by default the package's name, here."
 )
 @click.option("--description", callback=_line, help="What it is, in one line.")
-def new(kind: str, name: str, directory: Path | None, description: str | None) -> None:
+@tables.json_option
+def new(kind: str, name: str, directory: Path | None, description: str | None, as_json: bool) -> None:
     """Write a package with a plugin NAME, ready to be installed, whose tests pass at once.
 
     KIND is orchestrator, artifact_store or materializer; any other name makes a kind of its own, such as feature_store.
@@ -182,5 +185,9 @@ def new(kind: str, name: str, directory: Path | None, description: str | None) -
         raise click.UsageError(
             f"{home} is there already, and nothing in it was changed. Remove it, or give another --directory."
         ) from None
-    print(f"{home}: the package {scaffold.distribution}, imported as {scaffold.package}.")
-    print(f'Next:\n  cd {home}\n  pip install --editable ".[test]"    # in an environment of its own\n  pytest')
+    record = {"directory": str(home), "distribution": scaffold.distribution, "package": scaffold.package}
+    text = (
+        f"{home}: the package {scaffold.distribution}, imported as {scaffold.package}.\n"
+        f'Next:\n  cd {home}\n  pip install --editable ".[test]"    # in an environment of its own\n  pytest'
+    )
+    tables.answer(record, text, as_json=as_json)
