@@ -161,9 +161,11 @@ class LedgerContract(SharedLedgers, ABC):
 
         with ThreadPoolExecutor(1) as pool, quick_switches():
             watching = pool.submit(watch)
-            for _ in range(self.rounds):
-                added(open_ledger(), "x" * (4 << 20))
-            done.set()
+            try:
+                for _ in range(self.rounds):
+                    added(open_ledger(), "x" * (4 << 20))
+            finally:
+                done.set()
             assert watching.result() == "", "a reader saw a commit that was not yet whole"
 
     @pytest.mark.parametrize("kind", ["altered", "missing"])
