@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from drystone import Workspace
 
+ROOT = Path(__file__).parents[1]
+
 # A machine that many share says nothing about a strategy by being slow, nor about a test.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
@@ -22,7 +24,13 @@ settings.load_profile("shared")
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with a workspace of its own; the working directory stands in it."""
     (tmp_path / "pyproject.toml").write_text("")
-    for name in ("DRYSTONE_WORKSPACE", "DRYSTONE_STACK", "DRYSTONE_PLUGINS_DISABLE"):
+    for name in (
+        "DRYSTONE_WORKSPACE",
+        "DRYSTONE_STACK",
+        "DRYSTONE_PLUGINS_DISABLE",
+        "DRYSTONE_PLUGINS",
+        "DRYSTONE_TRACE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DRYSTONE_AUTHOR", "tester@example.org")
     # Python takes bytecode for current if the source has the size and the second it had; tests edit faster than that.
@@ -74,3 +82,18 @@ def python(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with Drystone and pytest, and nothing else of this one; the directory of its commands."""
+    made, uv = tmp_path_factory.mktemp("environment") / "venv", Path(sys.executable).with_name("uv")
+    packages = [f"--editable={ROOT}/{each}" for each in ("core", "plugins/local", "plugins/data", "plugins/cli")]
+    for command in (["venv", "--python", sys.executable, made], ["pip", "install", *packages, "pytest>=9"]):
+        subprocess.run(
+            [uv, "--quiet", *command],
+            env={**os.environ, "VIRTUAL_ENV": str(made)},
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    return made / "bin"

@@ -4,13 +4,29 @@ import datetime
 import inspect
 import textwrap
 import types
+from pathlib import Path
 
 import pluggy
 import pytest
+from click.testing import CliRunner
 
 import drystone.hookspecs
-from drystone import ArtifactStore, Materializer, Orchestrator, Run, Stack, StepRun
+from drystone import (
+    ArtifactStore,
+    ArtifactVersion,
+    Materializer,
+    Orchestrator,
+    Run,
+    Stack,
+    StepRun,
+    Workspace,
+    load_plugins,
+)
+from drystone.artifacts import Blob, Manifest
 from drystone.hookspecs import EVENTS, HOOKS, OFFERS
+from drystone.models import StageMove
+
+ROOT = Path(__file__).parents[2]
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 RUN = Run(
@@ -23,6 +39,26 @@ RUN = Run(
     error="ValueError: x",
 )
 STEP = StepRun(name="train", run="training-2", status="cached", cached_from="training-1", attempts=1)
+
+MAP = StepRun(name="squares", run="training-2", status="running", counts={"succeeded": 2, "failed": 1, "pending": 2})
+MANIFEST = Manifest(
+    digest="d",
+    type="builtins.list",
+    materializer="json",
+    materializer_version=1,
+    blobs=(Blob("value.json", "b", 5),),
+    store="s",
+)
+VERSION = ArtifactVersion(name="heights", version=3, kind="data", manifest=MANIFEST, created_at=NOW)
+MOVE = StageMove(
+    model="walls",
+    stage="production",
+    number=4,
+    previous=2,
+    at=NOW,
+    author="ada@example.org",
+    action="promote",
+)
 
 
 @pytest.fixture
@@ -85,13 +121,51 @@ def test_the_example_of_stacks_offers_one(caller):
     assert isinstance(stack.artifact_store, ArtifactStore)
 
 
+def test_the_example_of_commands_offers_one(caller):
+    caller.register(example("drystone_commands"))
+    [[command]] = caller.hook.drystone_commands()
+    assert command.name == "greet"
+    assert CliRunner().invoke(command, ["Ada"]).output == "Hello Ada.\n"
+
+
+def test_the_example_of_secret_resolvers_offers_a_scheme(caller):
+    caller.register(example("drystone_secret_resolvers"))
+    [schemes] = caller.hook.drystone_secret_resolvers()
+    assert [*schemes] == ["run"]
+    with pytest.raises(OSError, match="No such file"):
+        schemes["run"]("nobody/has/this")
+
+
+def test_the_example_of_ledgers_opens_a_workspace(project, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
+    plugins = load_plugins()
+    plugins._offers.pop("drystone_ledgers", None)
+    with plugins.observed(example("drystone_ledgers"), "scratch"):
+        shared = Workspace("scratch://wall")
+        shared.save_artifact([1, 2], "heights")
+        assert Workspace("scratch://wall").artifact("heights").load() == [1, 2]
+    plugins._offers.pop("drystone_ledgers", None)
+
+
+SOURCES = [*ROOT.glob("plugins/*/src/**/*.py"), *ROOT.glob("contrib/*/src/**/*.py")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_real_plugin_uses_every_hook(hook):
+    users = [path for path in SOURCES if f"def {hook}(" in path.read_text()]
+    assert users, f"no plugin of this repository implements {hook}"
+
+
 @pytest.mark.parametrize(
     ("hook", "record", "said"),
     [
         ("drystone_run_started", {"run": RUN}, "training-1 started on dev"),
         ("drystone_run_finished", {"run": RUN}, "training-1 failed: ValueError: x"),
         ("drystone_step_started", {"step_run": STEP}, "training-2: train, attempt 1"),
+        ("drystone_step_progressed", {"step_run": MAP}, "squares: 3 of 5"),
         ("drystone_step_finished", {"step_run": STEP}, "train: taken from training-1"),
+        ("drystone_artifact_saved", {"artifact_version": VERSION}, "heights@3: 5 bytes of builtins.list"),
+        ("drystone_model_promoted", {"stage_move": MOVE}, "walls 4 is production now, says ada@example.org"),
     ],
 )
 def test_the_examples_of_events_hear_them(caller, capsys, hook, record, said):

@@ -72,7 +72,7 @@ def test_what_is_wrong_is_told_at_once() -> None:
     options = "cache, cache_salt, depends_on, ignore, ignore_inputs, on_failure, on_success, parameters, resources"
     assert caught.value.problems == (
         "Pipeline 'training' has no step 'fitt'. Did you mean 'fit'? Its steps: deep, fit, fit_2, load.",
-        f"Step 'fit' has no option 'retrys'. Did you mean 'retries'? Options: {options}, retries, tags, timeout.",
+        f"Step 'fit' has no option 'retrys'. Did you mean 'retries'? Options: {options}, retries, tags, timeout, uses.",
         "Step 'fit' has no option 'depth'; it is one of its parameters, whose values stand under 'parameters'.",
         "Step 'fit' takes 'data' from step 'load', so it cannot be given another value. What the body of the pipeline "
         "passes as a plain value, or leaves at its default, can be changed.",

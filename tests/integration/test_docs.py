@@ -18,6 +18,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("docs/how-to/*.md"), *ROOT.glob("docs/tutorial*.md")])
 SKIP = "<!-- not run -->"
+INSTALLS = "uv pip install"
+"""What a page has that must be followed in an environment of its own."""
+
+SHORT = {"write-an-orchestrator": 40, "write-an-artifact-store": 90}
+"""Pages that promise that few lines are enough: all lines of all files together stay below this."""
 
 
 @attrs.frozen
@@ -67,26 +72,32 @@ def fits(expected: list[str], output: str) -> bool:
     return re.fullmatch("".join(lines), f"{output.rstrip()}\n") is not None
 
 
-def follow(page: str, folder: Path) -> None:
-    """Do what a page says: write its files, run its scripts and commands, and compare what they print."""
+def follow(page: str, folder: Path, scripts: Path = Path(sys.executable).parent) -> None:
+    """Do what a page says: write its files, run its scripts and commands, and compare what they print.
+
+    Args:
+        page: Its text.
+        folder: Where.
+        scripts: The directory of the Python that is used, and of the commands beside it.
+    """
     for block in blocks(page):
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text)
         elif block.language == "python":
             (folder / f"line_{block.line}.py").write_text(block.text)
-            _run(Command(f"python line_{block.line}.py", 0, ["…"], block.line), folder)
+            _run(Command(f"python line_{block.line}.py", 0, ["…"], block.line), folder, scripts)
         elif block.language == "console":
             for command in commands(block):
-                _run(command, folder)
+                _run(command, folder, scripts)
 
 
-def _run(command: Command, folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def _run(command: Command, folder: Path, scripts: Path) -> None:
+    path = f"{scripts}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", command.words],
         cwd=folder,
-        env={**os.environ, "PATH": path, "COLUMNS": "200"},
+        env={**os.environ, "PATH": path, "VIRTUAL_ENV": str(scripts.parent), "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -102,9 +113,26 @@ def test_there_are_pages() -> None:
     assert PAGES
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if INSTALLS not in page.read_text()], ids=lambda page: page.stem
+)
 def test_a_page_can_be_followed(page: Path, project: Path) -> None:
     follow(page.read_text(), project)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if INSTALLS in page.read_text()], ids=lambda page: page.stem)
+def test_a_page_that_installs_things_can_be_followed_in_a_fresh_environment(
+    page: Path, project: Path, environment: Path
+) -> None:
+    (project / "pyproject.toml").unlink()
+    follow(page.read_text(), project, environment)
+
+
+@pytest.mark.parametrize("page", SHORT)
+def test_a_page_that_promises_to_be_short_is(page: str) -> None:
+    files = [block for block in blocks((ROOT / f"docs/how-to/{page}.md").read_text()) if block.file]
+    lines = [line for block in files for line in block.text.splitlines() if line.strip()]
+    assert 20 < len(lines) < SHORT[page]
 
 
 PAGE = """

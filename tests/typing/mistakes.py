@@ -18,7 +18,8 @@ from promises import (
     training,
 )
 
-from drystone import Retry, pipeline, step
+from drystone import Retry, Stack, pipeline, step
+from drystone_local import LocalArtifactStore, LocalOrchestrator
 
 
 @step
@@ -71,3 +72,9 @@ def outside() -> None:
     step(on_success=ended)  # mypy: arg-type, pyright: reportArgumentType
     pipeline(on_success=finished)  # mypy: arg-type, pyright: reportArgumentType
     pipeline(model="delays")  # mypy: call-overload, pyright: reportArgumentType
+
+
+here = LocalArtifactStore()
+Stack("x", orchestrator=here, artifact_store=here)  # mypy: arg-type, pyright: reportArgumentType
+Stack("x", orchestrator=LocalOrchestrator())  # mypy: call-arg, pyright: reportCallIssue
+Stack("x", artifact_store=here, orchestrator=LocalOrchestrator(), n=1)  # mypy: arg-type, pyright: reportArgumentType

@@ -25,6 +25,7 @@ from drystone.kinds import StepNeeds as StepNeeds
 from drystone.kinds import Timer as Timer
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion
+from drystone.models import StageMove as StageMove
 from drystone.offers import find_stacks as find_stacks
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry

@@ -48,12 +48,11 @@ class Announcer:
             self._plugins.emit("drystone_step_progressed", step_run=attrs.evolve(self._maps[step], counts=counts))
         )
 
-    def committed(self, commit: Commit | None) -> None:
-        """Tell of the artifacts that a commit has saved."""
-        if commit is None or not self._saves_matter:
-            return
-        saved = [event for event in commit.events if event["type"] == ArtifactSaved.TYPE]
-        for event in saved:
+    def committed(self, commits: list[Commit]) -> None:
+        """Tell of the artifacts that commits have saved, which are done with then."""
+        events = [event for commit in commits for event in commit.events] if self._saves_matter else []
+        commits.clear()
+        for event in (each for each in events if each["type"] == ArtifactSaved.TYPE):
             with self._workspace.reading() as records:
                 version = records.found_version(event["name"], event["version"])
             self._note(self._plugins.emit("drystone_artifact_saved", artifact_version=version))

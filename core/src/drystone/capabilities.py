@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from drystone.catalogs import providers
 from drystone.errors import DrystoneError, DuplicateComponentError
 from drystone.graphs import Graph
 from drystone.kinds import RESOURCES, TIMEOUT, ArtifactStore, Orchestrator
@@ -65,22 +66,28 @@ def unmet(graph: Graph, stack: Stack) -> list[Need]:
 
 def way_out(graph: Graph, needs: Iterable[Need], stacks: Iterable[Stack], plugins: Plugins) -> str:
     """Where a graph can run: stacks that meet all its needs, else installed components that meet some."""
-    able = [f"{stack.name!r}" for stack in stacks if not unmet(graph, stack)]
+    others = list(stacks)
+    able = [f"{stack.name!r}" for stack in others if not unmet(graph, stack)]
     if able:
         return f"Stacks that have all of it: {', '.join(able)}."
-    sentences = {_offers(need, plugins) for need in needs}
-    return f"No stack of this project has all of it. {' '.join(sorted(sentences))}"
+    wanted = {(need.kind, need.capability): need for need in needs}
+    sentences = [_offers(need, others, plugins) for need in wanted.values()]
+    return f"No stack of this project has all of it. {' '.join(sentences)}"
 
 
-def _offers(need: Need, plugins: Plugins) -> str:
-    what = f"capable of {need.capability}" if need.capability else "of that kind"
+def _offers(need: Need, stacks: Iterable[Stack], plugins: Plugins) -> str:
+    """The stacks that meet one need, and the installed components that would."""
+    what = f"{need.kind.replace('_', ' ')} {f'capable of {need.capability}' if need.capability else ''}".rstrip()
+    names = [stack.name for stack in stacks if need.is_met(stack)]
     try:
         components = plugins.unique("drystone_components").items()
     except DuplicateComponentError as exc:
         return str(exc)
-    names = [name for (kind, name), (cls, _) in components if kind == need.kind and _may(cls, need.capability)]
-    kind = need.kind.replace("_", " ")
-    return f"Installed and {what}: the {kind} {', '.join(names)}." if names else f"No installed {kind} is {what}."
+    installed = [name for (kind, name), (cls, _) in components if kind == need.kind and _may(cls, need.capability)]
+    found = [f"of stack {name!r}" for name in names] + [f"{name!r} is installed" for name in installed]
+    known = providers(need.kind)
+    elsewhere = f", which {' and '.join(known)} may bring" if known else ""
+    return f"{what.capitalize()}: {', '.join(found) or f'nothing that is installed{elsewhere}'}."
 
 
 def _may(cls: type, capability: str) -> bool:

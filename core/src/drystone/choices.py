@@ -6,7 +6,6 @@ import functools
 import importlib
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,10 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from drystone.digests import digest_bytes
-from drystone.errors import StackError, StackNotFoundError, WorkspaceError, suggestion
+from drystone.errors import DrystoneError, StackError, StackNotFoundError, WorkspaceError, suggestion
 from drystone.plugins import Plugins
 from drystone.projects import located, make_directory, missing_module, workspace_directory
 from drystone.publications import PublishedStack
+from drystone.requirements import configured, require
 from drystone.stacks import Stack
 
 CHOICE = "active-stack"
@@ -41,6 +41,7 @@ class Stacks:
         self, root: Path, plugins: Plugins, published: Callable[[], Iterable[PublishedStack]] = tuple[PublishedStack]
     ) -> None:
         self._root, self._plugins, self._ask = root, plugins, published
+        require(root, plugins.all)
         module = _module(root)
         self._origin, variables = (str(module.__file__), vars(module)) if module else ("", {})
         self.workspace = variables.get("workspace")
@@ -65,6 +66,12 @@ class Stacks:
     def published(self) -> dict[str, PublishedStack]:
         """The stacks that the workspace publishes, also those that others of their name go before."""
         return {each.name: each for each in self._ask()}
+
+    def usable(self) -> Iterator[Stack]:
+        """Every stack that can be made here; a published one may need what is not installed."""
+        for name in self.names:
+            with suppress(DrystoneError):
+                yield self.get(name)
 
     def get(self, name: str, reason: str = "") -> Stack:
         """The stack of a name; where the name is from may be told, for the error.
@@ -178,7 +185,9 @@ def _stacks(variables: Mapping[str, Any], origin: str) -> dict[str, Stack]:
 def _module(root: Path) -> ModuleType | None:
     """The module that pyproject.toml names, else stacks.py if there is one."""
     settings, file = root / "pyproject.toml", root / "stacks.py"
-    name = _configured(settings, settings.read_bytes()) if settings.is_file() else None
+    name = configured(root).get("stacks")
+    if not isinstance(name, str | None):
+        raise StackError(f'{settings}: [tool.drystone] stacks is {name!r}. It names a module: stacks = "our_stacks".')
     sys.path.insert(0, str(root))
     try:
         if name is not None:
@@ -200,20 +209,6 @@ def _module(root: Path) -> ModuleType | None:
     finally:
         with suppress(ValueError):  # the module may have taken it away
             sys.path.remove(str(root))
-
-
-@functools.lru_cache(maxsize=8)
-def _configured(file: Path, source: bytes) -> str | None:
-    """The name after `stacks` in `[tool.drystone]`; most files do not mention it and are not parsed."""
-    if b"drystone" not in source:
-        return None
-    try:
-        name = tomllib.loads(source.decode()).get("tool", {}).get("drystone", {}).get("stacks")
-    except (ValueError, AttributeError) as exc:
-        raise StackError(f"{file} cannot be read: {exc}.") from exc
-    if not isinstance(name, str | None):
-        raise StackError(f'{file}: [tool.drystone] stacks is {name!r}. It names a module: stacks = "our_stacks".')
-    return name
 
 
 @functools.lru_cache(maxsize=8)

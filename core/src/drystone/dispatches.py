@@ -201,9 +201,10 @@ class Dispatch:
             return
         store = self._prepared.stack.artifact_store
         for key, _ in list(store.list(f"tasks/{self._run}/")):
-            if "/ask/" in key:
+            folder, asks, name = key.rpartition("/ask/")
+            if asks and "/" not in name:  # else it is the step that is called so
                 with suppress(FileNotFoundError):
                     answer = self.answer(store.read_range(key, 0, None).decode())
-                    store.write(key.replace("/ask/", "/answer/"), answer.encode())
+                    store.write(f"{folder}/answer/{name}", answer.encode())
                     store.delete(key)
         self._looked_at = time.monotonic()

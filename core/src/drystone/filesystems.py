@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from drystone.catalogs import providing
 from drystone.errors import ArtifactStoreError
 from drystone.kinds import CREATE, ArtifactStore
 from drystone.secrets import Secret
@@ -56,7 +57,8 @@ class FsspecArtifactStore(ArtifactStore):
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         except Exception as exc:
-            raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
+            remedy = providing(scheme=self.url.partition("://")[0])
+            raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.{remedy}") from exc
         return filesystem, str(root).rstrip("/")
 
     def check(self) -> Iterator[str]:

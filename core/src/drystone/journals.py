@@ -57,6 +57,7 @@ class Journal:
         manifests: What each output of a node consists of; known as soon as it is stored.
         model_number: Which version of its model the run belongs to, once that is decided.
         created: Digests of the blobs that the run's steps have stored and nobody has yet made durable.
+        commits: What was committed and nobody has yet been told of.
     """
 
     def __init__(self, prepared: Prepared, run: str, epoch: int) -> None:
@@ -71,6 +72,7 @@ class Journal:
         self.created: list[str] = []
         self.store = prepared.stack.artifact_store.identity
         self._entries: list[Entry] = []
+        self.commits: list[Commit] = []
         self._awaiting: list[Callable[[int], Event]] = []
         self._recorded: set[str] = set()
         self._taken: dict[str, int] = {}
@@ -92,7 +94,7 @@ class Journal:
         """Whether anything waits to be committed."""
         return bool(self._entries)
 
-    def flush(self) -> Commit | None:
+    def flush(self) -> None:
         """Commit what waits, as one group. If that fails, nobody knows whether it did: the run can only be `abandoned`.
 
         Raises:
@@ -107,7 +109,8 @@ class Journal:
             self.model_number, self._awaiting, self._recorded = number, [*awaiting], {*recorded}
             return [event for entry in entries for event in entry(view)]
 
-        return self.workspace.commit(decide) if entries else None
+        if entries and (commit := self.workspace.commit(decide)) is not None:
+            self.commits.append(commit)
 
     def add(self, entry: Entry) -> None:
         """Let something be committed with the next group."""
@@ -143,15 +146,8 @@ class Journal:
 
     def retried(self, node: Node, result: StepResult, attempt: int, error: str) -> None:
         """An attempt failed, and another one follows."""
-        event = StepRetried(
-            run=self.run,
-            step=node.name,
-            attempt=attempt,
-            error=error,
-            metadata=result.metadata,
-            log=result.log,
-            store=self.store,
-        )
+        run, step, store, noted, log = self.run, node.name, self.store, result.metadata, result.log
+        event = StepRetried(run=run, step=step, attempt=attempt, error=error, metadata=noted, log=log, store=store)
         self._entries.append(lambda view: [event])
 
     def stored(self, result: StepResult) -> None:

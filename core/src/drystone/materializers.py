@@ -14,6 +14,7 @@ from drystone import parts
 from drystone.annotations import bare, described
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import BlobReader, BlobWriter
+from drystone.catalogs import CORE, install, providing
 from drystone.digests import type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
 from drystone.kinds import ArtifactStore
@@ -191,8 +192,9 @@ class PickleMaterializer(Materializer):
         except Exception as exc:  # whatever the value's own __reduce__ raises
             raise MaterializerError(
                 f"A value of type {type_name(type(value))} cannot be stored: it has no JSON form, no installed plugin "
-                f"has a materializer for it, and pickling it fails ({type(exc).__name__}: {exc}). Return something "
-                "else, or write a materializer (hook drystone_materializers)."
+                f"has a materializer for it, and pickling it fails ({type(exc).__name__}: {exc})."
+                f"{providing(type_name=type_name(type(value)))} Return something else, or write a materializer (hook "
+                "drystone_materializers)."
             ) from exc
         writer.write("value.pkl", data)
 
@@ -207,8 +209,6 @@ ANYTHING = (JSONMaterializer, PickleMaterializer)
 """Tried in this order with what no other materializer takes."""
 
 BUILT_IN: tuple[type[Materializer], ...] = (TextMaterializer, BytesMaterializer, PathMaterializer, *ANYTHING)
-
-CORE = "drystone-core"
 
 
 class Materializers:
@@ -289,7 +289,7 @@ class Materializers:
         if materializer is None:
             raise MaterializerError(
                 f"This artifact was written by the materializer {manifest.materializer!r} of {manifest.provider}, "
-                f"which is not in use here. Install it: pip install {manifest.provider}. If it is installed, "
+                f"which is not in use here. {install(manifest.provider)} If it is installed, "
                 "`drystone plugins list` says whether it is blocked or broken."
             )
         if materializer.name == PickleMaterializer.name and not (self.allow_pickle or manifest.allow_pickle):
@@ -327,7 +327,7 @@ def _makers(manifest: Manifest) -> set[tuple[str, int]]:
 def _refusal(kind: type, refused: list[str]) -> MaterializerError:
     nobody = " No plugin has a materializer for it, and" if len(refused) == 1 else " Pickle could, but"
     return MaterializerError(
-        f"A value of type {described(kind)} cannot be stored here: {refused[0]}{nobody} this workspace forbids pickle. "
-        "Ways out: return plain data; install a plugin for the type; write a materializer (hook "
-        "drystone_materializers); or declare the output Artifact(allow_pickle=True)."
+        f"A value of type {described(kind)} cannot be stored here: {refused[0]}{nobody} this workspace forbids pickle."
+        f"{providing(type_name=type_name(kind))} Ways out: return plain data; install a plugin for the type; write a "
+        "materializer (hook drystone_materializers); or declare the output Artifact(allow_pickle=True)."
     )

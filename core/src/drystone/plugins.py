@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import inspect
 import logging
 import os
 import traceback
@@ -16,7 +15,9 @@ from typing import Any
 import attrs
 import pluggy
 
-from drystone import hookspecs
+from drystone import hookspecs, oneoffs, traces
+from drystone.catalogs import CORE, providing
+from drystone.claims import OWN, checked, key_of, kind_of
 from drystone.components import StackComponent
 from drystone.errors import (
     ComponentNotFoundError,
@@ -27,86 +28,45 @@ from drystone.errors import (
     message_of,
     suggestion,
 )
-from drystone.filesystems import FsspecArtifactStore
-from drystone.materializers import BUILT_IN, CORE, Materializer
-from drystone.stacks import Stack
+from drystone.installations import ACTIVE, ALL, BLOCKED, BROKEN, CONFLICTING, DISABLE, Plugin, found
+from drystone.materializers import Materializer
+from drystone.projects import project_root
+from drystone.requirements import unmet
 
-ACTIVE, BROKEN, BLOCKED = "active", "broken", "blocked"
-
-DISABLE = "DRYSTONE_PLUGINS_DISABLE"
-"""The environment variable that names plugins to be left alone, separated by commas."""
-
-
-@attrs.frozen(kw_only=True)
-class Plugin:
-    """One installed plugin.
-
-    Attributes:
-        name: Of its entry point.
-        module: What its entry point names.
-        state: `active`, `broken` or `blocked`.
-        error: Why it is broken, as text with the traceback.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-    state: str = ACTIVE
-    error: str | None = attrs.field(default=None, repr=False)
-
-    @property
-    def label(self) -> str:
-        """How messages call it."""
-        return f"{self.name!r} of {self.distribution} {self.version}".rstrip()
-
-    @property
-    def summary(self) -> str:
-        """The end of the error, in one line."""
-        lines = (self.error or "").strip().splitlines()
-        return lines[-1] if lines and lines[0].startswith("Traceback") else " ".join(line.strip() for line in lines)
-
-    @property
-    def absence(self) -> str:
-        """Why nothing of it is here, if it is not active."""
-        if self.state == BLOCKED:
-            return f"The plugin {self.label} is blocked by {DISABLE}."
-        why = self.summary.rstrip(".")
-        return f"The plugin {self.label} is installed but broken: {why}. `drystone plugins doctor` shows all of it."
+Claims = dict[tuple[str, str], list[tuple[Any, Plugin]]]
+"""What is offered by kind and name, each with whose it is; more than one is one too many."""
 
 
 class Plugins:
-    """The installed plugins and what they offer; those that are broken or blocked are kept, with the reason.
+    """The plugins that are here and what they offer; those that are not active are kept, with the reason.
 
     Args:
-        entry_points: Of every plugin.
-        disabled: Names of plugins to be left alone.
+        entry_points: Of every installed plugin.
+        disabled: Names of plugins to be left alone; `*` stands for all that are installed.
+        files: Plugins that are files.
     """
 
-    def __init__(self, entry_points: Iterable[EntryPoint], disabled: Collection[str] = ()) -> None:
+    def __init__(
+        self, entry_points: Iterable[EntryPoint], disabled: Collection[str] = (), files: Iterable[Plugin] = ()
+    ) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._plugins: dict[str, Plugin] = {}
         self._offers: dict[str, list[tuple[Any, Plugin]]] = {}
         self._disabled = set(disabled)
-        for entry in sorted(entry_points, key=lambda entry: (entry.name, entry.dist.name if entry.dist else "")):
-            self._load(entry)
+        self._is_traced = traces.is_on()
+        for entry, plugin in found(entry_points, self._disabled):
+            self._load(plugin, entry.load)
+        for plugin in files:
+            state = BLOCKED if plugin.name in self._disabled else ACTIVE
+            self._load(attrs.evolve(plugin, state=state), functools.partial(oneoffs.load, plugin))
 
-    def _load(self, entry: EntryPoint) -> None:
-        owner, version = (entry.dist.name, entry.dist.version) if entry.dist else ("an unknown distribution", "")
-        state = BLOCKED if entry.name in self._disabled else ACTIVE
-        plugin = Plugin(name=entry.name, distribution=owner, version=version, module=entry.value, state=state)
-        twin = next((other for other in self.all if other.name == entry.name), None)
+    def _load(self, plugin: Plugin, load: Callable[[], object]) -> None:
         self._plugins[plugin.label] = plugin
-        if state == BLOCKED:
+        if plugin.state != ACTIVE:
             return
         try:
-            if twin is not None:
-                raise PluginLoadError(
-                    f"{twin.distribution} has a plugin of the name {entry.name!r} as well, and that one was found "
-                    "first. Uninstall one of the two."
-                )
-            self._hook(entry.load(), plugin)
+            self._hook(load(), plugin)
         except (Exception, SystemExit) as exc:  # one broken plugin must not take the others down
             self._break(plugin, exc)
 
@@ -139,18 +99,38 @@ class Plugins:
         """Every plugin, by name. One whose offers fail counts as broken once they were asked for."""
         return list(self._plugins.values())
 
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        return caller.get_hookimpls()
+
+    def _call(self, hook: str, implementation: pluggy.HookImpl, records: Mapping[str, Any]) -> Any:
+        arguments = {name: records[name] for name in implementation.argnames}
+        if self._is_traced:
+            return traces.traced(hook, implementation.plugin_name, implementation.function, arguments)
+        return implementation.function(*arguments.values())
+
     def offered(self, hook: str) -> list[tuple[Any, Plugin]]:
         """What the plugins return for one of the offering hooks, each with the plugin it came from."""
         if hook not in self._offers:
             offers: list[tuple[Any, Plugin]] = []
-            for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            for implementation in self._implementations(hook):
                 plugin = self._plugins[implementation.plugin_name]
                 try:
-                    offers += [(offer, plugin) for offer in _checked(hook, implementation.function())]
+                    offers += [(offer, plugin) for offer in checked(hook, self._call(hook, implementation, {}))]
                 except (Exception, SystemExit) as exc:
                     self._break(plugin, exc)
             self._offers[hook] = offers
         return self._offers[hook]
+
+    def _claims(self, hook: str) -> Claims:
+        """What core and the plugins offer, by kind and name."""
+        own = Plugin(name=CORE, distribution=CORE, version="", module=hookspecs.PROJECT)
+        claims: Claims = {}
+        for offer, plugin in [*((each, own) for each in OWN.get(hook, ())), *self.offered(hook)]:
+            same = claims.setdefault(key_of(hook, offer), [])
+            if all(offer is not each for each, _ in same):
+                same.append((offer, plugin))
+        return claims
 
     def unique(self, hook: str) -> dict[tuple[str, str], tuple[Any, Plugin]]:
         """What core and the plugins offer, by kind and name.
@@ -158,37 +138,29 @@ class Plugins:
         Raises:
             DuplicateComponentError: Two different offers claim one name.
         """
-        own = Plugin(name=CORE, distribution=CORE, version="", module=hookspecs.PROJECT)
-        found: dict[tuple[str, str], tuple[Any, Plugin]] = {}
-        for offer, plugin in [*((each, own) for each in OWN.get(hook, ())), *self.offered(hook)]:
-            kind = offer.kind if hook == "drystone_components" else _kind_of(hook)
-            other, owner = found.setdefault((kind, offer.name), (offer, plugin))
-            if other is not offer:
-                raise DuplicateComponentError(
-                    f"Both {owner.distribution} and {plugin.distribution} offer {'an' if kind[0] in 'aeiou' else 'a'} "
-                    f"{kind.replace('_', ' ')} named {offer.name!r}. Uninstall one of them, or block it: "
-                    f"{DISABLE}={plugin.name}."
-                )
-        return found
+        return {key: _only(key, claimants) for key, claimants in self._claims(hook).items()}
 
     def component(self, kind: str, name: str) -> type[StackComponent]:
         """The component class of a kind and name.
 
         Raises:
             ComponentNotFoundError: Nothing installed offers it; names what is, and plugins that are broken or blocked.
-            DuplicateComponentError: Two distributions claim one name.
+            DuplicateComponentError: Two distributions claim this name.
         """
-        components = self.unique("drystone_components")
-        if (kind, name) in components:
-            cls: type[StackComponent] = components[kind, name][0]
+        claims = self._claims("drystone_components")
+        if (kind, name) in claims:
+            cls: type[StackComponent] = _only((kind, name), claims[kind, name])[0]
             return cls
-        names = [known for of, known in components if of == kind]
+        names = [known for of, known in claims if of == kind]
+        remedy = providing(component=f"{kind}:{name}")
         if not names:
-            hint = suggestion(kind, {of for of, _ in components}, "Installed kinds")
-            raise ComponentNotFoundError(f"Nothing installed offers components of kind {kind!r}.{hint}{self.absent()}")
+            hint = suggestion(kind, {of for of, _ in claims}, "Installed kinds")
+            raise ComponentNotFoundError(
+                f"Nothing installed offers components of kind {kind!r}.{hint}{remedy}{self.absent()}"
+            )
         hint = suggestion(name, names, "Installed")
         raise ComponentNotFoundError(
-            f"No {kind.replace('_', ' ')} named {name!r} is installed.{hint}{self.absent()} "
+            f"No {kind.replace('_', ' ')} named {name!r} is installed.{hint}{remedy}{self.absent()} "
             "`drystone plugins list` shows everything."
         )
 
@@ -200,11 +172,11 @@ class Plugins:
         """What is offered for a scheme by `drystone_secret_resolvers` or `drystone_ledgers`, if anything is.
 
         Raises:
-            DuplicateComponentError: Two plugins claim one scheme.
+            DuplicateComponentError: Two plugins claim this scheme.
         """
-        kind = _kind_of(hook)
-        found = self.unique(hook).get((kind, name))
-        return found[0].function if found is not None else None
+        key = kind_of(hook), name
+        claims = self._claims(hook)
+        return _only(key, claims[key])[0].function if key in claims else None
 
     def schemes(self, hook: str) -> list[str]:
         """The schemes that are offered."""
@@ -231,14 +203,14 @@ class Plugins:
 
     def listens(self, *events: str) -> bool:
         """Whether any plugin implements one of these events, so that their records are worth making."""
-        return any(getattr(self._manager.hook, event).get_hookimpls() for event in events)
+        return any(self._implementations(event) for event in events)
 
     def emit(self, event: str, **records: Any) -> list[str]:
         """Call the plugins' functions for an event; what they raise comes back as text, one per plugin."""
         problems = []
-        for each in getattr(self._manager.hook, event).get_hookimpls():
+        for each in self._implementations(event):
             try:
-                each.function(*(records[name] for name in each.argnames))
+                self._call(event, each, records)
             except KeyboardInterrupt:
                 raise
             except BaseException as exc:  # an observer never disturbs what it observes
@@ -251,82 +223,90 @@ class Plugins:
         for problem in self.emit(event, **records):
             logging.getLogger(__name__).warning(problem)
 
+    def offers(self, plugin: Plugin) -> dict[str, list[str]]:
+        """The names of what a plugin offers, by what it is; components as `kind:name`. Asks every plugin for it."""
+        names: dict[str, list[str]] = {}
+        for hook in hookspecs.OFFERS:
+            keys = [key_of(hook, offer) for offer, owner in self.offered(hook) if owner.label == plugin.label]
+            texts = [f"{kind}:{name}" if hook == "drystone_components" else name for kind, name in keys]
+            names[hook.removeprefix("drystone_")] = sorted(texts)
+        heard = (hook for hook in hookspecs.EVENTS if plugin.label in self._implementers(hook))
+        return {**names, "events": [hook.removeprefix("drystone_") for hook in heard]}
+
+    def _implementers(self, hook: str) -> set[str]:
+        return {each.plugin_name for each in self._implementations(hook)}
+
+    def _duplicates(self) -> list[tuple[str, list[Plugin]]]:
+        """Every name that is claimed twice, as a sentence, and the plugins that claim it."""
+        claims = [pair for hook in hookspecs.OFFERS for pair in self._claims(hook).items()]
+        return [(_duplicate(key, each), [plugin for _, plugin in each]) for key, each in claims if len(each) > 1]
+
+    def examined(self) -> list[Plugin]:
+        """Every plugin, after all were asked for everything they offer; those that claim one name are conflicting."""
+        errors: dict[str, list[str]] = {}
+        for text, plugins in self._duplicates():
+            for plugin in plugins:
+                errors.setdefault(plugin.label, []).append(text)
+        return [
+            attrs.evolve(each, state=CONFLICTING, error=listed(errors[each.label]))
+            if each.state == ACTIVE and each.label in errors
+            else each
+            for each in self.all
+        ]
+
     def problems(self) -> list[str]:
         """Everything that is wrong, one sentence or more each; asks for every offer to find out."""
-        duplicates = []
-        for hook in hookspecs.OFFERS:
-            try:
-                self.unique(hook)
-            except DuplicateComponentError as exc:
-                duplicates.append(str(exc))
+        duplicates = [text for text, _ in self._duplicates()]
+        absences = [plugin.absence for plugin in self.all if plugin.state not in (ACTIVE, BLOCKED)]
+        return list(dict.fromkeys([*self._unknown(), *absences, *duplicates]))
+
+    def strays(self) -> list[str]:
+        """What is wrong, but not with a plugin that is here.
+
+        Such as a disabled one that nobody knows, or one that the project of the working directory requires, without
+        which it finds no stacks.
+        """
+        return self._unknown() + unmet(project_root(), self.all)
+
+    def _unknown(self) -> list[str]:
         names = {plugin.name for plugin in self.all}
-        unknown = [
+        return [
             f"{DISABLE} names {name!r}, but no such plugin is installed.{suggestion(name, names, 'Installed')}"
-            for name in sorted(self._disabled - names)
+            for name in sorted(self._disabled - names - {ALL})
         ]
-        return unknown + [plugin.absence for plugin in self.all if plugin.state == BROKEN] + duplicates
 
     def absent(self) -> str:
-        """A sentence for each plugin that is broken or blocked: what is missing may be missing because of it."""
-        return "".join(f" {plugin.absence}" for plugin in self.all if plugin.state != ACTIVE)
+        """A sentence for each plugin that is not active: what is missing may be missing because of it."""
+        return "".join(dict.fromkeys(f" {plugin.absence}" for plugin in self.all if plugin.state != ACTIVE))
 
 
 @functools.cache
-def load_plugins() -> Plugins:
-    """The plugins installed here, loaded once per process. Those that `DRYSTONE_PLUGINS_DISABLE` names are not."""
+def load_plugins(*, installed: bool = True) -> Plugins:
+    """The plugins that are here, loaded once per process: those installed, and the files in `DRYSTONE_PLUGINS`.
+
+    Those that `DRYSTONE_PLUGINS_DISABLE` names are left alone; `*` there stands for all that are installed.
+
+    Args:
+        installed: Whether to load more than the files.
+    """
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
-    found = Plugins(importlib.metadata.entry_points(group=hookspecs.PROJECT), disabled)
-    for plugin in found.all:
-        if plugin.state == BROKEN:
+    entries = importlib.metadata.entry_points(group=hookspecs.PROJECT) if installed else ()
+    plugins = Plugins(entries, disabled, oneoffs.files())
+    for plugin in plugins.all:
+        if plugin.state not in (ACTIVE, BLOCKED):
             logging.getLogger(__name__).warning(plugin.absence)
-    return found
+    return plugins
 
 
-OWN: dict[str, tuple[type, ...]] = {"drystone_components": (FsspecArtifactStore,), "drystone_materializers": BUILT_IN}
-"""What core offers itself."""
+def _only(key: tuple[str, str], claimants: list[tuple[Any, Plugin]]) -> tuple[Any, Plugin]:
+    if len(claimants) > 1:
+        raise DuplicateComponentError(_duplicate(key, claimants))
+    return claimants[0]
 
 
-def _kind_of(hook: str) -> str:
-    return hook.removeprefix("drystone_").removesuffix("s")
-
-
-_WANTED: dict[str, tuple[type, str, str]] = {
-    "drystone_components": (StackComponent, "kind", "component classes: not abstract, and of a kind"),
-    "drystone_materializers": (Materializer, "name", "materializer classes: not abstract, and with a name"),
-    "drystone_stacks": (Stack, "name", "Stack objects"),
-    "drystone_commands": (object, "name", "click commands with names"),
-}
-"""What the offers of each hook are: of which class, by which attribute they are found, and how messages call them."""
-
-
-@attrs.frozen
-class Scheme:
-    """What a plugin offers for a scheme, of URLs or of secrets."""
-
-    name: str
-    function: Callable[[str], Any]
-
-
-def _checked(hook: str, offers: Any) -> list[Any]:
-    if hook not in _WANTED:
-        return _schemes(hook, offers)
-    base, attribute, wanted = _WANTED[hook]
-    if not isinstance(offers, list | tuple):
-        raise PluginLoadError(f"{hook} returned {offers!r}. It must return a list.")
-    wrong = [repr(offer) for offer in offers if not _fits(offer, base, attribute)]
-    if wrong:
-        raise PluginLoadError(f"{hook} returned {', '.join(wrong)}. It must return a list of {wanted}.")
-    return list(offers)
-
-
-def _schemes(hook: str, offers: Any) -> list[Scheme]:
-    if not isinstance(offers, Mapping) or not all(isinstance(key, str) and callable(offers[key]) for key in offers):
-        raise PluginLoadError(f"{hook} returned {offers!r}. It must return a dict of schemes and functions.")
-    return [Scheme(name, function) for name, function in offers.items()]
-
-
-def _fits(offer: object, base: type, attribute: str) -> bool:
-    if not issubclass(base, StackComponent | Materializer):
-        return isinstance(offer, base) and bool(getattr(offer, attribute, True))
-    is_concrete = isinstance(offer, type) and issubclass(offer, base) and not inspect.isabstract(offer)
-    return is_concrete and bool(getattr(offer, attribute, ""))
+def _duplicate(key: tuple[str, str], claimants: list[tuple[Any, Plugin]]) -> str:
+    (kind, name), (_, owner), (_, plugin) = key, *claimants[:2]
+    return (
+        f"Both {owner.distribution} and {plugin.distribution} offer {'an' if kind[0] in 'aeiou' else 'a'} "
+        f"{kind.replace('_', ' ')} named {name!r}. Uninstall one of them, or block it: {DISABLE}={plugin.name}."
+    )

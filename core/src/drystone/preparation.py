@@ -119,8 +119,7 @@ def prepare(
     needs = [] if is_debugged else unmet(graph, stack)
     problems = obstacles(graph, stack, workspace.materializers, where, needs)
     if problems:
-        others = (stacks.get(name) for name in stacks.names)
-        raise PlanError(*problems, *([way_out(graph, needs, others, plugins)] if needs else []))
+        raise PlanError(*problems, *([way_out(graph, needs, stacks.usable(), plugins)] if needs else []))
     recorded, restored = _recorded(pipeline, parameters)
     role = _role(pipeline, parameters, workspace, now)
     prepared = Prepared(

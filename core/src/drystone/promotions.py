@@ -7,7 +7,7 @@ from typing import Any
 
 from drystone.artifacts import ArtifactVersion
 from drystone.decisions import ANYONE, created, promotion, rollback
-from drystone.events import Event, Linked
+from drystone.events import Event, Linked, StageMoved
 from drystone.index import Index
 from drystone.models import Model, ModelVersion
 from drystone.plugins import load_plugins
@@ -73,6 +73,9 @@ class Promotions(Shelf):
 
     def _moved(self, model: str | Model, stage: str, decide: Callable[[Index], Sequence[Event]]) -> ModelVersion:
         """Move a stage, and tell whoever listens; returns who holds it then."""
-        if self.commit(decide) is not None and load_plugins().listens("drystone_model_promoted"):
-            load_plugins().tell("drystone_model_promoted", stage_move=self.stage_history(model, stage)[-1])
+        commit, plugins = self.commit(decide), load_plugins()
+        if commit is not None and plugins.listens("drystone_model_promoted"):
+            number = next(each["number"] for each in commit.events if each["type"] == StageMoved.TYPE)
+            moves = [move for move in self.stage_history(model, stage) if move.number == number]
+            plugins.tell("drystone_model_promoted", stage_move=moves[-1])
         return self.model_version(model, stage)

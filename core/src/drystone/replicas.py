@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from drystone.catalogs import providing
 from drystone.databases import Database, made_directory
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, LedgerDamagedError, WorkspaceError
@@ -129,9 +130,11 @@ def opened_ledger(url: str) -> SharedLedger:
     offer = plugins.scheme("drystone_ledgers", scheme)
     if offer is None:
         known = sorted(f"{name}://" for _, name in plugins.unique("drystone_ledgers"))
+        hooked = f" Install a plugin that offers {scheme}:// through the hook drystone_ledgers."
+        remedy = providing(scheme=scheme) or hooked
         raise WorkspaceError(
-            f"No plugin opens a workspace at {scheme}://. Installed: {', '.join(known) or 'none'}. Install a plugin "
-            f"that offers {scheme}:// through the hook drystone_ledgers; drystone-local brings file://."
+            f"No plugin opens a workspace at {scheme}://. Installed: {', '.join(known) or 'none'}.{remedy}"
+            f"{plugins.absent()}"
         )
     ledger: SharedLedger = offer(url)
     return ledger

@@ -7,6 +7,7 @@ import re
 
 import attrs
 
+from drystone.catalogs import providing
 from drystone.declarations import imported
 from drystone.errors import StackError, message_of, suggestion
 
@@ -55,9 +56,11 @@ class Secret:
             known = [ENVIRONMENT, *plugins.schemes(HOOK)]
             raise StackError(
                 f"Nothing installed knows where the secret {self.reference!r} is: no plugin offers the scheme "
-                f"{scheme!r}.{suggestion(scheme, known, 'Schemes')}{plugins.absent()}"
+                f"{scheme!r}.{suggestion(scheme, known, 'Schemes')}{providing(secret=scheme)}{plugins.absent()}"
             )
         try:
             return str(found(name))
-        except Exception as exc:
+        except LookupError as exc:
             raise StackError(f"The secret {self.reference!r} cannot be had: {message_of(exc)}") from exc
+        except Exception as exc:  # whose text nobody wrote for others to read
+            raise StackError(f"The secret {self.reference!r} cannot be had: {type(exc).__name__}.") from None

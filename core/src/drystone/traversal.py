@@ -375,14 +375,14 @@ class Walk:
             self._flush()
 
     def _flush(self) -> None:
-        commit = self.journal.flush()
+        self.journal.flush()
         self._flushed()
-        self._announcer.committed(commit)
 
     def _flushed(self) -> None:
         self._flights.committed()
         self._flushed_at = time.monotonic()
         self._syncs.sync()
+        self._announcer.committed(self.journal.commits)
         for expansion in [each for each in self._maps.values() if each.is_begun]:
             self._announcer.progressed(expansion.node.name, expansion.progress)
 

@@ -8,11 +8,13 @@ from drystone.testing.assertions import ran as ran
 from drystone.testing.faults import FaultyArtifactStore as FaultyArtifactStore
 from drystone.testing.faults import fails as fails
 from drystone.testing.faults import faulty as faulty
+from drystone.testing.inline import InlineOrchestrator as InlineOrchestrator
 from drystone.testing.ledger_memory import MemoryLedger as MemoryLedger
 from drystone.testing.ledgers import LedgerContract as LedgerContract
 from drystone.testing.materializers import MaterializerContract as MaterializerContract
 from drystone.testing.memory import MemoryArtifactStore as MemoryArtifactStore
 from drystone.testing.memory_stacks import memory_stack as memory_stack
+from drystone.testing.orchestrators import OrchestratorContract as OrchestratorContract
 from drystone.testing.registries import ContainerRegistryContract as ContainerRegistryContract
 from drystone.testing.registries import MemoryContainerRegistry as MemoryContainerRegistry
 from drystone.testing.schedulers import SchedulerContract as SchedulerContract

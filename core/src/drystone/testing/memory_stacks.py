@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
-import attrs
-
 from drystone.components import StackComponent
-from drystone.kinds import Orchestrator, RunContext, StepNeeds
 from drystone.stacks import Stack
+from drystone.testing.inline import InlineOrchestrator
 from drystone.testing.memory import MemoryArtifactStore
-
-
-@attrs.frozen(kw_only=True)
-class InlineOrchestrator(Orchestrator):
-    """Runs each step in the driver's own process, one after the other."""
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """None."""
-        return frozenset()
-
-    def runs_inline(self, needs: StepNeeds) -> bool:
-        """Every step."""
-        return True
-
-    def executor(self, run: RunContext) -> Executor:
-        """One thread; nothing is ever given to it."""
-        return ThreadPoolExecutor(1)
 
 
 def memory_stack(name: str = "memory", **components: StackComponent) -> Stack:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from drystone_cli import extensions
+
 COMMANDS = {
     "run": ("drystone_cli.running:run", "Run a pipeline."),
     "plan": ("drystone_cli.running:plan", "Say what a run would do, and why."),
@@ -23,7 +25,7 @@ COMMANDS = {
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
     "stacks": ("drystone_cli.stacks:stacks", "List, show, choose, check, compare and publish stacks."),
-    "plugins": ("drystone_cli.plugins:plugins", "List plugins and find out what is wrong with them."),
+    "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong with them, and write new ones."),
     "workspace": ("drystone_cli.workspaces:workspace", "Show, verify and rebuild the workspace."),
 }
 
@@ -31,16 +33,6 @@ DEBUG = "--debug"
 
 ARGUMENTS = "drystone_cli.arguments"
 """Where a command finds the whole command line that it was called with."""
-
-ENTRY_POINTS = "drystone.commands"
-"""The group of entry points by which plugins add commands of their own."""
-
-
-def _plugin_commands() -> dict[str, Any]:
-    """The entry points of commands that plugins bring. Only their names are read."""
-    from importlib.metadata import entry_points
-
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS) if entry.name not in COMMANDS}
 
 
 class Commands(click.Group):
@@ -66,7 +58,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Our commands in the order of the table, then those of plugins."""
-        return [*COMMANDS, *sorted(_plugin_commands())]
+        return [*COMMANDS, *sorted({*extensions.named(), *(name for name, *_ in extensions.of_files())} - {*COMMANDS})]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
@@ -74,47 +66,30 @@ class Commands(click.Group):
             module, attribute = COMMANDS[cmd_name][0].split(":")
             command: click.Command = getattr(import_module(module), attribute)
             return command
-        entry = _plugin_commands().get(cmd_name)
-        return None if entry is None else _loaded(entry)
+        return extensions.find(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-        extra = _plugin_commands()
-        if extra:
+        extra = {name: ", ".join(map(extensions.origin, entries)) for name, entries in extensions.named().items()}
+        extra |= {name: os.path.basename(owner) for name, _, owner in extensions.of_files()}
+        rows = [(name, f"From {extra[name]}.") for name in sorted(extra) if name not in COMMANDS]
+        if rows:
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, f"From {_origin(extra[name])}.") for name in sorted(extra)])
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a name that nobody has is answered with the nearest one."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from drystone import load_plugins
             from drystone.errors import suggestion
 
             hint = suggestion(args[0], self.list_commands(ctx), "Commands")
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}{load_plugins().absent()}", ctx)
         return super().resolve_command(ctx, args)
-
-
-def _origin(entry: Any) -> str:
-    return str(entry.dist.name if entry.dist else entry.value)
-
-
-def _loaded(entry: Any) -> click.Command:
-    try:
-        command = entry.load()
-    except (Exception, SystemExit) as exc:
-        from drystone.errors import PluginLoadError
-
-        raise PluginLoadError(
-            f"The command {entry.name!r} of {_origin(entry)} cannot be loaded: {type(exc).__name__}: {exc}. Reinstall "
-            "that plugin, or remove it; `--debug` shows the traceback."
-        ) from exc
-    if not isinstance(command, click.Command):
-        raise click.UsageError(f"The command {entry.name!r} of {_origin(entry)} is no click command, but {command!r}.")
-    return command
 
 
 @click.group(
@@ -125,6 +100,23 @@ def _loaded(entry: Any) -> click.Command:
 @click.version_option(package_name="drystone-cli", prog_name="drystone", message="%(prog)s %(version)s")
 @click.option(
     DEBUG, is_flag=True, expose_value=False, help="Show whole tracebacks; `run` opens the debugger where a step fails."
+)
+@click.option(
+    "--plugin",
+    type=click.Path(exists=True, dir_okay=False),
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=extensions.add_files,
+    help="Load a Python file as a plugin; can be given several times.",
+)
+@click.option(
+    "--no-plugins",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=extensions.block,
+    help="Load no installed plugin.",
 )
 def cli() -> None:
     """Machine-learning pipelines on stacks of plugins."""
@@ -137,7 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the arrows of a plan
     try:
         options: dict[str, Any] = {"prog_name": "drystone", "standalone_mode": False, "obj": DEBUG in given}
-        return int(cli.main([each for each in given if each != DEBUG], **options))
+        with extensions.surroundings():
+            return int(cli.main([each for each in given if each != DEBUG], **options))
     except (Exception, KeyboardInterrupt) as exc:
         from drystone_cli.failures import report
 

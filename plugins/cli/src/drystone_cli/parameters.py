@@ -38,6 +38,7 @@ STEP_OPTIONS: Mapping[str, Any] = {
     "depends_on": Names,
     "ignore": Names,
     "ignore_inputs": Names,
+    "uses": Names,
     "retries": int | Retry | None,
     "timeout": float | datetime.timedelta | None,
     "resources": Resources | None,
