@@ -276,6 +276,7 @@ class ShowsHalves(FilesystemLedger):
         with self._path(commit.seq).open("xb") as file:
             for start in range(0, len(data), 1 << 20):
                 file.write(data[start : start + (1 << 20)])
+                time.sleep(0.001)
 
 
 class TestShowsHalves(InFiles):
