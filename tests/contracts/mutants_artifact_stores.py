@@ -326,6 +326,20 @@ class TestKeyThatLeavesTheStore(OnDisk):
 
 
 @attrs.frozen(kw_only=True)
+class TakesAbsoluteKeys(FsspecArtifactStore):
+    def delete(self, key: str) -> None:
+        if key.startswith("/"):
+            Path(key).unlink(missing_ok=True)
+        else:
+            super().delete(key)
+
+
+class TestAbsoluteKeyThatLeavesTheStore(OnDisk):
+    mutant = TakesAbsoluteKeys
+    caught_by = "test_an_absolute_key_is_refused"
+
+
+@attrs.frozen(kw_only=True)
 class TakesEveryFile(FsspecArtifactStore):
     def upload(self, local_path: Path, key: str) -> None:
         shutil.move(local_path, path_of(self, key))

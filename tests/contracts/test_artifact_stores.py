@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from drystone import ArtifactStore, FsspecArtifactStore, Secret
 from drystone.testing import ArtifactStoreContract, MemoryArtifactStore
+from drystone.testing.artifact_stores import ILLEGAL
 from drystone_local import LocalArtifactStore
 
 
@@ -49,3 +51,19 @@ class TestMemoryArtifactStore(ArtifactStoreContract):
         store = MemoryArtifactStore(shelf="contract")
         yield store
         store.clear()
+
+
+def test_the_keys_to_be_refused_name_nothing_of_this_machine() -> None:
+    """A broken store writes and deletes what they name, perhaps as root."""
+    assert [key for key in ILLEGAL if key.startswith("/")] == []
+
+
+def test_a_store_in_memory_leaves_files_in_the_directory_for_temporary_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is its spool, but also where people keep files of their own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    MemoryArtifactStore(shelf="temporary").upload(mine, "key")
+    assert mine.is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -126,17 +127,21 @@ def test_doctor_explains_every_state_in_json(install, run, project):
     done = run("plugins", "doctor", "--json", code=1, DRYSTONE_PLUGINS_DISABLE="off,treads")
     records = json.loads(done.stdout)
     assert done.stderr == ""
-    assert {record["distribution"]: record["state"] for record in records if record["name"]} == {
-        "acme-fine": "conflicting",
-        "acme-claims": "conflicting",
-        "acme-future": "incompatible",
-        "acme-twin": "conflicting",
-        "acme-other": "conflicting",
-        "acme-off": "blocked",
-        "acme-late": "broken",
-        "drystone-local": "active",
-        "drystone-data": "active",
-    }
+    states = {record["distribution"]: record["state"] for record in records if record["name"]}
+    assert (
+        states.items()
+        >= {
+            "acme-fine": "conflicting",
+            "acme-claims": "conflicting",
+            "acme-future": "incompatible",
+            "acme-twin": "conflicting",
+            "acme-other": "conflicting",
+            "acme-off": "blocked",
+            "acme-late": "broken",
+            "drystone-local": "active",
+            "drystone-data": "active",
+        }.items()
+    )
     assert {tuple(record) for record in records} == {
         ("name", "distribution", "version", "module", "state", "error", "traceback", "offers", "notes")
     }
@@ -247,7 +252,7 @@ def stone(project: Path) -> Path:
 
 def test_a_file_brings_commands_which_help_lists(stone, run):
     assert run("--plugin", "stone.py", "greet").stdout == "hello\n"
-    assert "greet  From stone.py." in run("--plugin", "stone.py", "--help").stdout
+    assert re.search(r"^ +greet +From stone\.py\.$", run("--plugin", "stone.py", "--help").stdout, re.MULTILINE)
     assert "greet" not in run("--help").stdout
 
 
@@ -286,11 +291,9 @@ def test_a_file_of_the_project_is_the_module_that_the_project_imports(stone, run
 
 def test_a_file_goes_with_no_plugins_and_is_listed(stone, run):
     records = json.loads(run("--no-plugins", "--plugin", "stone.py", "plugins", "list", "--json").stdout)
-    assert {record["name"]: record["state"] for record in records} == {
-        "data": "blocked",
-        "local": "blocked",
-        "stone.py": "active",
-    }
+    states = {record["name"]: record["state"] for record in records}
+    assert [name for name, state in states.items() if state != "blocked"] == ["stone.py"]
+    assert {"data", "local"} < {*states}
     assert records[-1]["offers"]["stacks"] == ["stone"]
     assert records[-1]["notes"] == []
 
@@ -302,7 +305,7 @@ def test_options_for_plugins_end_with_the_command_line(stone, monkeypatch, capsy
     assert main(["plugins", "list"]) == 0
     out = capsys.readouterr().out
     assert "stone.py" not in out
-    assert "local   active" in out
+    assert re.search(r"^local +active ", out, re.MULTILINE)
     assert "DRYSTONE_PLUGINS" not in os.environ
     sys.modules.pop("stone")
 

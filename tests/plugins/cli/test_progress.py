@@ -20,6 +20,8 @@ from typing import Any
 import pyte
 import pytest
 
+from drystone import ArtifactVersion
+from drystone.models import StageMove
 from drystone.runs import Run, StepRun
 from drystone_cli import lanes, live
 from drystone_cli.progress import Board, Lines
@@ -356,6 +358,9 @@ def step(name: str, status: str, **fields: Any) -> StepRun:
     return StepRun(name=name, run="p-1", status=status, **fields)
 
 
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
 def run_of(*names: str, status: str = "running", upstream: dict[str, tuple[str, ...]] | None = None) -> Run:
     steps = {name: step(name, "pending") for name in names}
     now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -394,6 +399,23 @@ def test_a_map_is_one_row_that_counts_its_elements():
     assert screen_of(view)[2] == "↺ sq     cached from p-0: 10000/10000"
     view.drystone_step_finished(step("sq", "failed", error="2 elements failed", counts={"failed": 2}))
     assert screen_of(view)[2] == "✗ sq     failed: 2 elements failed"
+
+
+def test_artifacts_with_names_of_their_own_and_promotions_are_shown():
+    view = live.View()
+    view.drystone_run_started(run_of("fit", "report"))
+    for name in ("p.fit", "classifier", "a", "b", "c"):
+        saved = ArtifactVersion(
+            name=name, version=3, kind="data", manifest=None, created_at=NOW, produced_by=("p-1", "fit")
+        )
+        view.drystone_artifact_saved(saved)
+    view.drystone_step_finished(step("fit", "succeeded"))
+    facts = {"model": "walls", "stage": "production", "at": NOW, "author": "ada", "action": "promote"}
+    view.drystone_model_promoted(StageMove(number=4, previous=2, **facts))
+    rows = screen_of(view, width=100)
+    assert rows[1] == "✓ fit     succeeded → classifier@3, a@3, b@3, …"
+    assert rows[-1] == "  walls@4 is production now, instead of 2"
+    assert len(screen_of(view, height=5)) <= 4
 
 
 def test_an_event_costs_the_same_however_many_steps_there_are():

@@ -14,7 +14,7 @@ from drystone.kinds import CREATE, ArtifactStore
 _shelves: dict[str, dict[str, bytes]] = {}
 """What is stored, by the names of stores."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 @attrs.frozen(kw_only=True)
@@ -42,14 +42,13 @@ class MemoryArtifactStore(ArtifactStore):
         return _shelves.setdefault(self.shelf, {})
 
     def upload(self, local_path: Path, key: str) -> None:
-        """Store a file; one in `spool` is taken."""
+        """Store a file, which stays: its spool is the directory where people keep files of their own, too."""
         self.write(key, local_path.read_bytes())
-        if local_path.parent == self.spool:
-            local_path.unlink()
 
     def write(self, key: str, data: bytes) -> None:
         """Store bytes."""
-        self._kept[_checked(key)] = bytes(data)
+        with _lock:
+            self._kept[_checked(key)] = bytes(data)
 
     def create(self, key: str, data: bytes) -> None:
         """Store bytes under a key that must be free."""

@@ -18,7 +18,7 @@ from rich.text import Text
 
 import drystone
 from drystone_cli import lanes, tables
-from drystone_cli.progress import UNENDED, Board, outcome, summary, tally
+from drystone_cli.progress import UNENDED, Board, moved, outcome, summary, tally
 from drystone_cli.relays import relayed
 
 MARKS = {
@@ -38,7 +38,7 @@ BAR = 20
 """Letters of the bar of a map."""
 
 NEXT = 3
-"""How many steps are shown that come next, where not all can be."""
+"""How many steps are shown that come next, where not all can be; and how many artifacts of a step, and promotions."""
 
 
 @contextlib.contextmanager
@@ -131,6 +131,20 @@ class View:
                 self._board.finished(step_run)
 
     @drystone.hookimpl
+    def drystone_artifact_saved(self, artifact_version: Any) -> None:
+        """Show it behind its step."""
+        with self._lock:
+            if self._board is not None:
+                self._board.keeps(artifact_version)
+
+    @drystone.hookimpl
+    def drystone_model_promoted(self, stage_move: Any) -> None:
+        """Show who holds a stage now."""
+        with self._lock:
+            if self._board is not None:
+                self._board.moves.append(moved(stage_move))
+
+    @drystone.hookimpl
     def drystone_run_finished(self, run: Any) -> None:
         """Show how it ended."""
         with self._lock:
@@ -149,7 +163,8 @@ class View:
         yield Group(*lines)
 
     def _rows(self, board: Board, width: int, height: int) -> list[Text]:
-        names = _shown(board, max(1, height))
+        moves = board.moves[-NEXT:]
+        names = _shown(board, max(1, height - len(moves)))
         drawn = {name: self._lanes[name] for name in names if name in self._lanes}
         lane = max((len(each.text) for each in drawn.values()), default=0)
         drawn, lane = (drawn, lane) if lane <= width // 3 else ({}, 2)
@@ -159,6 +174,7 @@ class View:
             _title(board),
             *(self._row(board, name, drawn.get(name, lanes.Row("  ", 0)), column, width) for name in names),
             *([tables.styled(f"  … {hidden}", "dim")] if hidden else []),
+            *(tables.styled(f"  {text}", "bold") for text in moves),
         ]
 
     def _row(self, board: Board, name: str, lane: lanes.Row, column: int, width: int) -> Text:
@@ -183,7 +199,9 @@ def _detail(board: Board, name: str, width: int) -> str:
     """What stands behind the name of a step: how it ended, how far it is, or what it waits for."""
     step = board.steps[name]
     if name in board.ended:
-        return outcome(step)
+        saved = board.saved.get(name, [])
+        made = f" → {', '.join(saved[:NEXT])}{', …' if saved[NEXT:] else ''}" if saved else ""
+        return f"{outcome(step)}{made}"
     if name in board.running:
         took = tables.seconds(time.monotonic() - board.running[name])
         attempt = f", attempt {step.attempts}" if step.attempts > 1 else ""

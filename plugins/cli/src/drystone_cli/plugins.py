@@ -28,7 +28,7 @@ REMEDIES = {
 
 @click.group()
 def plugins() -> None:
-    """List plugins, find out what is wrong with them, and write new ones."""
+    """List plugins, find out what is wrong, write new ones."""
 
 
 plugins.add_command(scaffolds.new)

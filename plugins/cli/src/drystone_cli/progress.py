@@ -64,6 +64,8 @@ class Board:
         running: The steps that run, with when they began on the monotonic clock.
         pending: Those that have not begun, in order.
         ended: Those that ended, the last one last.
+        saved: Artifacts with names of their own that each step has made.
+        moves: What became of stages of models.
     """
 
     def __init__(self, run: Any) -> None:
@@ -74,6 +76,8 @@ class Board:
         self.running: dict[str, float] = {}
         self.pending = {name: True for name, step in self.steps.items() if step.ended_at is None}
         self.ended = {name: True for name in self.steps if name not in self.pending}
+        self.saved: dict[str, list[str]] = {}
+        self.moves: list[str] = []
 
     def started(self, step: Any) -> None:
         """An attempt at a step began."""
@@ -89,6 +93,12 @@ class Board:
         """A step ended."""
         self._note(step)
         self.ended[step.name] = True
+
+    def keeps(self, artifact: Any) -> None:
+        """An artifact was saved. Those that are named after their steps need not be told."""
+        _, step = artifact.produced_by or (None, "")
+        if not artifact.name.startswith(f"{self.run.pipeline}."):
+            self.saved.setdefault(step, []).append(str(artifact))
 
     def over(self, run: Any) -> None:
         """The run ended, and with it whatever has not begun."""

@@ -199,10 +199,9 @@ def new(kind: str, name: str, directory: Path | None, description: str | None, a
         raise click.UsageError(
             f"{home} is there already, and nothing in it was changed. Remove it, or give another --directory."
         ) from None
-    record = {"distribution": scaffold.distribution, "package": scaffold.package, "directory": str(home)}
-    next_steps = f'cd {home}\n  pip install --editable ".[test]"    # in an environment of its own\n  pytest'
-    tables.answer(
-        record,
-        f"{home}: the package {scaffold.distribution}, imported as {scaffold.package}.\nNext:\n  {next_steps}",
-        as_json=as_json,
+    record = {"directory": str(home), "distribution": scaffold.distribution, "package": scaffold.package}
+    text = (
+        f"{home}: the package {scaffold.distribution}, imported as {scaffold.package}.\n"
+        f'Next:\n  cd {home}\n  pip install --editable ".[test]"    # in an environment of its own\n  pytest'
     )
+    tables.answer(record, text, as_json=as_json)
