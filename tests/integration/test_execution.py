@@ -516,3 +516,52 @@ def test_a_debugged_step_fails_into_the_debugger_at_its_line(project):
     assert "-> return 1 / n" in done.stdout
     assert "41" in done.stdout
     assert done.stderr.splitlines()[-1].startswith("drystone.errors.RunFailedError")
+
+
+ASKING = """
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+
+import attrs
+
+from drystone import Orchestrator, Stack, load_artifact, pipeline, step
+from drystone_local import LocalArtifactStore
+
+
+@attrs.frozen(kw_only=True)
+class Pooled(Orchestrator):
+    def executor(self, run):
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+@step
+def asks() -> int:
+    open("begun", "w").close()
+    while not os.path.exists("gate"):
+        threading.Event().wait(0.01)
+    return load_artifact("prices")
+
+
+@pipeline
+def asking():
+    return asks()
+
+
+if __name__ == "__main__":
+    asking.with_options(stack=Stack("pool", orchestrator=Pooled(), artifact_store=LocalArtifactStore()))()
+"""
+
+
+def test_a_step_elsewhere_that_asks_after_its_run_was_cancelled_is_answered(project):
+    (project / "asking.py").write_text(ASKING)
+    Workspace.current().save_artifact(3, "prices")
+    driver = started(project, "asking.py")
+    eventually((project / "begun").exists)
+    Workspace.current().cancel("asking-1")
+    with pytest.raises(subprocess.TimeoutExpired):  # the step cannot be ended, so its driver waits for it
+        driver.communicate(timeout=2)
+    (project / "gate").touch()
+    _, err = driver.communicate(timeout=30)
+    assert "RunCancelledError" in err

@@ -61,11 +61,12 @@ class Watch:
     def _look(self) -> None:
         while not self._done.wait(LOOK):
             self._tend()
+            if self.requested_by or self.lost:  # the driver knows, and waits for steps that nobody can end
+                continue
             with suppress(WorkspaceError):  # a disk that is full for a moment
                 self._ask()
                 if self.requested_by or self.lost:
                     self._interrupt()
-                    return
 
     def _ask(self) -> None:
         with self._workspace.reading() as records:

@@ -40,6 +40,9 @@ LARGE = 4096
 LOOK = 0.1
 """Seconds between two looks for what steps ask through the artifact store."""
 
+PATIENCE = 0.5
+"""Seconds without a look after which the driver has other things to do."""
+
 
 @attrs.frozen(order=False)
 class Attempt:
@@ -147,6 +150,13 @@ class Dispatch:
             printed = read_log_file(path)
             return store_bytes(self._prepared.stack.artifact_store, printed) if printed else None
         return None
+
+    def tend(self) -> None:
+        """What has to be seen to while steps run, also when the driver only waits for their ends."""
+        self.bound_logs()
+        if self.may_be_asked and time.monotonic() - self._looked_at > PATIENCE:
+            with suppress(OSError, DrystoneError):
+                self.answer_asked()
 
     def bound_logs(self) -> None:
         """Free the middle of logs that workers let grow: while a C extension prints, they may not be able to."""

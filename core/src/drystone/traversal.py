@@ -66,7 +66,7 @@ class Walk:
         self._ready = self._frontier.ready
         self._flushed_at = time.monotonic()
         self._syncs = Syncs(prepared.stack.artifact_store, self.journal.created)
-        self._watch = Watch(prepared.workspace, run, epoch, lambda: self._ended.put(None), self.dispatch.bound_logs)
+        self._watch = Watch(prepared.workspace, run, epoch, lambda: self._ended.put(None), self.dispatch.tend)
         self._launcher = Launcher(prepared, self.dispatch, self._watch, run)
         self._announcer = Announcer(prepared, run)
         self._maps: dict[str, Expansion] = {}
