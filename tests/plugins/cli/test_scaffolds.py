@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from drystone_cli.scaffolds import LONGEST, NOUNS, OFFICIAL, Scaffold, new
 
 KINDS = [*NOUNS, "feature_store"]
 HERE = Path(sys.executable).parent
+ROOT = Path(__file__).parents[3]
 
 
 def run(*command: str | Path, folder: Path, scripts: Path) -> None:
@@ -51,7 +53,7 @@ def test_what_it_writes_is_installed_typed_linted_and_passes_its_contract(
 
 
 @pytest.mark.parametrize("name", ["x", "a" * LONGEST, "ab-1-c2"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "k" * LONGEST])
 def test_lines_fit_and_files_are_formatted_whatever_the_name(kind: str, name: str, project: Path) -> None:
     assert CliRunner().invoke(new, [kind, name, "--directory", "made"]).exit_code == 0
     for command in (["check", "."], ["format", "--check", "."]):
@@ -98,6 +100,25 @@ def test_our_own_names_are_refused(name: str, project: Path) -> None:
 @pytest.mark.parametrize("kind", ["", "Feature Store", "class", "3d", "x" * 50, "a", "feature_"])
 def test_what_is_no_kind_is_refused(kind: str, project: Path) -> None:
     assert "cannot be a kind: it is a keyword of stacks" in wrong(kind, "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "taken"),
+    [("materializer", "none", "None"), ("materializer", "artifact", "Artifact"), ("a_b_c", "x", "ABC")],
+)
+def test_a_class_that_could_not_be_called_so_is_refused(kind: str, name: str, taken: str, project: Path) -> None:
+    assert wrong(kind, name) == f"A class would be called {taken}, and that name is taken. Choose another."
+    assert [*project.glob("*/")] == []
+
+
+def test_the_templates_are_in_the_wheel(tmp_path: Path) -> None:
+    command = [HERE / "uv", "build", "--quiet", "--wheel", "--out-dir", tmp_path, ROOT / "plugins/cli"]
+    subprocess.run(command, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".template")}
+    source = ROOT / "plugins/cli/src"
+    assert packed == {path.relative_to(source).as_posix() for path in source.rglob("*.template")}
+    assert "drystone_cli/templates/every/.gitignore.template" in packed
 
 
 def test_a_kind_without_a_template_is_told_its_contract(project: Path) -> None:

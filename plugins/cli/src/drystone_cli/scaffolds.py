@@ -29,6 +29,12 @@ REST = {"container_registry": "ContainerRegistry", "scheduler": "Scheduler"}
 OFFICIAL = {"core", "local", "data", "cli", "example", "testing", "drystone"}
 """What packages of Drystone itself are called."""
 
+TAKEN = {
+    *("ABC", "Any", "Artifact", "BlobReader", "BlobWriter", "Callable", "ClassVar", "False", "Materializer", "None"),
+    *("Sequence", "Stack", "StackComponent", "True"),
+}
+"""Names of Python and Drystone in the templates, which no class of a package can have."""
+
 LONGEST = 24
 """Letters in a name, so that no line of a template gets too long."""
 
@@ -80,6 +86,12 @@ class Scaffold:
             "quoted": json.dumps(self.description, ensure_ascii=False),
             "versions": f">={major}.{minor},<{major + 1 if major else f'{major}.{minor + 1}'}",
         }
+
+    @property
+    def obstacle(self) -> str | None:
+        """The class of it that cannot be called as it would be, if there is one."""
+        made = {"materializer": self.words["stem"], OWN: self.words["base"]}.get(self.templates)
+        return made if made in TAKEN else None
 
     def contents(self) -> dict[str, str]:
         """Every file of the package, by its path in it."""
@@ -178,6 +190,8 @@ def new(kind: str, name: str, directory: Path | None, description: str | None, a
     scaffold = Scaffold(
         kind=kind, entry=name, description=description or f"{name}: {kind.replace('_', ' ')} for Drystone."
     )
+    if scaffold.obstacle:
+        raise click.UsageError(f"A class would be called {scaffold.obstacle}, and that name is taken. Choose another.")
     home = directory or Path(scaffold.distribution)
     try:
         scaffold.write(home)
