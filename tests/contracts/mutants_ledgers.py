@@ -288,6 +288,7 @@ class Replaces(FilesystemLedger):
     def append(self, commit: Commit) -> None:
         if self.head().seq + 1 != commit.seq:
             raise LedgerConflict("taken")
+        time.sleep(0.01)
         draft = self._directory / f"draft-{commit.id}"
         draft.write_bytes(f"{commit.digest}\n{commit.body}".encode())
         draft.replace(self._path(commit.seq))

@@ -119,14 +119,16 @@ class FilesystemLedger:
     def _lease(self, name: str) -> tuple[int, str, bool]:
         """Number, holder, and whether it has not expired, of the last lease of this name."""
         folder = self._directory / "leases" / _checked(name)
-        while True:
-            numbers = sorted(map(int, os.listdir(folder))) if name in os.listdir(folder.parent) else []
-            if not numbers:
-                return 0, "", False
-            path = folder / f"{numbers[-1]:020}"
-            with suppress(FileNotFoundError):  # somebody took it over meanwhile
+        while name in os.listdir(folder.parent):
+            now = self._now()
+            with suppress(FileNotFoundError):  # it was taken over or forgotten meanwhile
+                numbers = sorted(map(int, os.listdir(folder)))
+                if not numbers:
+                    break
+                path = folder / f"{numbers[-1]:020}"
                 said, since = json.loads(path.read_bytes()), path.stat().st_mtime
-                return numbers[-1], said["holder"], since > 0 and self._now() < since + said["seconds"]
+                return numbers[-1], said["holder"], since > 0 and now < since + said["seconds"]
+        return 0, "", False
 
     def _now(self) -> float:
         if self._clock is not None:
