@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from drystone import FilesystemLedger
+from drystone.errors import LedgerConflict
 from drystone.ledgers import Commit, Head
 from drystone.testing import LedgerContract, MemoryLedger
 
@@ -134,3 +140,209 @@ class LetsOthersRelease(MemoryLedger):
 class TestLetsOthersRelease(InMemory):
     mutant = LetsOthersRelease
     caught_by = "test_a_lease_has_one_holder"
+
+
+class ForgetsNothing(MemoryLedger):
+    def forget(self, name: str) -> None:
+        pass
+
+
+class TestForgetsNothing(InMemory):
+    mutant = ForgetsNothing
+    caught_by = "test_a_forgotten_lease_leaves_nothing"
+
+
+class ForgetsAll(MemoryLedger):
+    def forget(self, name: str) -> None:
+        self._leases.clear()
+
+
+class TestForgetsAll(InMemory):
+    mutant = ForgetsAll
+    caught_by = "test_a_forgotten_lease_leaves_nothing"
+
+
+class KeepsTheLongestLease(MemoryLedger):
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        return (seconds == 0 and self.holder(name) == holder) or super().lease(name, holder, seconds)
+
+
+class TestKeepsTheLongestLease(InMemory):
+    mutant = KeepsTheLongestLease
+    caught_by = "test_a_lease_is_shortened_by_its_holder"
+
+
+class AnyPredecessorWillDo(MemoryLedger):
+    def append(self, commit: Commit) -> None:
+        with self._lock:
+            if commit.seq == self.head().seq + 1:
+                self._commits.append((commit.seq, commit.digest.encode(), commit.body.encode()))
+            else:
+                super().append(commit)
+
+
+class TestAnyPredecessorWillDo(InMemory):
+    mutant = AnyPredecessorWillDo
+    caught_by = "test_a_commit_that_does_not_follow_the_last_is_a_conflict"
+
+
+class InFiles(LedgerContract):
+    """The contract for a mutant that keeps commits in a directory."""
+
+    mutant: type[FilesystemLedger]
+
+    @pytest.fixture
+    def open_ledger(self, tmp_path: Path) -> Callable[[], Any]:
+        self.folder = tmp_path / "team"
+        return lambda: self.mutant(f"file://{self.folder}")
+
+    @pytest.fixture
+    def unreachable_ledger(self, open_ledger: Callable[[], Any]) -> Any:
+        ledger = open_ledger()
+        self.folder.rename(self.folder.with_name("elsewhere"))
+        return ledger
+
+    def damage(self, kind: str, seq: int) -> None:
+        file = self.folder / "commits" / f"{seq:020}"
+        if kind == "missing":
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes().replace(b"contract", b"contrast"))
+
+
+class AcceptsGaps(FilesystemLedger):
+    def append(self, commit: Commit) -> None:
+        try:
+            super().append(commit)
+        except LedgerConflict:
+            if self._path(commit.seq).exists():
+                raise
+            self._path(commit.seq).write_bytes(f"{commit.digest}\n{commit.body}".encode())
+
+
+class TestAcceptsGaps(InFiles):
+    mutant = AcceptsGaps
+    caught_by = "test_a_commit_that_does_not_follow_the_last_is_a_conflict"
+
+
+class ReadsOverGaps(FilesystemLedger):
+    def read(self, after: int = 0) -> Iterator[Commit]:
+        for name in sorted(os.listdir(self._directory / "commits")):
+            if int(name) > after and (commit := self._stored(int(name))) is not None:
+                yield commit
+
+
+class TestReadsOverGaps(InFiles):
+    mutant = ReadsOverGaps
+    caught_by = "test_damage_is_named"
+
+
+class StopsAtGaps(FilesystemLedger):
+    def _check_end(self, seq: int) -> None:
+        pass
+
+
+class TestStopsAtGaps(InFiles):
+    mutant = StopsAtGaps
+    caught_by = "test_damage_is_named"
+
+
+class TrustsDigests(FilesystemLedger):
+    def _stored(self, seq: int) -> Commit | None:
+        try:
+            body = self._path(seq).read_bytes().partition(b"\n")[2]
+        except FileNotFoundError:
+            return None
+        data = json.loads(body)
+        return Commit(**{field.name: data[field.name] for field in attrs.fields(Commit) if field.name in data})
+
+    def _from(self, head: Head) -> Iterator[Commit]:
+        while (commit := self._stored(head.seq + 1)) is not None:
+            head = commit.head
+            yield commit
+        self._check_end(head.seq)
+
+
+class TestTrustsDigests(InFiles):
+    mutant = TrustsDigests
+    caught_by = "test_damage_is_named"
+
+
+class ShowsHalves(FilesystemLedger):
+    def append(self, commit: Commit) -> None:
+        if self.head().seq + 1 != commit.seq:
+            raise LedgerConflict("taken")
+        data = f"{commit.digest}\n{commit.body}".encode()
+        with self._path(commit.seq).open("xb") as file:
+            for start in range(0, len(data), 1 << 20):
+                file.write(data[start : start + (1 << 20)])
+                time.sleep(0.001)
+
+
+class TestShowsHalves(InFiles):
+    mutant = ShowsHalves
+    caught_by = "test_a_commit_appears_whole"
+
+
+class Replaces(FilesystemLedger):
+    def append(self, commit: Commit) -> None:
+        if self.head().seq + 1 != commit.seq:
+            raise LedgerConflict("taken")
+        draft = self._directory / f"draft-{commit.id}"
+        draft.write_bytes(f"{commit.digest}\n{commit.body}".encode())
+        draft.replace(self._path(commit.seq))
+
+
+class TestReplaces(InFiles):
+    mutant = Replaces
+    caught_by = "test_of_24_threads_one_adds_a_number"
+
+
+class AsksOnce(FilesystemLedger):
+    def head(self) -> Head:
+        if not hasattr(self, "_known"):
+            self._known = super().head()
+        return self._known
+
+    def append(self, commit: Commit) -> None:
+        super().append(commit)
+        self._known = commit.head
+
+
+class TestAsksOnce(InFiles):
+    mutant = AsksOnce
+    caught_by = "test_another_handle_sees_a_commit_at_once"
+
+
+class DoubtsItself(FilesystemLedger):
+    """Tells a conflict after its own success, as a client does that tried again after a timeout and did not look."""
+
+    def append(self, commit: Commit) -> None:
+        super().append(commit)
+        if commit.seq % 3 == 0:
+            raise LedgerConflict("taken")
+
+
+class TestDoubtsItself(InFiles):
+    mutant = DoubtsItself
+    caught_by = "test_every_success_is_there_once_and_readers_see_no_gap"
+
+
+class CannotSayWhatIsWrong(FilesystemLedger):
+    def head(self) -> Head:
+        return super().head() if os.listdir(self._directory / "commits") else Head()
+
+
+class TestCannotSayWhatIsWrong(InFiles):
+    mutant = CannotSayWhatIsWrong
+    caught_by = "test_what_goes_wrong_is_a_workspace_error"
+
+
+class FindsNobodyWhereNothingIs(FilesystemLedger):
+    def holder(self, name: str) -> str | None:
+        return super().holder(name) if (self._directory / "leases" / name).exists() else None
+
+
+class TestFindsNobodyWhereNothingIs(InFiles):
+    mutant = FindsNobodyWhereNothingIs
+    caught_by = "test_what_goes_wrong_is_a_workspace_error"

@@ -30,6 +30,10 @@ class TestThreadedOrchestrator(OrchestratorContract):
         return ThreadedOrchestrator()
 
 
+class TestOrchestratorWithoutOurFiles(TestThreadedOrchestrator):
+    shares_files = False
+
+
 class TestLocalOrchestrator(OrchestratorContract):
     @pytest.fixture(params=["auto", "process", "inline"])
     def orchestrator(self, request: pytest.FixtureRequest) -> LocalOrchestrator:

@@ -97,7 +97,13 @@ def _run(command: Command, folder: Path, scripts: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", command.words],
         cwd=folder,
-        env={**os.environ, "PATH": path, "VIRTUAL_ENV": str(scripts.parent), "COLUMNS": "200"},
+        env={
+            **os.environ,
+            "PATH": path,
+            "VIRTUAL_ENV": str(scripts.parent),
+            "COLUMNS": "200",
+            "XDG_CACHE_HOME": str(folder / ".cache"),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -139,9 +139,10 @@ class Bench:
 
     def cancelled_when(self, text: str, *, then: Callable[[], object] = lambda: None) -> threading.Thread:
         """Cancel what runs once a step has noted something, and do something when its driver knows of it."""
+        folder = self.marked
 
         def cancel() -> None:
-            if awaited(self.folder, text, self.patience):
+            if awaited(folder, text, self.patience):
                 self.cancel()
                 self._until_noticed()
             then()

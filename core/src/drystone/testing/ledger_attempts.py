@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from drystone.errors import LedgerConflict
 from drystone.ledgers import Commit, next_commit
 from drystone.projects import HOME
 from drystone.replicas import opened_ledger
+
+PATIENCE = 500
+"""Conflicts in a row after which a ledger is broken, and not busy."""
 
 STACKS = """
 from pathlib import Path
@@ -64,12 +68,15 @@ def added(ledger: Any, text: str) -> Commit:
 
 
 def persistent(ledger: Any, text: str = "again") -> Commit:
-    """The next commit, after it was appended at last."""
-    while True:
-        try:
+    """The next commit, after it was appended at last.
+
+    Raises:
+        LedgerConflict: Nobody else can have been faster as often as that.
+    """
+    for _ in range(PATIENCE):
+        with suppress(LedgerConflict):
             return added(ledger, text)
-        except LedgerConflict:
-            continue
+    return added(ledger, text)
 
 
 def append(url: str, times: str, size: str) -> None:

@@ -148,23 +148,29 @@ class LedgerContract(SharedLedgers, ABC):
 
     def test_a_commit_appears_whole(self, open_ledger: Open) -> None:
         """A reader that looks all the time while some megabytes are added sees nothing of them, or all."""
-        done, reader = threading.Event(), open_ledger()
+        reader, looking, done = open_ledger(), threading.Event(), threading.Event()
 
-        def watch() -> str:
+        def watch(after: int) -> str:
             try:
-                while not done.is_set():
-                    list(reader.read())
-                    reader.head()
+                while not list(reader.read(after)) and not done.is_set():  # read little, and look often
+                    looking.set()
             except LedgerDamagedError as exc:
                 return str(exc)
+            finally:
+                looking.set()
             return ""
 
         with ThreadPoolExecutor(1) as pool, quick_switches():
-            watching = pool.submit(watch)
             for _ in range(self.rounds):
-                added(open_ledger(), "x" * (4 << 20))
-            done.set()
-            assert watching.result() == "", "a reader saw a commit that was not yet whole"
+                looking.clear()
+                done.clear()
+                watching = pool.submit(watch, persistent(open_ledger()).seq)
+                looking.wait()
+                try:
+                    persistent(open_ledger(), "x" * (4 << 20))
+                finally:
+                    done.set()
+                assert watching.result() == "", "a reader saw a commit that was not yet whole"
 
     @pytest.mark.parametrize("kind", ["altered", "missing"])
     def test_damage_is_named(self, open_ledger: Open, kind: str) -> None:
