@@ -103,6 +103,14 @@ def test_what_is_no_kind_is_refused(kind: str, project: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "meant"),
+    [("orchestrater", "orchestrator"), ("artifacts_store", "artifact_store"), ("schedulers", "scheduler")],
+)
+def test_a_misspelt_kind_is_not_taken_for_a_new_one(kind: str, meant: str, project: Path) -> None:
+    assert f"{kind!r} would be a kind of its own, and looks like {meant!r}." in wrong(kind, "x")
+
+
+@pytest.mark.parametrize(
     ("kind", "name", "taken"),
     [("materializer", "none", "None"), ("materializer", "artifact", "Artifact"), ("a_b_c", "x", "ABC")],
 )

@@ -25,7 +25,7 @@ COMMANDS = {
     "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
     "stacks": ("drystone_cli.stacks:stacks", "List, show, choose, check, compare and publish stacks."),
-    "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong with them, and write new ones."),
+    "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong, write new ones."),
     "workspace": ("drystone_cli.workspaces:workspace", "Show, verify and rebuild the workspace."),
 }
 

@@ -6,6 +6,7 @@ import json
 import keyword
 import re
 import shutil
+from difflib import get_close_matches
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -149,6 +150,11 @@ def _kind(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
         raise click.BadParameter(
             f"{value!r} cannot be a kind: it is a keyword of stacks, in lower case, such as feature_store. Kinds with "
             f"templates of their own: {', '.join(NOUNS)}."
+        )
+    if kind not in NOUNS and (meant := get_close_matches(kind, [*NOUNS, *REST], n=1, cutoff=0.85)):
+        raise click.BadParameter(
+            f"{value!r} would be a kind of its own, and looks like {meant[0]!r}. Write that, or choose a name that "
+            "nobody takes for it."
         )
     return kind
 
