@@ -65,7 +65,7 @@ def test_the_readme_names_every_setting() -> None:
 
 def test_artifacts_and_promotions_are_logged(stacks: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     """With what they are about."""
-    with caplog.at_level(logging.INFO, logger="drystone_example"):
+    with caplog.at_level(logging.DEBUG, logger="drystone_example"):
         stacks.promote("bridges", building().model_version.number, "production")
     saved, promoted = (each.getMessage() for each in caplog.records)
     assert re.fullmatch(r"building\.span@1 has \d+ bytes", saved)

@@ -24,8 +24,8 @@ PREFIX = "drystone_plugin_"
 
 def files() -> list[Plugin]:
     """A plugin for each file that the environment names, in its order."""
-    root = project_root()
     paths = dict.fromkeys(Path(name).expanduser().resolve() for name in _named())
+    root = project_root() if paths else Path()
     return [Plugin(name=path.name, distribution=str(path), version="", module=_module(path, root)) for path in paths]
 
 

@@ -34,7 +34,7 @@ def drystone_commands() -> list[click.Command]:
 @hookimpl
 def drystone_artifact_saved(artifact_version: ArtifactVersion) -> None:
     """Log what is stored, and how large it is."""
-    log.info("%s has %d bytes", artifact_version, artifact_version.size)
+    log.debug("%s has %d bytes", artifact_version, artifact_version.size)
 
 
 @hookimpl

@@ -152,9 +152,9 @@ class Bench:
         return thread
 
     def _until_noticed(self) -> None:
-        """Wait for the driver's watch, whose thread ends when it has seen the request."""
+        """Wait until the driver's watch has seen the request."""
         deadline = time.monotonic() + self.patience
-        while time.monotonic() < deadline and any(_is_watch(each) for each in threading.enumerate()):
+        while time.monotonic() < deadline and any(each.requested_by is None for each in _watches()):
             threading.Event().wait(0.01)
 
     def at_once(self, *calls: Callable[[], Outcome]) -> list[Outcome]:
@@ -163,8 +163,10 @@ class Bench:
             return [each.result() for each in [pool.submit(call) for call in calls]]
 
 
-def _is_watch(thread: threading.Thread) -> bool:
-    return isinstance(getattr(getattr(thread, "_target", None), "__self__", None), Watch)
+def _watches() -> list[Watch]:
+    """Those of the runs that this process drives, by their threads."""
+    owners = [getattr(getattr(each, "_target", None), "__self__", None) for each in threading.enumerate()]
+    return [each for each in owners if isinstance(each, Watch)]
 
 
 def expected(shape: str, behaviour: str) -> dict[str, tuple[str, Any]]:
