@@ -10,8 +10,11 @@ import attrs
 import pytest
 
 from drystone.kinds import Ring, Scheduler, Timer
+from drystone.testing import schedulers
 from drystone.testing.schedulers import SchedulerContract
 from drystone.testing.timers import MemoryScheduler, MemoryTimer, Now, utc_now
+
+schedulers.PATIENCE = 2.0  # what a mutant never does is not awaited for long
 
 
 @attrs.frozen(kw_only=True)
