@@ -74,9 +74,10 @@ def found(entries: Iterable[EntryPoint], disabled: Collection[str]) -> list[tupl
 
 
 def _named(entry: EntryPoint) -> Plugin:
-    owner, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
+    said = entry.dist.metadata if entry.dist else None
+    owner, version = (said[name] if said and name in said else "" for name in ("Name", "Version"))
     distribution = owner or "an unknown distribution"  # its metadata may be lost
-    return Plugin(name=entry.name, distribution=distribution, version=version or "", module=entry.value)
+    return Plugin(name=entry.name, distribution=distribution, version=version, module=entry.value)
 
 
 def _judged(entry: EntryPoint, plugin: Plugin, every: list[Plugin], disabled: Collection[str]) -> Plugin:
