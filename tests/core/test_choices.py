@@ -426,7 +426,11 @@ def test_without_any_stack_the_error_says_what_to_install(project):
 
 def test_a_missing_stack_is_explained_by_a_broken_plugin(project):
     class Broken:
-        name, value, dist = "team", "team", SimpleNamespace(name="acme-team", version="1", requires=None)
+        name, value, dist = (
+            "team",
+            "team",
+            SimpleNamespace(metadata={"Name": "acme-team", "Version": "1"}, requires=None),
+        )
 
         def load(self):
             raise PluginLoadError("No net.")
