@@ -217,7 +217,8 @@ STONE = """
 
     @hookimpl
     def drystone_stacks():
-        return [Stack("stone", orchestrator=LocalOrchestrator(workers=2), artifact_store=StoneArtifactStore("blobs"))]
+        store = StoneArtifactStore(path="blobs")  # older attrs make every field of a kw_only class so
+        return [Stack("stone", orchestrator=LocalOrchestrator(workers=2), artifact_store=store)]
 """
 
 FLOWS = """
