@@ -62,7 +62,7 @@ def test_a_store_in_memory_leaves_files_in_the_directory_for_temporary_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That is its spool, but also where people keep files of their own."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # Python reads TMPDIR once per process
     mine = tmp_path / "mine"
     mine.write_bytes(b"mine")
     MemoryArtifactStore(shelf="temporary").upload(mine, "key")

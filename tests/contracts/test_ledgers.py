@@ -111,7 +111,7 @@ def test_an_append_that_succeeded_although_it_failed_is_a_success(
         append(self, commit)
         raise TimeoutError
 
-    monkeypatch.setattr(FilesystemLedger, "append", unclear)
+    monkeypatch.setattr(FilesystemLedger, "append", unclear)  # no disk answers like that when it is asked to
     assert [ann.create_model_version("m").number for _ in range(3)] == [1, 2, 3]
     assert ann.verify() == []
 

@@ -59,6 +59,7 @@ def test_a_hook_that_gains_an_argument_breaks_no_plugin(
     def drystone_run_started(run: object, reason: str) -> None:
         """With one argument more."""
 
+    # the specification of a version that is not there yet
     monkeypatch.setattr(drystone.hookspecs, "drystone_run_started", drystone_run_started)
     plugins = load()
     assert [plugin.state for plugin in plugins.all] == [ACTIVE]

@@ -263,7 +263,7 @@ class ContainerRegistry(StackComponent, ABC):
 
     @abstractmethod
     def digest(self, name: str) -> str | None:
-        """The digest of the image that a name stands for now, as `sha256:…`; None if there is none."""
+        """The digest of the image that a name stands for, as `sha256:…`; None if it stands for none."""
 
     def tags(self, repository: str) -> list[str]:
         """The tags in a repository, as `flights`, in order; none if there is no such repository.

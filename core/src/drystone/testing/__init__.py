@@ -10,6 +10,7 @@ package in every project where Drystone is installed.
 from importlib import import_module
 from typing import Any
 
+# The few lines of drystone/__init__ again: that one must not import anything, and a reader of either sees what it does.
 _STUB = __spec__.loader.get_data(f"{__path__[0]}/__init__.pyi").decode()
 _HOMES = {name: module for _, module, _, name, *_ in map(str.split, _STUB.splitlines())}
 
