@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from drystone.kinds import ContainerRegistry
+from drystone.registries import ContainerRegistry
 from drystone.testing.registries import ContainerRegistryContract, MakeImage, MemoryContainerRegistry
 
 

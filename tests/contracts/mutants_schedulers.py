@@ -9,10 +9,10 @@ import time
 import attrs
 import pytest
 
-from drystone.kinds import Ring, Scheduler, Timer
 from drystone.testing import schedulers
 from drystone.testing.schedulers import SchedulerContract
 from drystone.testing.timers import MemoryScheduler, MemoryTimer, Now, utc_now
+from drystone.timers import Ring, Scheduler, Timer
 
 schedulers.PATIENCE = 2.0  # what a mutant never does is not awaited for long
 

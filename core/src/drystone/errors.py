@@ -22,7 +22,9 @@ Catch the class that matches the decision you can take; every one of them is a `
     ├── ArtifactError
     │   ├── MaterializerError (TypeError)         no materializer takes (or may take) this type
     │   ├── BlobLostError                         bytes that the ledger promises are missing or damaged
-    │   └── ArtifactStoreError (OSError)          a store refused or cannot be reached
+    │   └── ArtifactStoreError (OSError)          a store refused or cannot be used
+    │       ├── StoreAccessError                  it wants other credentials, or forbids this to whoever has them
+    │       └── StoreUnreachableError             it does not answer: trying again may help
     ├── RegistryError (OSError)                   a container registry refused a request
     │   ├── RegistryAccessError                   it wants other credentials, or forbids this to whoever has them
     │   ├── RegistryUnreachableError              it does not answer: trying again may help
@@ -37,6 +39,8 @@ Catch the class that matches the decision you can take; every one of them is a `
     │   ├── ComponentNotFoundError (LookupError)  nothing installed offers that name
     │   └── DuplicateComponentError               two distributions claim one name
     └── WorkspaceError
+        ├── WorkspaceAccessError                  whoever this is may not do that in a shared workspace
+        ├── WorkspaceUnreachableError             a shared workspace does not answer: trying again may help
         ├── LedgerConflict                        somebody else took this sequence number
         ├── LedgerDamagedError                    a commit is altered, missing or foreign
         ├── RunLostError                          a run is no longer its driver's: taken for dead, or resumed
@@ -151,6 +155,14 @@ class ArtifactStoreError(ArtifactError, OSError):
     """An artifact store refused a request or cannot be reached."""
 
 
+class StoreAccessError(ArtifactStoreError):
+    """A store wants other credentials, or forbids this to whoever has them."""
+
+
+class StoreUnreachableError(ArtifactStoreError):
+    """A store does not answer, or not in time. Trying again may help."""
+
+
 class RegistryError(DrystoneError, OSError):
     """A container registry refused a request."""
 
@@ -205,6 +217,14 @@ class DuplicateComponentError(PluginError):
 
 class WorkspaceError(DrystoneError):
     """A workspace cannot be used."""
+
+
+class WorkspaceAccessError(WorkspaceError):
+    """Whoever this is may not read, commit or promote in a shared workspace. Nothing was recorded."""
+
+
+class WorkspaceUnreachableError(WorkspaceError):
+    """A shared workspace does not answer, or not in time. Trying again may help."""
 
 
 class LedgerConflict(WorkspaceError):  # noqa: N818 - a race, which the commit loop resolves, rather than a failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 import shutil
@@ -15,7 +16,7 @@ import attrs
 
 from drystone.catalogs import providing
 from drystone.errors import ArtifactStoreError
-from drystone.kinds import CREATE, ArtifactStore
+from drystone.kinds import CLOCK, CREATE, ArtifactStore
 from drystone.secrets import Secret
 
 SPOOL = "spool/"
@@ -44,8 +45,8 @@ class FsspecArtifactStore(ArtifactStore):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Keys that one of several writers makes, where the filesystem is known to keep that promise."""
-        return frozenset({CREATE}) if self.url.partition("://")[0] in EXCLUSIVE else frozenset()
+        """When keys were stored; and keys that one of several writers makes, where that is known to work."""
+        return frozenset({CLOCK, CREATE} if self.url.partition("://")[0] in EXCLUSIVE else {CLOCK})
 
     @cached_property
     def filesystem(self) -> tuple[Any, str]:
@@ -200,6 +201,14 @@ class FsspecArtifactStore(ArtifactStore):
             os.link(staged, path)
         finally:
             Path(staged).unlink(missing_ok=True)
+
+    def modified(self, key: str) -> float:
+        """When it was stored, by the clock of the filesystem."""
+        with self._found(key) as (filesystem, path):
+            if filesystem.info(path)["type"] != "file":
+                raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key)
+            moment: datetime.datetime = filesystem.modified(path)
+            return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
 
     def size(self, key: str) -> int | None:
         """The size of what is stored under a key."""

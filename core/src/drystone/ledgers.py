@@ -169,6 +169,26 @@ class SharedLedger(Ledger, Protocol):
     def forget(self, name: str) -> None:
         """Remove what is kept of a lease whose name nobody takes again; nothing happens if there is nothing."""
 
+    def now(self) -> float:
+        """The time by the clock of the store, in seconds since 1970."""
+
+    def probe(self) -> None:
+        """Try out whether of two that add a commit one is refused; asked once by each machine.
+
+        Raises:
+            WorkspaceError: The store does not keep that promise, and would lose commits.
+        """
+
+    def grant(self, commit: Commit) -> None:
+        """Vouch for a commit that moves a stage, before it is appended; it counts only with its grant.
+
+        Raises:
+            WorkspaceAccessError: Whoever this is may not do that.
+        """
+
+    def is_granted(self, commit: Commit) -> bool:
+        """Whether somebody who may do that has vouched for exactly this commit."""
+
 
 class SQLiteLedger:
     """A ledger in a SQLite database, which belongs to whoever opened the connection."""

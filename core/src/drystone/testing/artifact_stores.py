@@ -15,8 +15,8 @@ from typing import ClassVar
 import pytest
 
 from drystone.components import setting_to_json
-from drystone.errors import ArtifactStoreError
-from drystone.kinds import CREATE, MAPPING, SHARED, ArtifactStore
+from drystone.errors import ArtifactStoreError, CapabilityError
+from drystone.kinds import CLOCK, CREATE, MAPPING, SHARED, ArtifactStore
 from drystone.testing.attempts import assert_stored, content, raises, written
 from drystone.testing.shared_stores import KEY, SharedStores
 from drystone.values import dumps, to_json
@@ -255,6 +255,23 @@ class ArtifactStoreContract(SharedStores, ABC):
         else:
             assert path is None, "local_path() gives a file; declare the capability 'mapping'"
 
+    def test_it_says_when_something_was_stored(self, artifact_store: ArtifactStore) -> None:
+        """With the capability `clock`, by one clock for all keys, which `now` reads; without it, it says so."""
+        if CLOCK not in artifact_store.capabilities:
+            with pytest.raises(CapabilityError):
+                artifact_store.modified(KEY)
+            return
+        before = artifact_store.now()
+        artifact_store.write(KEY, b"x")
+        artifact_store.write("created", b"x")
+        after = artifact_store.now()
+        for key in (KEY, "created"):
+            moment = artifact_store.modified(key)
+            assert before - 1 <= moment <= after + 1, f"{key} was stored at {moment}, between {before} and {after}"
+        with pytest.raises(FileNotFoundError):
+            artifact_store.modified("never")
+        assert {key for key, _ in artifact_store.list("")} == {KEY, "created"}, "now() left something behind"
+
     def test_its_identity_stays(self, artifact_store: ArtifactStore) -> None:
         """It is a text without secrets that does not change with what is stored."""
         before = artifact_store.identity
@@ -267,7 +284,7 @@ class ArtifactStoreContract(SharedStores, ABC):
         """Its kind is `artifact_store`; it declares nothing that Drystone does not know."""
         assert artifact_store.kind == "artifact_store"
         assert artifact_store.name
-        assert artifact_store.capabilities <= {CREATE, SHARED, MAPPING}
+        assert artifact_store.capabilities <= {CREATE, SHARED, MAPPING, CLOCK}
 
     def test_nothing_is_wrong_with_a_store_that_works(self, artifact_store: ArtifactStore) -> None:
         """`check` finds nothing, and leaves nothing behind."""

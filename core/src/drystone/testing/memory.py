@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
-from drystone.kinds import CREATE, ArtifactStore
+from drystone.kinds import CLOCK, CREATE, ArtifactStore
 
 _shelves: dict[str, dict[str, bytes]] = {}
 """What is stored, by the names of stores."""
+
+_stored_at: dict[tuple[str, str], float] = {}
+"""When that was, by store and key."""
 
 _lock = threading.RLock()
 
@@ -29,8 +33,8 @@ class MemoryArtifactStore(ArtifactStore):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Keys that one of several writers makes."""
-        return frozenset({CREATE})
+        """Keys that one of several writers makes, and when they were stored."""
+        return frozenset({CREATE, CLOCK})
 
     @property
     def identity(self) -> str:
@@ -49,6 +53,7 @@ class MemoryArtifactStore(ArtifactStore):
         """Store bytes."""
         with _lock:
             self._kept[_checked(key)] = bytes(data)
+            _stored_at[self.shelf, key] = time.time()
 
     def create(self, key: str, data: bytes) -> None:
         """Store bytes under a key that must be free."""
@@ -78,6 +83,12 @@ class MemoryArtifactStore(ArtifactStore):
         """The size of what is stored under a key."""
         data = self._kept.get(_checked(key))
         return None if data is None else len(data)
+
+    def modified(self, key: str) -> float:
+        """When it was stored."""
+        if self.size(key) is None:
+            raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key)
+        return _stored_at[self.shelf, key]
 
     def delete(self, key: str) -> None:
         """Remove what is stored under this key."""

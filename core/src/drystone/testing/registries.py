@@ -18,7 +18,7 @@ import pytest
 
 from drystone.components import StackComponent
 from drystone.errors import CapabilityError, ImageNotFoundError, RegistryUnreachableError
-from drystone.kinds import DELETE, LIST, ContainerRegistry
+from drystone.registries import DELETE, LIST, ContainerRegistry
 from drystone.secrets import Secret
 
 MakeImage = Callable[[str], str]

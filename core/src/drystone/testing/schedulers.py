@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from drystone.components import StackComponent
-from drystone.kinds import Scheduler, Timer
 from drystone.testing.timers import Now, utc_now
+from drystone.timers import Scheduler, Timer
 
 SOON = datetime.timedelta(seconds=0.05)
 LATER = datetime.timedelta(seconds=0.15)

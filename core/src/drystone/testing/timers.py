@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from drystone.kinds import Ring, Scheduler, Timer
+from drystone.timers import Ring, Scheduler, Timer
 
 Now = Callable[[], datetime.datetime]
 

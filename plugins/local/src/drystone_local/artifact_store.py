@@ -66,8 +66,8 @@ class LocalArtifactStore(ArtifactStore):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Keys that one of several writers makes, and files to be mapped."""
-        return frozenset({"create", "mapping"})
+        """Keys that one of several writers makes, files to be mapped, and when they were stored."""
+        return frozenset({"create", "mapping", "clock"})
 
     @cached_property
     def root(self) -> str:
@@ -159,6 +159,12 @@ class LocalArtifactStore(ArtifactStore):
             return found.st_size if stat.S_ISREG(found.st_mode) else None
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def modified(self, key: str) -> float:
+        """When it was stored, by the clock of the filesystem."""
+        if not self.exists(key):
+            raise FileNotFoundError(errno.ENOENT, "Nothing is stored under this key", key)
+        return os.stat(self._file(key)).st_mtime
 
     def local_path(self, key: str) -> Path:
         """The file itself; it must not be written to."""
