@@ -6,29 +6,18 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-import attrs
-
 from drystone.blobs import blob_key, file_digest, set_aside
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, WorkspaceError
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
+from drystone.ledgers import Finding as Finding
 from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
 
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
 DEFINE = "Define a stack whose artifact_store is this one."
-
-
-@attrs.frozen
-class Finding:
-    """Something that is wrong: what kind of thing, which one, how, and what can be done."""
-
-    kind: str
-    subject: str
-    message: str
-    remedy: str
 
 
 Blobs = dict[tuple[str, str], tuple[str, int | None]]
@@ -54,7 +43,7 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
             check_follows(commit := checked_commit(seq, digest, body), head)
             if whole:
                 replay.apply(commit)
-        except (WorkspaceError, LookupError, TypeError) as exc:
+        except (WorkspaceError, UnicodeEncodeError) as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)
         head = Head(seq, digest.decode(errors="replace"))

@@ -5,12 +5,14 @@ Only taking over a run touches every step of it that is not complete.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection
 
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
+from drystone.errors import FormatError, LedgerDamagedError
 from drystone.events import is_known
 from drystone.fans import element_name
-from drystone.ledgers import Commit
+from drystone.ledgers import CURE, Commit
 from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
 from drystone.stack_events import StackPublished, StackUnpublished
 
@@ -20,11 +22,35 @@ def project(index: Documents, commit: Commit) -> None:
 
     Raises:
         FormatError: It holds something that this package does not know and must not skip.
+        LedgerDamagedError: It holds what no version of Drystone writes.
         WorkspaceError: It leaves a number out, or gives one twice.
     """
     for event in commit.events:
-        if is_known(event):
-            _PROJECTIONS[event["type"]](index, event, commit)
+        try:
+            if is_known(event):
+                _PROJECTIONS[event["type"]](index, event, commit)
+        except FormatError as exc:
+            raise FormatError(f"Commit {commit.seq} cannot be entered. {exc}") from exc
+        except UnicodeEncodeError:  # said by whoever writes it now
+            raise
+        except _IMPOSSIBLE as exc:
+            raise LedgerDamagedError(
+                f"Commit {commit.seq} of the ledger holds an event that no version of Drystone writes: "
+                f"{event.get('type')!r:.80} ({exc!r:.80}).{CURE}"
+            ) from exc
+
+
+_IMPOSSIBLE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.IntegrityError,
+)
+"""What goes wrong where an event lacks a field, or has one of another type."""
 
 
 def _facts(event: Fields, *without: str) -> Document:
