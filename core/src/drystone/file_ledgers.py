@@ -147,8 +147,10 @@ class FilesystemLedger:
         A gap is seen if at least as many commits follow it as are missing; `oddities` sees each.
         """
         has_looked, self._has_looked = self._has_looked, True
-        far = [] if has_looked else [commit_name(seq + (1 << doublings)) for doublings in range(2, FARTHEST)]
-        return any(data is not None for data in self._drive.read(far, was_there=False).values()) if far else False
+        if has_looked:
+            return False
+        far = [commit_name(seq + distance) for distance in (3, *(1 << doublings for doublings in range(2, FARTHEST)))]
+        return any(data is not None for data in self._drive.read(far, was_there=False).values())
 
     def _head_at(self, seq: int) -> Head:
         if seq == 0:
@@ -280,13 +282,15 @@ def grant_name(commit: Commit) -> str:
 
 def _in_order(found: dict[str, bytes | None], head: Head) -> Iterator[Commit]:
     """What was found and goes on from a head; from segments where they are whole and go on from it, too."""
+    opened_block, segment = -1, tuple[Commit, ...]()
     while True:
         block, seq = head.seq // SEGMENT, head.seq
-        segment = opened_segment(block, found.get(segment_name(block)))[seq - block * SEGMENT :]
-        data = found.get(commit_name(seq + 1))
-        if segment and segment[0].prev == head.digest:
-            yield from segment
-            head = segment[-1].head
+        if block != opened_block:
+            opened_block, segment = block, opened_segment(block, found.get(segment_name(block)))
+        rest, data = segment[seq - block * SEGMENT :], found.get(commit_name(seq + 1))
+        if rest and rest[0].prev == head.digest:
+            yield from rest
+            head = rest[-1].head
         elif data is not None:
             yield (commit := opened(seq + 1, data))
             head = commit.head

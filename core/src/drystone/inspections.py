@@ -6,6 +6,8 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 
+import attrs
+
 from drystone.drives import Drive
 from drystone.errors import FormatError, LedgerDamagedError
 from drystone.leases import is_lease, said
@@ -43,6 +45,8 @@ def inspected(drive: Drive) -> Iterator[Finding]:
     except (FormatError, LedgerDamagedError) as exc:
         yield Finding("commit", "format", str(exc), "Without it nobody reads the rest.")
         return
+    if not names:
+        return
     yield from _foreign(names)
     yield from _Chain(drive, frozenset(names)).findings()
     yield from _unsaid(drive, names)
@@ -76,11 +80,14 @@ class _Chain:
         self._drive, self._names = drive, names
         self._seq = 0
         self._head: Head | None = Head()  # what the next one has to follow; None where nobody can tell
+        self._last = max(self._numbers("commits"), default=0)  # what only a segment has after it is not confirmed
+
+    def _numbers(self, folder: str) -> set[int]:
+        return {int(name[-20:]) for name in self._names if _CALLED[folder].fullmatch(name)}
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with them."""
-        called = (_CALLED["commits"], _CALLED["segments"])
-        numbers = {int(name[-20:]) for name in self._names if any(each.fullmatch(name) for each in called)}
+        numbers = self._numbers("commits") | self._numbers("segments")
         for block in sorted({(number - 1) // SEGMENT for number in numbers}):
             yield from self._block(block)
 
@@ -88,12 +95,16 @@ class _Chain:
         sealed, numbers = segment_name(block), range(block * SEGMENT + 1, (block + 1) * SEGMENT + 1)
         objects = self._drive.read(self._names.intersection((sealed, *map(commit_name, numbers))))
         segment = opened_segment(block, objects.get(sealed))
-        is_right = bool(segment) or objects.get(sealed) is None
+        is_right = objects.get(sealed) is None or (bool(segment) and numbers[-1] <= self._last)
+        spared: list[Finding] = []
         for seq, copy in itertools.zip_longest(numbers, segment):
-            data = objects.get(commit_name(seq))
+            data, copy = objects.get(commit_name(seq)), copy if seq <= self._last else None
             if data is not None or copy is not None:
-                yield from self._commit(seq, data, copy)
+                found = [*self._commit(seq, data, copy)]
+                spared += (each for each in found if each.kind == "object")
+                yield from (each for each in found if each.kind == "commit")
                 is_right = is_right and (copy is None or self._head is None or self._head == copy.head)
+        yield from _together(spared)
         if not is_right:
             text = f"The segment {sealed} is not what the commits are: damaged, or of another ledger."
             yield Finding("object", sealed, text, f"{DELETE} Whoever commits next makes it anew.")
@@ -126,6 +137,13 @@ class _Chain:
         except LedgerDamagedError as exc:
             return commit, str(exc).removesuffix(CURE)
         return commit, ""
+
+
+def _together(spared: Sequence[Finding]) -> Iterator[Finding]:
+    """Commits of one block that its segment has, as one: somebody may have deleted thousands."""
+    if spared:
+        others = f" So it is with {len(spared)} objects up to {spared[-1].subject}." if len(spared) > 1 else ""
+        yield attrs.evolve(spared[0], message=f"{spared[0].message}{others}")
 
 
 def _gap(first: int, following: int) -> str:

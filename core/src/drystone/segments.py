@@ -61,18 +61,25 @@ def opened(seq: int, data: bytes) -> Commit:
 
 
 def packed_segment(commits: Sequence[Commit]) -> bytes:
-    """A block as it is stored; the same bytes, whoever makes it."""
-    return gzip.compress(b"\n".join(map(packed, commits)), 6, mtime=0)
+    """A block as it is stored; the same bytes, whoever makes it.
+
+    Raises:
+        WorkspaceError: It is so large that its commits are better read one by one.
+    """
+    data = b"\n".join(map(packed, commits))
+    if len(data) > LARGEST:
+        raise WorkspaceError("These commits are too large for a segment.")
+    return gzip.compress(data, 6, mtime=0)
 
 
-def opened_segment(block: int, data: bytes | None) -> Sequence[Commit]:
+def opened_segment(block: int, data: bytes | None) -> tuple[Commit, ...]:
     """The commits of a block; none if it is missing or damaged: each of them is there on its own as well."""
     with suppress(zlib.error, RecursionError, ValueError, TypeError, LookupError, LedgerDamagedError):
-        lines = zlib.decompressobj(wbits=_GZIP).decompress(data or b"", 4 * LARGEST).split(b"\n")
-        commits = [
+        lines = zlib.decompressobj(wbits=_GZIP).decompress(data or b"", LARGEST).split(b"\n")
+        commits = tuple(
             checked_commit(json.loads(body)["seq"], digest, body)
             for digest, body in zip(lines[::2], lines[1::2], strict=True)
-        ]
+        )
         for before, after in itertools.pairwise(commits):
             check_follows(after, before.head)
         if (commits[0].seq, len(commits)) == (block * SEGMENT + 1, SEGMENT):
