@@ -116,6 +116,57 @@ class FilesystemLedger:
         with self._told("written to"), suppress(FileNotFoundError):
             shutil.rmtree(self._directory / "leases" / _checked(name))
 
+    def now(self) -> float:
+        """The time by the clock of the directory, in seconds since 1970."""
+        with self._told("written to"):
+            return self._now()
+
+    def probe(self) -> None:
+        """Try out whether of two that link a file to one name one is refused.
+
+        Raises:
+            WorkspaceError: The filesystem does not keep that promise.
+        """
+        with self._told("written to"), self._draft(b"") as one, self._draft(b"") as other:
+            taken = self._directory / "drafts" / os.urandom(16).hex()
+            try:
+                os.link(one, taken)
+                os.link(other, taken)
+            except FileExistsError:
+                return
+            finally:
+                taken.unlink(missing_ok=True)
+        raise WorkspaceError(f"The ledger {self._url} would lose commits: its filesystem overwrites files it links.")
+
+    def grant(self, commit: Commit) -> None:
+        """Vouch for a commit."""
+        self._put("grants", commit.digest, b"")
+
+    def is_granted(self, commit: Commit) -> bool:
+        """Whether somebody has vouched for exactly this commit."""
+        with self._told("read"):
+            return (self._directory / "grants" / commit.digest).exists()
+
+    def checkpoints(self) -> list[str]:
+        """The names of the checkpoints that are kept."""
+        with self._told("read"):
+            folder = self._directory / "checkpoints"
+            return os.listdir(folder) if folder.exists() else []
+
+    def load_checkpoint(self, name: str) -> bytes:
+        """One of them."""
+        with self._told("read"):
+            return (self._directory / "checkpoints" / name).read_bytes()
+
+    def keep_checkpoint(self, name: str, data: bytes) -> None:
+        """Keep one."""
+        self._put("checkpoints", name, data)
+
+    def _put(self, folder: str, name: str, data: bytes) -> None:
+        with self._told("written to"), self._draft(data) as draft, suppress(FileExistsError):
+            (self._directory / folder).mkdir(exist_ok=True)
+            os.link(draft, self._directory / folder / name)
+
     def _lease(self, name: str) -> tuple[int, str, bool]:
         """Number, holder, and whether it has not expired, of the last lease of this name."""
         folder = self._directory / "leases" / _checked(name)

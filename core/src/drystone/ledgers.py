@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -190,6 +190,27 @@ class SharedLedger(Ledger, Protocol):
         """Whether somebody who may do that has vouched for exactly this commit."""
 
 
+@runtime_checkable
+class Checkpoints(Protocol):
+    """What a shared ledger may do besides: keep copies of a machine's replica, so that a new one need not make it.
+
+    Nothing depends on them: each may be altered, or gone, at any time.
+    """
+
+    def checkpoints(self) -> list[str]:
+        """The names of those that are kept."""
+
+    def load_checkpoint(self, name: str) -> bytes:
+        """One of them.
+
+        Raises:
+            WorkspaceError: It is gone.
+        """
+
+    def keep_checkpoint(self, name: str, data: bytes) -> None:
+        """Keep one; nothing happens if there is one of that name."""
+
+
 class SQLiteLedger:
     """A ledger in a SQLite database, which belongs to whoever opened the connection."""
 
@@ -244,6 +265,14 @@ class SQLiteLedger:
     def rows(self, after: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
         """Number, digest and text of the commits after a number, as they are, even if that is no text any more."""
         yield from self._connection.execute(f"{_STORED} WHERE seq > ? ORDER BY seq", (after,))
+
+    def counted(self, commit: Commit) -> Commit:
+        """What counts of a commit that is here: all of it."""
+        return commit
+
+    def ungranted(self) -> list[int]:
+        """The numbers of commits that do not count in full."""
+        return []
 
     def append(self, commit: Commit) -> None:
         """Add a commit.

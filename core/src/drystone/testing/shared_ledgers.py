@@ -23,6 +23,7 @@ from drystone.testing.ledger_attempts import FLOW, STACKS, added, event, python
 from drystone.workspaces import Workspace
 
 Open = Callable[[], Any]
+COUNTED = ("commits", "head", "artifact_versions", "models")
 APPEND = "drystone.testing.ledger_attempts:append"
 
 
@@ -201,10 +202,10 @@ class SharedLedgers:
             assert numbers == [each.number for each in ben.model_versions(model, limit=None)]
             assert sum("production" in each.stages for each in ann.model_versions(model, limit=None)) <= 1
             assert ann.stage_history(model) == ben.stage_history(model)
-        before = ann.info()
+        before = [ann.info()[name] for name in COUNTED]
         assert ann.verify() == ben.verify() == [], "the index must be what the ledger says"
         ann.rebuild()
-        assert ann.info() == before
+        assert [ann.info()[name] for name in COUNTED] == before
         assert ann.verify() == []
 
     # Faults, and what it says of itself
