@@ -32,7 +32,7 @@ class FilesystemLedger:
         self._url, self._clock = url, clock
         self._directory = _directory(url)
         with self._told("opened"):
-            for name in ("commits", "leases", "drafts"):
+            for name in ("commits", "leases", "drafts", "grants", "checkpoints"):
                 (self._directory / name).mkdir(parents=True, exist_ok=True)
             self._check_format()
 
@@ -145,13 +145,12 @@ class FilesystemLedger:
     def is_granted(self, commit: Commit) -> bool:
         """Whether somebody has vouched for exactly this commit."""
         with self._told("read"):
-            return (self._directory / "grants" / commit.digest).exists()
+            return commit.digest in os.listdir(self._directory / "grants")
 
     def checkpoints(self) -> list[str]:
         """The names of the checkpoints that are kept."""
         with self._told("read"):
-            folder = self._directory / "checkpoints"
-            return os.listdir(folder) if folder.exists() else []
+            return os.listdir(self._directory / "checkpoints")
 
     def load_checkpoint(self, name: str) -> bytes:
         """One of them."""
@@ -164,7 +163,6 @@ class FilesystemLedger:
 
     def _put(self, folder: str, name: str, data: bytes) -> None:
         with self._told("written to"), self._draft(data) as draft, suppress(FileExistsError):
-            (self._directory / folder).mkdir(exist_ok=True)
             os.link(draft, self._directory / folder / name)
 
     def _lease(self, name: str) -> tuple[int, str, bool]:
