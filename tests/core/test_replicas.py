@@ -682,11 +682,11 @@ def test_an_index_that_lies_is_named_by_verify(team: Team, shelf: Shelf, history
 def test_an_interrupted_download_leaves_nothing(
     team: Team, shelf: Shelf, history: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(name: str) -> bytes:
+    def interrupted(name: str) -> bytes | None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shelf, "load_checkpoint", interrupted)
+        patch.setattr(shelf, "checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
             team("ben")
     (folder,) = (Path(os.environ["XDG_CACHE_HOME"]) / "drystone" / "workspaces").iterdir()

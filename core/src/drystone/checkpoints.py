@@ -21,7 +21,7 @@ from drystone.digests import digest_bytes
 from drystone.documents import PREFIX
 from drystone.errors import WorkspaceError, WorkspaceUnreachableError
 from drystone.index import Index
-from drystone.ledgers import Checkpoints, SharedLedger
+from drystone.ledgers import SharedLedger
 from drystone.mirrors import Mirror
 
 _NAME = re.compile(rf"{PREFIX.rstrip('_')}-(\d{{20}})-([0-9a-f]+)")
@@ -46,8 +46,7 @@ def made(connection: sqlite3.Connection) -> tuple[str, bytes]:
 
 def usable(shared: SharedLedger) -> list[str]:
     """The names of checkpoints that this version of Drystone can read, the newest first."""
-    names = shared.checkpoints() if isinstance(shared, Checkpoints) else []
-    return sorted(filter(_NAME.fullmatch, names), reverse=True)
+    return sorted(filter(_NAME.fullmatch, shared.checkpoints()), reverse=True)
 
 
 def loaded(shared: SharedLedger, name: str) -> sqlite3.Connection:
@@ -58,8 +57,7 @@ def loaded(shared: SharedLedger, name: str) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        assert isinstance(shared, Checkpoints)
-        connection.deserialize(zlib.decompress(shared.load_checkpoint(name)))
+        connection.deserialize(zlib.decompress(shared.checkpoint(name) or b""))
         problem = next(_problems(connection, shared, name), None)
     except (zlib.error, sqlite3.Error, UnicodeDecodeError) as exc:
         problem = f"it is damaged ({exc})"

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import attrs
 
@@ -189,26 +189,17 @@ class SharedLedger(Ledger, Protocol):
     def is_granted(self, commit: Commit) -> bool:
         """Whether somebody who may do that has vouched for exactly this commit."""
 
-
-@runtime_checkable
-class Checkpoints(Protocol):
-    """What a shared ledger may do besides: keep copies of a machine's replica, so that a new one need not make it.
-
-    Nothing depends on them: each may be altered, or gone, at any time.
-    """
+    def oddities(self) -> Iterator[str]:
+        """What is foreign, missing or altered beside the commits that `read` gives, each in a sentence."""
 
     def checkpoints(self) -> list[str]:
-        """The names of those that are kept."""
+        """The names of the checkpoints that are there, in order; a ledger may have none ever."""
 
-    def load_checkpoint(self, name: str) -> bytes:
-        """One of them.
-
-        Raises:
-            WorkspaceError: It is gone.
-        """
+    def checkpoint(self, name: str) -> bytes | None:
+        """What is stored as a checkpoint, if it is there."""
 
     def keep_checkpoint(self, name: str, data: bytes) -> None:
-        """Keep one; nothing happens if there is one of that name."""
+        """Store a checkpoint; nothing happens if there is one of that name, or the ledger keeps none."""
 
 
 class SQLiteLedger:

@@ -28,7 +28,7 @@ from drystone.errors import (
 )
 from drystone.freshness import Freshness, ago
 from drystone.index import Index
-from drystone.ledgers import CURE, Checkpoints, Commit, SharedLedger, SQLiteLedger, check_follows
+from drystone.ledgers import CURE, Commit, SharedLedger, SQLiteLedger, check_follows
 from drystone.mirrors import Mirror, is_to_be_granted
 
 BATCH = 1000
@@ -311,16 +311,11 @@ class Replica(Database):
                 raise LedgerDamagedError(f"Commit {min(here)} was fetched before, and is missing now.{CURE}")
         except LedgerDamagedError as exc:
             return [Finding("commit", repr(self.shared), str(exc), RESTORE)]
+        found += [Finding("object", repr(self.shared), each, _REMOVE) for each in self.shared.oddities()]
         return [*found, *spoilt(self.shared, ungranted)]
 
     def keep_checkpoint(self) -> str:
-        """Keep a copy of this replica beside the ledger, for new machines; returns its name.
-
-        Raises:
-            WorkspaceError: The ledger keeps none.
-        """
-        if not isinstance(self.shared, Checkpoints):
-            raise WorkspaceError(f"The ledger {self.shared!r} keeps no checkpoints. Nothing depends on them.")
+        """Keep a copy of this replica beside the ledger, for new machines; returns its name."""
         self.pull()
         with self._session():
             name, data = made(self._connection)
@@ -346,6 +341,8 @@ class Replica(Database):
             "writers": writers,
         }
 
+
+_REMOVE = "Nothing that counts depends on it. Find out who did that; what is foreign or damaged can be removed."
 
 _CHANGED = (
     "It moves a stage, and whether that is granted has changed since it was fetched. What this machine says of stages "

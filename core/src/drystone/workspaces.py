@@ -164,7 +164,7 @@ class Workspace(Promotions):
         """Keep a copy of this machine's replica beside a shared ledger, for new machines; returns its name.
 
         Raises:
-            WorkspaceError: The workspace is not shared, or its ledger keeps none.
+            WorkspaceError: The workspace is not shared.
         """
         if not isinstance(self._database, Replica):
             raise WorkspaceError(f"{self!r} is not shared: only a shared ledger has checkpoints.")

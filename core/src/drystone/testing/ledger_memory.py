@@ -114,19 +114,17 @@ class MemoryLedger:
         """Whether somebody has vouched for exactly this commit."""
         return commit.digest in self._grants
 
+    def oddities(self) -> Iterator[str]:
+        """Nothing is foreign in memory."""
+        return iter(())
+
     def checkpoints(self) -> list[str]:
         """The names of the checkpoints that are kept."""
         return list(self._checkpoints)
 
-    def load_checkpoint(self, name: str) -> bytes:
-        """One of them.
-
-        Raises:
-            WorkspaceError: It is gone.
-        """
-        if name not in self._checkpoints:
-            raise WorkspaceError(f"{self!r} has no checkpoint {name!r}.")
-        return self._checkpoints[name]
+    def checkpoint(self, name: str) -> bytes | None:
+        """One of them, if it is there."""
+        return self._checkpoints.get(name)
 
     def keep_checkpoint(self, name: str, data: bytes) -> None:
         """Keep one."""
