@@ -14,9 +14,11 @@ from drystone.kinds import ArtifactStore
 from drystone.ledgers import Finding as Finding
 from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
 
+INSTALL = "Install the version of Drystone that wrote it, or a newer one."
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
+PROMOTE = "Promote again, as somebody who may."
 DEFINE = "Define a stack whose artifact_store is this one."
 
 
@@ -32,7 +34,14 @@ def findings(ledger: SQLiteLedger, index: Index) -> tuple[list[Finding], Blobs]:
         replay.create()
         broken = [*_chain(ledger, index, replay)]
         blobs = {blob[1:3]: (blob[0], blob[3]) for blob in (index if broken else replay).blobs()}
-        return broken or [*_differences(index, replay)], blobs
+        return [*_ungranted(ledger), *(broken or _differences(index, replay))], blobs
+
+
+def _ungranted(ledger: SQLiteLedger) -> Iterator[Finding]:
+    """The commits that do not count in full."""
+    for seq in ledger.ungranted():
+        text = f"Commit {seq} moves a stage, and nobody who may do that has vouched for it. The stage was not moved."
+        yield Finding("grant", str(seq), text, PROMOTE)
 
 
 def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Finding]:
@@ -42,7 +51,7 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             if whole:
-                replay.apply(commit)
+                replay.apply(ledger.counted(commit))
         except (WorkspaceError, UnicodeEncodeError) as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)

@@ -111,9 +111,13 @@ def _check_fields(data: Mapping[str, Any]) -> None:
     texts = [data[name] for name in _WRITTEN if name not in ("seq", "events")]
     if type(data["seq"]) is not int or not all(isinstance(text, str) for text in texts):
         raise TypeError("a field is of another type")
-    if not isinstance(data["events"], list) or not all(isinstance(event, dict) for event in data["events"]):
+    if not isinstance(data["events"], list) or not all(map(_is_event, data["events"])):
         raise TypeError("its events are none")
     datetime.datetime.fromisoformat(data["at"])
+
+
+def _is_event(data: object) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("type"), str)
 
 
 def check_follows(commit: Commit, head: Head) -> None:
@@ -276,6 +280,14 @@ class SQLiteLedger:
     def rows(self, after: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
         """Number, digest and text of the commits after a number, as they are, even if that is no text any more."""
         yield from self._connection.execute(f"{_STORED} WHERE seq > ? ORDER BY seq", (after,))
+
+    def counted(self, commit: Commit) -> Commit:
+        """What counts of a commit that is here: all of it."""
+        return commit
+
+    def ungranted(self) -> list[int]:
+        """The numbers of commits that do not count in full."""
+        return []
 
     def append(self, commit: Commit) -> None:
         """Add a commit.

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Collection
 
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
-from drystone.errors import FormatError, LedgerDamagedError
+from drystone.errors import LedgerDamagedError, WorkspaceError
 from drystone.events import is_known
 from drystone.fans import element_name
 from drystone.ledgers import CURE, Commit
@@ -29,8 +29,8 @@ def project(index: Documents, commit: Commit) -> None:
         try:
             if is_known(event):
                 _PROJECTIONS[event["type"]](index, event, commit)
-        except FormatError as exc:
-            raise FormatError(f"Commit {commit.seq} cannot be entered. {exc}") from exc
+        except WorkspaceError as exc:
+            raise type(exc)(f"Commit {commit.seq} cannot be entered. {exc}") from exc
         except UnicodeEncodeError:  # said by whoever writes it now
             raise
         except _IMPOSSIBLE as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import RESTORE, Finding, findings, spoilt
+from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import Database
 from drystone.decisions import crash
 from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import BlobLostError, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
@@ -32,6 +32,7 @@ from drystone.events import (
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit
+from drystone.locations import default_location, is_url, location_directory, opener
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
 from drystone.materializers import Materializers
@@ -41,7 +42,7 @@ from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory
 from drystone.promotions import Promotions
 from drystone.records import address_of
-from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
+from drystone.replicas import Replica
 from drystone.runs import RUNNING, Run, StepRun
 from drystone.stores import Stores
 
@@ -77,7 +78,7 @@ class Workspace(Promotions):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        self._database = Replica(self.directory, opened_ledger(self.url)) if self.url else Database(self.directory)
+        self._database = Replica(self.directory, opener(self.url)) if self.url else Database(self.directory)
         self.mark_crashed()
 
     @classmethod
@@ -120,9 +121,7 @@ class Workspace(Promotions):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
-        while True:
-            with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
-                return self._database.commit(decide, author)
+        return self._database.commit(decide, author)
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
@@ -149,6 +148,28 @@ class Workspace(Promotions):
         shared = self._database.shared if isinstance(self._database, Replica) else None
         return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
+    def patient(self, seconds: float) -> AbstractContextManager[None]:
+        """Let answers of a shared workspace be so many seconds old meanwhile, so that not every question asks anew.
+
+        What this process commits is seen at once all the same. Those of a local workspace are never old.
+        """
+        return self._database.patient(seconds)
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two looks for what others did, for whoever waits for that."""
+        return self._database.PACE
+
+    def keep_checkpoint(self) -> str:
+        """Keep a copy of this machine's replica beside a shared ledger, for new machines; returns its name.
+
+        Raises:
+            WorkspaceError: The workspace is not shared.
+        """
+        if not isinstance(self._database, Replica):
+            raise WorkspaceError(f"{self!r} is not shared: only a shared ledger has checkpoints.")
+        return self._database.keep_checkpoint()
+
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
         self._database.sync()
@@ -160,11 +181,12 @@ class Workspace(Promotions):
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
         self.mark_crashed()
-        if damage := self._database.damage():
-            return [Finding("commit", str(self.url), damage, RESTORE)]
+        damage = self._database.damage()
+        if any(each.kind == "commit" for each in damage):
+            return damage
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
-        return [*found, *spoilt(blobs, self.store_for)]
+        return [*damage, *found, *spoilt(blobs, self.store_for)]
 
     def cancel(self, run: str | Run) -> None:
         """Ask the driver of a run to cancel it, wherever that driver runs. It does so within a moment.
