@@ -51,8 +51,8 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             if whole:
-                replay.apply(ledger.counted(commit))
-        except (WorkspaceError, UnicodeEncodeError) as exc:
+                replay.enter(ledger.counted(commit))
+        except WorkspaceError as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)
         head = Head(seq, digest.decode(errors="replace"))

@@ -31,13 +31,19 @@ def project(index: Documents, commit: Commit) -> None:
                 _PROJECTIONS[event["type"]](index, event, commit)
         except WorkspaceError as exc:
             raise type(exc)(f"Commit {commit.seq} cannot be entered. {exc}") from exc
-        except UnicodeEncodeError:  # said by whoever writes it now
+        except UnicodeEncodeError:
             raise
         except _IMPOSSIBLE as exc:
-            raise LedgerDamagedError(
-                f"Commit {commit.seq} of the ledger holds an event that no version of Drystone writes: "
-                f"{event.get('type')!r:.80} ({exc!r:.80}).{CURE}"
-            ) from exc
+            raise impossible(commit, exc) from exc
+
+
+def impossible(commit: Commit, exc: Exception) -> LedgerDamagedError:
+    """What to say of a commit that no version of Drystone writes."""
+    types = ", ".join(str(event.get("type"))[:40] for event in commit.events[:5])
+    return LedgerDamagedError(
+        f"Commit {commit.seq} of the ledger has an event that no version of Drystone writes, of the types {types} "
+        f"({exc!r:.80}).{CURE}"
+    )
 
 
 _IMPOSSIBLE = (

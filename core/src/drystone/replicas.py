@@ -161,7 +161,7 @@ class Replica(Database):
                     _check_same(ledger, commit)
                     continue
                 check_follows(commit, head)
-                index.apply(ledger.enter(commit, granted=commit.seq not in refused))
+                index.enter(ledger.enter(commit, granted=commit.seq not in refused))
                 head = commit.head
 
     # Committing
@@ -245,6 +245,8 @@ class Replica(Database):
         begun = time.monotonic()
         try:
             self.shared.append(commit)
+        except (LedgerDamagedError, FormatError):  # nothing was added to what cannot be read
+            raise
         except Exception as exc:
             self._read_back(commit, exc)
             digest = self._digest(commit.seq)
@@ -261,10 +263,19 @@ class Replica(Database):
         try:
             self.pull()
         except WorkspaceError as lost:
+            if self._is_another(commit):
+                raise
             raise CommitUnclearError(
                 f"It is not known whether this was recorded, as commit {commit.seq}: {exc} Then, when that was looked "
                 f"at: {lost} Look whether it is there before you do it again."
             ) from exc
+
+    def _is_another(self, commit: Commit) -> bool:
+        """Whether what the shared ledger has under a commit's number is known to be somebody else's."""
+        with suppress(WorkspaceError):
+            there = next(iter(self.shared.read(commit.seq - 1)), commit)
+            return there.digest != commit.digest
+        return False
 
     def _digest(self, seq: int) -> str | None:
         with super().snapshot(as_it_is=True):
@@ -293,7 +304,7 @@ class Replica(Database):
             self._ledger.clear()
             index.clear()
             for commit in commits:
-                index.apply(self._ledger.enter(commit, granted=commit.seq not in refused))
+                index.enter(self._ledger.enter(commit, granted=commit.seq not in refused))
         self._freshness.current(begun)
 
     def damage(self) -> list[Finding]:
