@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ ROOT = Path(__file__).parents[1]
 # A machine that many share says nothing about a strategy by being slow, nor about a test.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of the test's own cache of blobs, made when it is used."""
+    directory = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"
+    monkeypatch.setenv("DRYSTONE_CACHE", str(directory))
+    monkeypatch.delenv("DRYSTONE_CACHE_SIZE", raising=False)
+    return directory
 
 
 @pytest.fixture
