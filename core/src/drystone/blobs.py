@@ -186,9 +186,9 @@ class BlobReader:
             return local
 
     def find_file(self, path: str) -> Path | None:
-        """The same, if that transfers nothing: the file of a local store, or what the cache has."""
+        """The same, unless it would have to be fetched first and is larger than 1 MiB; then None."""
         blob = self._blobs[path]
-        if not self._store.is_remote:
+        if not self._store.is_remote or blob.size <= WHOLE:
             return self.file(path)
         cached = blob_cache().find(blob.digest, blob.size)
         return self._held(cached) if cached is not None else None
@@ -198,9 +198,8 @@ class BlobReader:
 
         Parts are not checked against the digest of the whole. A small file is fetched, and checked, whole.
         """
-        blob = self._blobs[path]
-        near = self.file(path) if blob.size <= WHOLE else self.find_file(path)
-        return near.open("rb") if near is not None else _RangeFile(self._ranges(path), blob.size)
+        near = self.find_file(path)
+        return near.open("rb") if near is not None else _RangeFile(self._ranges(path), self._blobs[path].size)
 
     def copy(self, path: str, target: Path) -> None:
         """Copy one file to where the caller may change it."""

@@ -77,15 +77,15 @@ class StepEffects:
         stored = self.materializers.save(value, artifact, self.store)
         return PendingArtifact(name, self._note(stored, name, artifact, None, metadata).digest)
 
-    def load_artifact(self, name: str, version: int | str) -> Any:
+    def load_artifact(self, name: str, version: int | str, **options: Any) -> Any:
         """The value of a version that the driver looks up, which makes it a dynamic input; or what this step saved."""
         own = [saved.manifest for saved in self.saved if saved.name == name]
         if own and version == LATEST:
-            return self.materializers.load(own[-1], self.store)
+            return self.materializers.load(own[-1], self.store, **options)
         reference = f"{name}@{version}"
         found = self.dynamic_inputs.get(reference) or self._found(name, version)
         self.dynamic_inputs[reference] = found
-        return self.materializers.load(found.manifest, self.store)
+        return self.materializers.load(found.manifest, self.store, **options)
 
     def _found(self, name: str, version: int | str) -> DynamicInput:
         answer = json.loads(self._ask(to_text({"load": [name, version]})))

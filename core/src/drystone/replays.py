@@ -380,9 +380,9 @@ class Performance:
         self._kept[name] = self._saved(value, Artifact(name, **given))
         return PendingArtifact(name, self._kept[name].digest)
 
-    def load_artifact(self, name: str, version: int | str) -> Any:
+    def load_artifact(self, name: str, version: int | str, **options: Any) -> Any:
         """The value that the step loaded then; of what it did not load then, what there is today."""
         if name in self._kept and version == LATEST:
-            return self._workspace.materializers.load(self._kept[name], self._store)
+            return self._workspace.materializers.load(self._kept[name], self._store, **options)
         then = self._told.dynamic_inputs
-        return (then.get(f"{name}@{version}") or self._workspace.artifact(name, version)).load()
+        return (then.get(f"{name}@{version}") or self._workspace.artifact(name, version)).load(**options)
