@@ -1,6 +1,7 @@
 from drystone.artifacts import ArtifactVersion as ArtifactVersion
 from drystone.blobs import BlobReader as BlobReader
 from drystone.blobs import BlobWriter as BlobWriter
+from drystone.caches import blob_cache as blob_cache
 from drystone.checks import StackProblem as StackProblem
 from drystone.checks import check_stack as check_stack
 from drystone.checks import check_stacks as check_stacks

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -29,6 +28,7 @@ from drystone_data import (
     TableMaterializer,
 )
 from drystone_data.row_groups import height
+from services.elsewhere import Elsewhere
 
 DAYS = pd.date_range("2026-01-01", periods=20, freq="D")
 
@@ -51,26 +51,6 @@ class PolarsSeriesInGroups(PolarsSeriesMaterializer):
 
 class TableInGroups(TableMaterializer):
     cells = 8
-
-
-@attrs.frozen(kw_only=True)
-class Elsewhere(MemoryArtifactStore):
-    """A store that counts what is transferred."""
-
-    moved: dict[str, int] = attrs.field(factory=lambda: {"up": 0, "down": 0}, eq=False)
-
-    @property
-    def is_remote(self) -> bool:
-        return True
-
-    def read_range(self, key: str, start: int, length: int | None) -> bytes:
-        data = super().read_range(key, start, length)
-        self.moved["down"] += len(data)
-        return data
-
-    def write(self, key: str, data: bytes) -> None:
-        self.moved["up"] += len(data)
-        super().write(key, data)
 
 
 @pytest.fixture
