@@ -12,6 +12,7 @@ from drystone.contexts import log_metadata as log_metadata
 from drystone.contrasts import SettingChange as SettingChange
 from drystone.contrasts import stack_diff as stack_diff
 from drystone.declarations import Artifact as Artifact
+from drystone.declarations import Columns as Columns
 from drystone.declarations import Model as Model
 from drystone.fans import unmapped as unmapped
 from drystone.file_ledgers import FilesystemLedger as FilesystemLedger

@@ -151,6 +151,23 @@ class Artifact:
         return self.name
 
 
+@attrs.frozen(init=False)
+class Columns:
+    """Says which columns of a frame a step reads: `data: Annotated[pd.DataFrame, Columns("day", "delay")]`.
+
+    Only these are loaded, and from a store elsewhere only these are transferred. The whole frame stays an input: the
+    step runs again when any column changes.
+
+    Attributes:
+        labels: Their labels, in the order in which the step gets them.
+    """
+
+    labels: tuple[Any, ...]
+
+    def __init__(self, *labels: Any) -> None:
+        self.__attrs_init__(labels)
+
+
 @attrs.frozen
 class Model:
     """Declares a model: `delays = Model("flight_delays")`.

@@ -14,6 +14,7 @@ import attrs
 from drystone import errors
 from drystone.artifacts import LATEST, Artifact, Manifest
 from drystone.contexts import checked_metadata
+from drystone.declarations import given
 from drystone.errors import DrystoneError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, DynamicInput
 from drystone.graphs import filled
@@ -134,15 +135,15 @@ class StepEffects:
             else {name: from_json(each) for name, each in self._task.parameters.items()}
         )
 
-    def argument(self, spec: Mapping[str, Any]) -> Any:
-        """The value of one of the task's inputs."""
+    def argument(self, spec: Mapping[str, Any], columns: list[Any] | None = None) -> Any:
+        """The value of one of the task's inputs; of frames perhaps only some columns."""
         if "value" in spec:
             return from_json(spec["value"])
         if "artifact" in spec:
             found = spec["artifact"]  # in the driver's own process as it is, else as JSON
             manifest = found if isinstance(found, Manifest) else structure(found, Manifest)
-            return self.materializers.load(manifest, self.store)
-        items = [self.argument(item) for item in spec["items"]]
+            return self.materializers.load(manifest, self.store, **given(columns=columns))
+        items = [self.argument(item, columns) for item in spec["items"]]
         return filled(find_class(spec["kind"]), [from_json(key) for key in spec["keys"]], items)
 
 

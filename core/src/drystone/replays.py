@@ -27,6 +27,7 @@ from drystone.choices import Stacks
 from drystone.comparisons import code_changes, recorded_text
 from drystone.components import StackComponent
 from drystone.contexts import StepContext, active
+from drystone.declarations import given
 from drystone.digests import digest_value
 from drystone.documents import Document
 from drystone.effects import PendingArtifact
@@ -201,7 +202,8 @@ class Given:
             found[name] = self._new(name, bindings[name])
         if self._problems:
             raise ReplayError(*self._problems)
-        return {name: self._loaded(each) for name, each in found.items()}
+        columns = self._node.step.columns
+        return {name: self._loaded(each, columns.get(name)) for name, each in found.items()}
 
     def _argument(self, name: str, binding: Binding) -> Binding:
         """What a parameter was bound to, with recorded artifacts in place of what makes them."""
@@ -260,18 +262,18 @@ class Given:
             )
         return binding
 
-    def _loaded(self, binding: Binding) -> Any:
+    def _loaded(self, binding: Binding, columns: list[Any] | None) -> Any:
         if isinstance(binding, Lookup):
-            return self._read(_version(binding))
+            return self._read(_version(binding), columns)
         if isinstance(binding, Items):
-            items = [self._loaded(each) for each in binding.items]
+            items = [self._loaded(each, columns) for each in binding.items]
             return filled(binding.container, binding.keys, items)
         assert isinstance(binding, Value)
         return binding.value
 
-    def _read(self, version: ArtifactVersion) -> Any:
+    def _read(self, version: ArtifactVersion, columns: list[Any] | None) -> Any:
         try:
-            return self._workspace.load_version(version)
+            return self._workspace.load_version(version, **given(columns=columns))
         except (ArtifactError, NotFoundError) as exc:
             raise ReplayError(f"The input {version} cannot be read: {exc}") from exc
 
