@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from drystone import Workspace
+from services.elsewhere import Elsewhere
 from services.seaweed import own_s3_server as own_s3_server
 from services.seaweed import s3_bucket as s3_bucket
 from services.seaweed import s3_server as s3_server
@@ -31,6 +32,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DRYSTONE_CACHE", str(directory))
     monkeypatch.delenv("DRYSTONE_CACHE_SIZE", raising=False)
     return directory
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Elsewhere:
+    """A store that is taken for a remote one, and counts what is transferred."""
+    return Elsewhere(shelf=str(tmp_path))
 
 
 @pytest.fixture

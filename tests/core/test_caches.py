@@ -32,8 +32,8 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Elsewhere:
-    return Elsewhere(shelf=str(tmp_path))
+def store(elsewhere: Elsewhere) -> Elsewhere:
+    return elsewhere
 
 
 def stored(store: ArtifactStore, data: bytes, path: str = "data.bin") -> BlobReader:

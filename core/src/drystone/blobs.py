@@ -181,22 +181,28 @@ class BlobReader:
             if local is None:
                 cached = self._fetched(blob)
                 return self._held(cached) if cached is not None else self._copied(path)
-            if not is_whole(local, blob.digest, blob.size, CHECKED):
-                raise self._damaged(blob)
-            return local
+            return self._checked(local, blob, CHECKED)
 
     def find_file(self, path: str) -> Path | None:
-        """The same, unless it would have to be fetched first and is larger than 1 MiB; then None."""
-        blob = self._blobs[path]
-        if not self._store.is_remote or blob.size <= WHOLE:
-            return self.file(path)
-        cached = blob_cache().find(blob.digest, blob.size)
-        return self._held(cached) if cached is not None else None
+        """The same to read parts of: a file larger than 1 MiB is not hashed, and None if it had to be fetched."""
+        with self._found(path) as blob:
+            local = self._store.local_path(blob_key(blob.digest))
+            if local is not None:
+                return self._checked(local, blob, WHOLE)
+            if not self._store.is_remote or blob.size <= WHOLE:
+                return self.file(path)
+            cached = blob_cache().find(blob.digest, blob.size, WHOLE)
+            return self._held(cached) if cached is not None else None
+
+    def _checked(self, local: Path, blob: Blob, limit: int) -> Path:
+        if not is_whole(local, blob.digest, blob.size, limit):
+            raise self._damaged(blob)
+        return local
 
     def open(self, path: str) -> BinaryIO:
         """A file to read parts of: only those are transferred, and none where a local file has the content.
 
-        Parts are not checked against the digest of the whole. A small file is fetched, and checked, whole.
+        Parts are not checked against the digest of the whole. A file of up to 1 MiB is fetched, and checked, whole.
         """
         near = self.find_file(path)
         return near.open("rb") if near is not None else _RangeFile(self._ranges(path), self._blobs[path].size)

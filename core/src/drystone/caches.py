@@ -126,11 +126,17 @@ class BlobCache:
     root: Path
     limit: int
 
-    def find(self, digest: str, size: int) -> BinaryIO | None:
-        """A file with a blob's content, which stays as long as it is open; None if the cache has it not."""
+    def find(self, digest: str, size: int, checked: int = CHECKED) -> BinaryIO | None:
+        """A file with a blob's content, which stays as long as it is open; None if the cache has it not.
+
+        Args:
+            digest: That of the blob.
+            size: Its size in bytes.
+            checked: Up to which size it is hashed.
+        """
         file = self._opened(digest)
         with suppress(OSError):
-            if file is None or self._is_good(Path(file.name), digest, size, os.fstat(file.fileno())):
+            if file is None or self._is_good(Path(file.name), digest, size, checked):
                 return file
         if file is not None:
             file.close()
@@ -149,13 +155,14 @@ class BlobCache:
         file.close()
         return None
 
-    def _is_good(self, path: Path, digest: str, size: int, found: os.stat_result) -> bool:
+    def _is_good(self, path: Path, digest: str, size: int, checked: int) -> bool:
         """Whether a file is the blob; it then counts as used, else it goes.
 
         A large one is hashed once more after the machine was started: what was renamed before a power failure may
         not have reached the disk.
         """
-        unchecked = size <= CHECKED or found.st_mtime < _started()
+        found = path.stat()
+        unchecked = size <= checked or found.st_mtime < _started()
         if not is_whole(path, digest, size, size if unchecked else 0):
             path.unlink(missing_ok=True)
             return False

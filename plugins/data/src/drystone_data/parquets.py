@@ -129,9 +129,7 @@ def opened(reader: BlobReader, path: str, *, partly: bool) -> Iterator[Any]:
     with ExitStack() as stack:
         source = stack.enter_context(reader.open(path)) if near is None else str(near)
         options = {"memory_map": near is not None, "pre_buffer": near is None}
-        yield stack.enter_context(
-            pyarrow.parquet.ParquetFile(source, **options, page_checksum_verification=near is None)
-        )
+        yield stack.enter_context(pyarrow.parquet.ParquetFile(source, **options, page_checksum_verification=partly))
 
 
 def _read(file: Any, names: list[str] | None, rows: range | None) -> Any:

@@ -20,12 +20,13 @@ class TableMaterializer(Materializer):
     equal tables give equal bytes.
 
     Class attributes:
-        cells: A table with more values is written in row groups of about so many.
+        cells: A table with more values is written in row groups of about so many. They are large enough to be mapped
+            without being hashed before, if they are numbers.
     """
 
     name = "pyarrow.table"
     types = ("pyarrow.lib.Table",)
-    cells: ClassVar[int] = CELLS
+    cells: ClassVar[int] = 2 * CELLS
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `table.arrow`; of a large table only its schema, and its rows to `rows/00000.arrow` and so on."""
