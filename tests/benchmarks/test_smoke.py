@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from services.seaweed import weed
 
 
 def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
@@ -41,3 +44,13 @@ def test_the_benchmark_of_opening_prints_every_figure_with_its_bar() -> None:
     for figure in ("from segments", "from a checkpoint", "with nothing new", "catching up", "a small commit"):
         assert figure in done.stdout
     assert done.stdout.count("(bar") == 3
+
+
+def test_the_benchmark_of_large_frames_prints_what_is_transferred() -> None:
+    weed()  # without which it is skipped
+    command = [sys.executable, str(Path(__file__).with_name("large_frames.py")), "--smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    for figure in ("saved", "one column (bar 3 %)", "loaded, fetched", "saved with 1000 more rows"):
+        assert figure in done.stdout

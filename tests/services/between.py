@@ -95,10 +95,11 @@ def reply(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str],
     handler.close_connection = handler.close_connection or cut > 0
 
 
-def says(status: int, code: str, message: str = "") -> Trouble:
+def says(status: int, code: str) -> Trouble:
     """An answer as S3 documents it, without anything being done."""
-    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message or code}</Message></Error>"
-    return lambda handler, passed_on: reply(handler, status, {"Content-Type": "application/xml"}, text.encode())
+    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
+    headers = {"Content-Type": "application/xml", "x-amz-bucket-region": "eu-central-1"}
+    return lambda handler, passed_on: reply(handler, status, headers, text.encode())
 
 
 def passes(handler: BaseHTTPRequestHandler, passed_on: Callable[[], tuple[int, dict[str, str], bytes]]) -> None:

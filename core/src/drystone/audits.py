@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from drystone.blobs import blob_key, file_digest, set_aside
+from drystone.blobs import blob_key, set_aside
+from drystone.caches import file_digest
 from drystone.digests import digest_bytes
 from drystone.errors import DrystoneError, WorkspaceError
 from drystone.index import Index

@@ -380,8 +380,7 @@ def event_to_json(event: Event) -> dict[str, Any]:
 
 def needs_grant(data: Mapping[str, Any]) -> bool:
     """Whether an event counts in a shared workspace only with a grant."""
-    cls = EVENTS.get(data["type"])
-    return cls is not None and cls.granted
+    return EVENTS.get(data["type"], Event).granted
 
 
 def is_known(data: Mapping[str, Any]) -> bool:

@@ -32,7 +32,7 @@ from drystone.index import Index
 from drystone.ledgers import CURE, Commit, SharedLedger, SQLiteLedger, check_follows
 from drystone.mirrors import Mirror, is_to_be_granted
 
-BATCH = 1000
+BATCH = 256
 """So many commits are entered in one transaction."""
 
 LOSSES = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import json
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -74,14 +73,11 @@ def packed_segment(commits: Sequence[Commit]) -> bytes:
 
 def opened_segment(block: int, data: bytes | None) -> tuple[Commit, ...]:
     """The commits of a block; none if it is missing or damaged: each of them is there on its own as well."""
-    with suppress(zlib.error, RecursionError, ValueError, TypeError, LookupError, LedgerDamagedError):
+    with suppress(zlib.error, ValueError, LedgerDamagedError):
         lines = zlib.decompressobj(wbits=_GZIP).decompress(data or b"", LARGEST).split(b"\n")
-        commits = tuple(
-            checked_commit(json.loads(body)["seq"], digest, body)
-            for digest, body in zip(lines[::2], lines[1::2], strict=True)
-        )
+        numbers = range(block * SEGMENT + 1, (block + 1) * SEGMENT + 1)
+        commits = tuple(checked_commit(*each) for each in zip(numbers, lines[::2], lines[1::2], strict=True))
         for before, after in itertools.pairwise(commits):
             check_follows(after, before.head)
-        if (commits[0].seq, len(commits)) == (block * SEGMENT + 1, SEGMENT):
-            return commits
+        return commits
     return ()
