@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from services.seaweed import S3Server
+
 
 def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
     command = [sys.executable, str(Path(__file__).with_name("overhead.py")), "--smoke"]
@@ -32,3 +34,12 @@ def test_the_benchmark_of_printing_prints_every_figure_with_its_bar() -> None:
     for way in ("prints", "writes", "child"):
         assert f"2 MB, {way:<6} in  1 steps" in done.stdout
     assert done.stdout.count("bar 2)") == 6
+
+
+def test_the_benchmark_of_transfers_moves_an_array_both_ways(s3_server: S3Server) -> None:
+    """It starts a server of its own; the fixture sees to it that there can be one."""
+    command = [sys.executable, str(Path(__file__).with_name("transfers.py")), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for way in ("up", "down"):
+        assert f"{way:>5}  drystone " in done.stdout
