@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from services.seaweed import S3Server
+from services.seaweed import weed
 
 
 def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
@@ -36,10 +37,20 @@ def test_the_benchmark_of_printing_prints_every_figure_with_its_bar() -> None:
     assert done.stdout.count("bar 2)") == 6
 
 
-def test_the_benchmark_of_transfers_moves_an_array_both_ways(s3_server: S3Server) -> None:
-    """It starts a server of its own; the fixture sees to it that there can be one."""
+def test_the_benchmark_of_transfers_moves_an_array_both_ways() -> None:
+    weed()  # without which it is skipped
     command = [sys.executable, str(Path(__file__).with_name("transfers.py")), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     for way in ("up", "down"):
         assert f"{way:>5}  drystone " in done.stdout
+
+
+def test_the_benchmark_of_large_frames_prints_what_is_transferred() -> None:
+    weed()  # without which it is skipped
+    command = [sys.executable, str(Path(__file__).with_name("large_frames.py")), "--smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    for figure in ("saved", "one column (bar 3 %)", "loaded, fetched", "saved with 1000 more rows"):
+        assert figure in done.stdout

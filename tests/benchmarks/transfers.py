@@ -24,10 +24,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from services.seaweed import S3Server, running
-
 from drystone import Secret
 from drystone_s3 import S3ArtifactStore
+from services.seaweed import S3Server, running
 
 CHUNK = 16 << 20
 
@@ -156,4 +155,6 @@ def main(mib: int = 1024, rounds: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3])) if sys.argv[1:] and sys.argv[1].isdigit() else main(*((24, 1) if "--smoke" in sys.argv else ()))
+    main(*map(int, sys.argv[1:3])) if sys.argv[1:] and sys.argv[1].isdigit() else main(
+        *((24, 1) if "--smoke" in sys.argv else ())
+    )

@@ -19,6 +19,7 @@ from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import Database
 from drystone.decisions import crash
+from drystone.declarations import ColumnLabels, RowSpan, given
 from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
@@ -207,13 +208,21 @@ class Workspace(Promotions):
             raise BlobLostError(f"The log {digest[:12]}… is missing or damaged in the artifact store {store}.")
         return data.decode("utf-8", "replace")
 
-    def load_version(self, version: ArtifactVersion) -> Any:
-        """The value of an artifact version."""
-        return self.materializers.load(version.manifest, self.store_for(version.manifest.store))
+    def load_version(self, version: ArtifactVersion, **options: Any) -> Any:
+        """The value of an artifact version, or the part of it that the options ask for."""
+        return self.materializers.load(version.manifest, self.store_for(version.manifest.store), **options)
 
-    def load_artifact(self, name: str, version: int | str = LATEST) -> Any:
-        """The value of one version of an artifact."""
-        return self.load_version(self.artifact(name, version))
+    def load_artifact(
+        self,
+        name: str,
+        version: int | str = LATEST,
+        *,
+        columns: ColumnLabels | None = None,
+        rows: RowSpan | None = None,
+        **options: Any,
+    ) -> Any:
+        """The value of one version of an artifact, or a part of it, as `ArtifactVersion.load` has it."""
+        return self.artifact(name, version).load(columns=columns, rows=rows, **options)
 
     def save_artifact(
         self,
@@ -322,19 +331,35 @@ def save_artifact(value: Any, name: str, **options: Any) -> Any:
     return Workspace.current().save_artifact(value, name, **options)
 
 
-def load_artifact(name: str, version: int | str = LATEST) -> Any:
-    """The value of one version of an artifact, the newest by default.
+def load_artifact(
+    name: str,
+    version: int | str = LATEST,
+    *,
+    columns: ColumnLabels | None = None,
+    rows: RowSpan | None = None,
+    **options: Any,
+) -> Any:
+    """The value of one version of an artifact, the newest by default; or a part of it.
 
-    Inside a step it becomes an input of that step: a stored result is used again only while it means the same content.
-    What the step has saved under that name itself is found as well.
+    Inside a step it becomes an input of that step, as a whole: a stored result is used again only while the name means
+    the same content. What the step has saved under that name itself is found as well.
+
+    Args:
+        name: The artifact's name.
+        version: A number or `"latest"`.
+        columns: Of a frame, the labels of the columns that are wanted, in this order; all by default.
+        rows: Of a frame, the rows that are wanted, by position: `slice(-100, None)`, `range(0, 1000)`.
+        **options: Whatever else the materializer of the value takes.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is no such artifact, column or row.
+        MaterializerError: It cannot be read, or not in part.
     """
+    wanted = given(columns=columns, rows=rows, **options)
     context = contexts.active.get(None)
     if context is not None:
-        return context.effects.load_artifact(name, version)
-    return Workspace.current().load_artifact(name, version)
+        return context.effects.load_artifact(name, version, **wanted)
+    return Workspace.current().load_artifact(name, version, **wanted)
 
 
 _current: dict[Path, Workspace] = {}
