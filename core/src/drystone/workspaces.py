@@ -32,7 +32,7 @@ from drystone.events import (
 )
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
-from drystone.ledgers import Commit
+from drystone.ledgers import Commit, SharedLedger
 from drystone.locations import default_location, is_url, location_directory, opener
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
@@ -61,7 +61,13 @@ class Workspace(Promotions):
         url: Where the ledger of a shared workspace is, else None.
     """
 
-    def __init__(self, location: str | Path | None = None, *, allow_pickle: bool | None = None) -> None:
+    def __init__(
+        self,
+        location: str | Path | None = None,
+        *,
+        allow_pickle: bool | None = None,
+        ledger: Callable[[], SharedLedger] | None = None,
+    ) -> None:
         """Open a workspace, making it if it does not exist.
 
         Args:
@@ -69,6 +75,8 @@ class Workspace(Promotions):
                 `.drystone` in the project's root.
             allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
                 a shared one does not.
+            ledger: Makes the ledger at a URL, for plugins that know more of it than the URL says; nothing is asked of
+                it before the workspace is used.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
@@ -79,8 +87,10 @@ class Workspace(Promotions):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        self._database = Replica(self.directory, opener(self.url)) if self.url else Database(self.directory)
-        self.mark_crashed()
+        opened = ledger or (opener(self.url) if self.url else None)
+        self._database = Replica(self.directory, opened) if opened is not None else Database(self.directory)
+        if ledger is None:
+            self.mark_crashed()
 
     @classmethod
     def current(cls, root: Path | None = None) -> Workspace:
