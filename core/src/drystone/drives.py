@@ -85,7 +85,7 @@ class Drive:
             FileExistsError: There is one.
         """
         self.make()
-        with self._told("written to"):
+        with self._told(f"written to at {name}"):
             self._store.create(name, data)
 
     def make(self) -> None:

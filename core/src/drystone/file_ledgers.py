@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from drystone.drives import Drive
-from drystone.errors import DrystoneError, LedgerConflict, LedgerDamagedError, WorkspaceError
+from drystone.errors import DrystoneError, LedgerConflict, LedgerDamagedError, WorkspaceAccessError, WorkspaceError
 from drystone.inspections import inspected
 from drystone.kinds import ArtifactStore
 from drystone.leases import Leases
@@ -219,8 +219,15 @@ class FilesystemLedger:
         Raises:
             WorkspaceAccessError: Whoever this is may not.
         """
-        with suppress(FileExistsError):
+        try:
             self._drive.create(grant_name(commit), commit.author.encode())
+        except FileExistsError:
+            pass
+        except WorkspaceAccessError as exc:
+            raise WorkspaceAccessError(
+                f"You may not promote in {self._drive.name}: a stage moves only with a grant, an object below grants/, "
+                f"and you may not make one. Ask somebody who may. ({exc})"
+            ) from exc
 
     def is_granted(self, commit: Commit) -> bool:
         """Whether somebody who may do that has vouched for exactly this commit."""

@@ -180,8 +180,8 @@ class Replica(Database):
             return self._committed(decide, author)
         except CommitUnclearError:
             raise
-        except WorkspaceUnreachableError as exc:
-            raise WorkspaceUnreachableError(f"{exc} Nothing of this was recorded.") from exc
+        except (WorkspaceUnreachableError, WorkspaceAccessError) as exc:
+            raise type(exc)(f"{exc} Nothing of this was recorded.") from exc
 
     def _committed(self, decide: Decide, author: str | None) -> Commit | None:
         self._probe()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from drystone import FilesystemLedger, Secret
@@ -19,6 +23,9 @@ from services.seaweed import Identity, S3Server
 PAGE = Path(__file__).parents[3] / "docs/how-to/s3-access.md"
 
 Enter = Callable[[str], Identity]
+Store = Callable[[str], S3ArtifactStore]
+
+SECRETS = {"key": Secret("env:S3_KEY"), "secret": Secret("env:S3_SECRET")}
 
 
 def policies(bucket: str) -> dict[str, str]:
@@ -31,39 +38,62 @@ def policies(bucket: str) -> dict[str, str]:
 ROLES = {"reader": ("Names",), "runner": ("Names", "Commit"), "promoter": ("Names", "Commit", "Promote")}
 
 
-@pytest.fixture
-def enter(s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Enter:
-    """Makes the process that of a user with a role, by its name."""
-    texts = policies(s3_bucket)
+@attrs.frozen
+class Home:
+    """A bucket with the users of each role."""
+
+    server: S3Server
+    bucket: str
+    known: dict[str, Identity]
+
+    def objects(self) -> dict[str, str]:
+        """Every object, with what tells its content."""
+        pages = self.server.administration.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return {each["Key"]: each["ETag"] for page in pages for each in page.get("Contents", ())}
+
+    def empty(self) -> None:
+        """Remove all of them."""
+        for key in self.objects():
+            self.server.administration.delete_object(Bucket=self.bucket, Key=key)
+
+
+@pytest.fixture(scope="module")
+def furnished(s3_server: S3Server) -> Iterator[Home]:
+    bucket = s3_server.make_bucket()
+    texts = policies(bucket)
     known = {
-        role: Identity(f"{role}-{s3_bucket}", policies=tuple(texts[name] for name in named))
+        role: Identity(f"{role}-{bucket}", policies=tuple(texts[name] for name in named))
         for role, named in ROLES.items()
     }
     s3_server.allow(*known.values())
+    yield Home(s3_server, bucket, {**known, "admin": s3_server.admin})
+    s3_server.remove_bucket(bucket)
+
+
+@pytest.fixture
+def home(furnished: Home) -> Iterator[Home]:
+    yield furnished
+    furnished.empty()
+
+
+@pytest.fixture
+def enter(home: Home, monkeypatch: pytest.MonkeyPatch) -> Enter:
+    """Makes the process that of a user with a role."""
 
     def into(role: str) -> Identity:
-        identity = known.get(role, s3_server.admin)
-        monkeypatch.setenv("S3_KEY", identity.key)
-        monkeypatch.setenv("S3_SECRET", identity.secret)
-        return identity
+        monkeypatch.setenv("S3_KEY", home.known[role].key)
+        monkeypatch.setenv("S3_SECRET", home.known[role].secret)
+        return home.known[role]
 
     return into
 
 
 @pytest.fixture
-def store(s3_server: S3Server, s3_bucket: str) -> Callable[[str], S3ArtifactStore]:
+def store(home: Home) -> Store:
     """Stores in the bucket, by prefix."""
-    secrets = {"key": Secret("env:S3_KEY"), "secret": Secret("env:S3_SECRET")}
-    return lambda prefix: S3ArtifactStore(f"s3://{s3_bucket}/{prefix}", endpoint_url=s3_server.endpoint_url, **secrets)
-
-
-Store = Callable[[str], S3ArtifactStore]
-
-
-def names(server: S3Server, bucket: str) -> dict[str, str]:
-    """Every object of a bucket, with what tells its content."""
-    found: dict[str, Any] = server.administration.list_objects_v2(Bucket=bucket)
-    return {each["Key"]: each["ETag"] for each in found.get("Contents", ())}
+    return lambda prefix: S3ArtifactStore(
+        f"s3://{home.bucket}/{prefix}", endpoint_url=home.server.endpoint_url, **SECRETS
+    )
 
 
 def test_a_runner_commits_and_leases_and_grants_nothing(enter: Enter, store: Store) -> None:
@@ -90,12 +120,12 @@ def test_a_runner_commits_and_leases_and_grants_nothing(enter: Enter, store: Sto
     assert list(promoter.oddities()) == []
 
 
-def test_a_reader_reads_and_changes_nothing(enter: Enter, store: Store, s3_server: S3Server, s3_bucket: str) -> None:
+def test_a_reader_reads_and_changes_nothing(enter: Enter, store: Store, home: Home) -> None:
     enter("runner")
     commit = next_commit(Head(), [{"type": "test", "v": 1, "critical": False}])
     FilesystemLedger(store("workspace")).append(commit)
     store("artifacts").write("blobs/aa/1", b"value")
-    before = names(s3_server, s3_bucket)
+    before = home.objects()
     enter("reader")
     ledger = FilesystemLedger(store("workspace"))
     assert [each.id for each in ledger.read()] == [commit.id]
@@ -114,7 +144,7 @@ def test_a_reader_reads_and_changes_nothing(enter: Enter, store: Store, s3_serve
     for write in (lambda: store("artifacts").write("x", b""), lambda: store("artifacts").delete("blobs/aa/1")):
         with pytest.raises(StoreAccessError):
             write()
-    assert names(s3_server, s3_bucket) == before
+    assert home.objects() == before
 
 
 WAYS: dict[str, Callable[[Any, str, str], object]] = {
@@ -140,30 +170,28 @@ WAYS: dict[str, Callable[[Any, str, str], object]] = {
         ("reader", "artifacts/forged"),
     ],
 )
-def test_there_is_no_way_around(
-    enter: Enter, s3_server: S3Server, s3_bucket: str, role: str, key: str, way: str
-) -> None:
+def test_there_is_no_way_around(enter: Enter, home: Home, role: str, key: str, way: str) -> None:
     from botocore.exceptions import ClientError
 
     for each in ("artifacts/forged", "workspace/grants/made", "workspace/commits/1", "elsewhere"):
-        s3_server.administration.put_object(Bucket=s3_bucket, Key=each, Body=b"x")
-    before = names(s3_server, s3_bucket)
+        home.server.administration.put_object(Bucket=home.bucket, Key=each, Body=b"x")
+    before = home.objects()
     with pytest.raises(ClientError, match="AccessDenied"):
-        WAYS[way](s3_server.client(enter(role)), s3_bucket, key)
-    assert names(s3_server, s3_bucket) == before
+        WAYS[way](home.server.client(enter(role)), home.bucket, key)
+    assert home.objects() == before
 
 
 @pytest.mark.parametrize("folder", ["commits", "segments", "grants"])
-def test_history_stays_whoever_wants_it_gone(
-    enter: Enter, store: Store, s3_server: S3Server, s3_bucket: str, folder: str
-) -> None:
+def test_history_stays_whoever_wants_it_gone(enter: Enter, store: Store, home: Home, folder: str) -> None:
     """With the policy on the bucket, which stops nobody from doing what his role lets him do."""
     from botocore.exceptions import ClientError
 
     everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::*"}
-    owner = Identity(f"owner-{s3_bucket}", policies=(json.dumps({"Version": "2012-10-17", "Statement": [everything]}),))
-    s3_server.allow(owner)
-    s3_server.administration.put_bucket_policy(Bucket=s3_bucket, Policy=policies(s3_bucket)["KeepHistory"])
+    owner = Identity(
+        f"owner-{home.bucket}", policies=(json.dumps({"Version": "2012-10-17", "Statement": [everything]}),)
+    )
+    home.server.allow(owner)
+    home.server.administration.put_bucket_policy(Bucket=home.bucket, Policy=policies(home.bucket)["KeepHistory"])
     enter("promoter")
     ledger = FilesystemLedger(store("workspace"))
     commit = next_commit(Head(), [{"type": "test", "v": 1, "critical": False}])
@@ -172,23 +200,152 @@ def test_history_stays_whoever_wants_it_gone(
     assert ledger.lease("run", "a", 60)
     ledger.forget("run")
     key = f"workspace/{folder}/1"
-    s3_server.administration.put_object(Bucket=s3_bucket, Key=key, Body=b"x")
+    home.server.administration.put_object(Bucket=home.bucket, Key=key, Body=b"x")
     with pytest.raises(ClientError, match="AccessDenied"):
-        s3_server.client(owner).delete_object(Bucket=s3_bucket, Key=key)
-    assert key in names(s3_server, s3_bucket)
-    s3_server.administration.delete_bucket_policy(Bucket=s3_bucket)
+        home.server.client(owner).delete_object(Bucket=home.bucket, Key=key)
+    assert key in home.objects()
+    home.server.administration.delete_bucket_policy(Bucket=home.bucket)
 
 
-def test_nobody_makes_policies_for_himself(enter: Enter, s3_server: S3Server, s3_bucket: str) -> None:
+def test_nobody_makes_policies_for_himself(enter: Enter, home: Home) -> None:
     from botocore.exceptions import ClientError
 
     everything = json.dumps(
         {
             "Version": "2012-10-17",
             "Statement": [
-                {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{s3_bucket}/*"}
+                {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{home.bucket}/*"}
             ],
         }
     )
     with pytest.raises(ClientError, match="AccessDenied"):
-        s3_server.client(enter("promoter")).put_bucket_policy(Bucket=s3_bucket, Policy=everything)
+        home.server.client(enter("promoter")).put_bucket_policy(Bucket=home.bucket, Policy=everything)
+
+
+# A team
+
+FLOW = """
+from drystone import Model, pipeline, step
+
+
+@step
+def numbers(size: int) -> list:
+    return [1] * size
+
+
+@step
+def total(xs: list) -> int:
+    return sum(xs)
+
+
+@pipeline(model=Model("sums"))
+def sums(size: int = 100_000):
+    return total(numbers(size))
+"""
+
+STACKS = """
+from drystone import Secret, Stack
+from drystone_local import LocalOrchestrator
+from drystone_s3 import S3ArtifactStore, S3Workspace
+
+settings = dict(endpoint_url={endpoint!r}, key=Secret("env:S3_KEY"), secret=Secret("env:S3_SECRET"))
+workspace = S3Workspace("s3://{bucket}/workspace", **settings)
+store = S3ArtifactStore("s3://{bucket}/artifacts", **settings)
+default = Stack("team", orchestrator=LocalOrchestrator(), artifact_store=store)
+"""
+
+
+@attrs.frozen
+class Team:
+    """Users of one project, each with a role and a machine."""
+
+    home: Home
+    folder: Path
+
+    def run(self, role: str, *words: str) -> tuple[int, str]:
+        """Exit code and output of a command, as somebody with a role."""
+        user = self.home.known[role]
+        done = subprocess.run(
+            [Path(sys.executable).with_name("drystone"), *words],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "S3_KEY": user.key,
+                "S3_SECRET": user.secret,
+                "XDG_CACHE_HOME": str(self.folder / "homes" / role),
+                "DRYSTONE_AUTHOR": role,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def does(self, role: str, *words: str) -> str:
+        """Output of a command that has to go well."""
+        code, said = self.run(role, *words)
+        assert code == 0, said
+        return said
+
+    def refused(self, role: str, *words: str) -> str:
+        """What is said of a command that must change nothing."""
+        before = self.home.objects()
+        code, said = self.run(role, *words)
+        assert code == 1, said
+        assert self.home.objects() == before
+        assert "Traceback" not in said
+        return said
+
+
+@pytest.fixture
+def team(home: Home, project: Path) -> Team:
+    (project / "stacks.py").write_text(STACKS.format(endpoint=home.server.endpoint_url, bucket=home.bucket))
+    (project / "flow.py").write_text(FLOW)
+    return Team(home, project)
+
+
+def test_a_team_works_in_its_roles(team: Team) -> None:
+    """A runner runs and cannot promote, a promoter promotes, a reader sees it all and changes nothing."""
+    team.does("runner", "run", "flow.py:sums")
+    team.does("runner", "run", "flow.py:sums", "-p", "size=5000000")  # whose list is stored in parts
+    said = team.refused("runner", "models", "promote", "sums", "1", "production")
+    assert "You may not promote" in said
+    assert "an object below grants/" in said
+    assert "Nothing of this was recorded" in said
+    team.does("promoter", "models", "promote", "sums", "1", "production")
+    team.does("promoter", "models", "promote", "sums", "2", "production")
+    assert "production" in team.does("reader", "models", "show", "sums")
+    assert "sums-2" in team.does("reader", "runs", "list")
+    team.does("reader", "artifacts", "get", "sums.total@2", "total")
+    assert (team.folder / "total" / "value.json").read_text() == "5000000"
+    assert "whole" in team.does("reader", "workspace", "verify")
+    for words in (
+        ["run", "flow.py:sums", "--no-cache"],
+        ["models", "promote", "sums", "1", "production"],
+    ):
+        said = team.refused("reader", *words)
+        assert "access denied" in said
+        assert "s3-access.md" in said
+    team.refused("runner", "models", "rollback", "sums", "production")
+    assert "whole" in team.does("runner", "workspace", "verify")
+
+
+def test_a_stage_that_a_runner_moves_by_hand_stays_where_it_is(team: Team, store: Store, enter: Enter) -> None:
+    """He may add commits, so he can add this one; without a grant no machine believes it, and all name it."""
+    team.does("runner", "run", "flow.py:sums")
+    team.does("runner", "run", "flow.py:sums", "--no-cache")
+    team.does("promoter", "models", "promote", "sums", "1", "production")
+    enter("runner")
+    ledger = FilesystemLedger(store("workspace"))
+    moved = {"model": "sums", "stage": "production", "number": 2, "previous": 1, "action": "promote", "reason": None}
+    commit = next_commit(ledger.head(), [{"type": "model.stage_moved", "v": 1, "critical": True, **moved}])
+    with pytest.raises(WorkspaceAccessError):
+        ledger.grant(commit)
+    ledger.append(commit)
+    for role in ("reader", "runner", "promoter"):
+        shown = json.loads(team.does(role, "models", "show", "sums", "--json"))
+        assert "2" not in json.dumps(shown[0].get("stages", {})), shown
+        code, said = team.run(role, "workspace", "verify", "--json")
+        (finding,) = json.loads(said)
+        assert (code, finding["kind"], finding["subject"]) == (1, "grant", str(commit.seq))
