@@ -15,7 +15,9 @@ import attrs
 import pytest
 
 from drystone import FilesystemLedger, Secret
-from drystone.errors import StoreAccessError, WorkspaceAccessError
+from drystone.artifacts import Blob, Manifest
+from drystone.blobs import BlobReader, blob_key, store_bytes
+from drystone.errors import BlobLostError, StoreAccessError, WorkspaceAccessError
 from drystone.ledgers import Head, next_commit
 from drystone_s3 import S3ArtifactStore
 from services.seaweed import Identity, S3Server
@@ -145,6 +147,23 @@ def test_a_reader_reads_and_changes_nothing(enter: Enter, store: Store, home: Ho
         with pytest.raises(StoreAccessError):
             write()
     assert home.objects() == before
+
+
+def test_a_reader_is_told_of_a_damaged_blob_although_he_cannot_take_it_away(enter: Enter, store: Store) -> None:
+    enter("runner")
+    digest = store_bytes(store("artifacts"), b"value")
+    store("artifacts").write(blob_key(digest), b"other")
+    enter("reader")
+    manifest = Manifest(
+        digest=digest,
+        type="x",
+        materializer="x",
+        materializer_version=1,
+        blobs=(Blob("file", digest, 5),),
+        store=store("artifacts").identity,
+    )
+    with pytest.raises(BlobLostError, match="is damaged in the artifact store"):
+        BlobReader(store("artifacts"), manifest).read("file")
 
 
 WAYS: dict[str, Callable[[Any, str, str], object]] = {
