@@ -12,6 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from drystone import Workspace
+from services.seaweed import own_s3_server as own_s3_server
+from services.seaweed import s3_bucket as s3_bucket
+from services.seaweed import s3_server as s3_server
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from drystone import FilesystemLedger
+from drystone import FilesystemLedger, FsspecArtifactStore
 from drystone.errors import LedgerConflict
 from drystone.ledgers import Commit, Head
 from drystone.testing import LedgerContract, MemoryLedger
@@ -186,10 +186,23 @@ class TestAnyPredecessorWillDo(InMemory):
     caught_by = "test_a_commit_that_does_not_follow_the_last_is_a_conflict"
 
 
+class Directory(FilesystemLedger):
+    """The real one, in a directory whose files mutants can touch."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(FsspecArtifactStore(url=url))
+        self._directory = Path(url.removeprefix("file://"))
+        (self._directory / "commits").mkdir(parents=True, exist_ok=True)
+        self._drive.make()
+
+    def _path(self, seq: int) -> Path:
+        return self._directory / "commits" / f"{seq:020}"
+
+
 class InFiles(LedgerContract):
     """The contract for a mutant that keeps commits in a directory."""
 
-    mutant: type[FilesystemLedger]
+    mutant: type[Directory]
 
     @pytest.fixture
     def open_ledger(self, tmp_path: Path) -> Callable[[], Any]:
@@ -210,7 +223,7 @@ class InFiles(LedgerContract):
             file.write_bytes(file.read_bytes().replace(b"contract", b"contrast"))
 
 
-class AcceptsGaps(FilesystemLedger):
+class AcceptsGaps(Directory):
     def append(self, commit: Commit) -> None:
         try:
             super().append(commit)
@@ -225,7 +238,7 @@ class TestAcceptsGaps(InFiles):
     caught_by = "test_a_commit_that_does_not_follow_the_last_is_a_conflict"
 
 
-class ReadsOverGaps(FilesystemLedger):
+class ReadsOverGaps(Directory):
     def read(self, after: int = 0) -> Iterator[Commit]:
         for name in sorted(os.listdir(self._directory / "commits")):
             if int(name) > after and (commit := self._stored(int(name))) is not None:
@@ -237,9 +250,12 @@ class TestReadsOverGaps(InFiles):
     caught_by = "test_damage_is_named"
 
 
-class StopsAtGaps(FilesystemLedger):
-    def _check_end(self, seq: int) -> None:
-        pass
+class StopsAtGaps(Directory):
+    def _from(self, head: Head) -> Iterator[Commit]:
+        while (commit := self._stored(head.seq + 1)) is not None:
+            head = commit.head
+            self._enter(commit)
+            yield commit
 
 
 class TestStopsAtGaps(InFiles):
@@ -247,7 +263,7 @@ class TestStopsAtGaps(InFiles):
     caught_by = "test_damage_is_named"
 
 
-class TrustsDigests(FilesystemLedger):
+class TrustsDigests(Directory):
     def _stored(self, seq: int) -> Commit | None:
         try:
             body = self._path(seq).read_bytes().partition(b"\n")[2]
@@ -257,10 +273,11 @@ class TrustsDigests(FilesystemLedger):
         return Commit(**{field.name: data[field.name] for field in attrs.fields(Commit) if field.name in data})
 
     def _from(self, head: Head) -> Iterator[Commit]:
-        while (commit := self._stored(head.seq + 1)) is not None:
+        while any((self._directory / "commits").glob(f"{head.seq + 1:020}")):
+            commit = self._stored(head.seq + 1)
+            assert commit is not None
             head = commit.head
             yield commit
-        self._check_end(head.seq)
 
 
 class TestTrustsDigests(InFiles):
@@ -268,7 +285,7 @@ class TestTrustsDigests(InFiles):
     caught_by = "test_damage_is_named"
 
 
-class ShowsHalves(FilesystemLedger):
+class ShowsHalves(Directory):
     def append(self, commit: Commit) -> None:
         if self.head().seq + 1 != commit.seq:
             raise LedgerConflict("taken")
@@ -284,7 +301,7 @@ class TestShowsHalves(InFiles):
     caught_by = "test_a_commit_appears_whole"
 
 
-class Replaces(FilesystemLedger):
+class Replaces(Directory):
     def append(self, commit: Commit) -> None:
         if self.head().seq + 1 != commit.seq:
             raise LedgerConflict("taken")
@@ -299,7 +316,7 @@ class TestReplaces(InFiles):
     caught_by = "test_of_24_threads_one_adds_a_number"
 
 
-class AsksOnce(FilesystemLedger):
+class AsksOnce(Directory):
     def head(self) -> Head:
         if not hasattr(self, "_known"):
             self._known = super().head()
@@ -315,7 +332,7 @@ class TestAsksOnce(InFiles):
     caught_by = "test_another_handle_sees_a_commit_at_once"
 
 
-class DoubtsItself(FilesystemLedger):
+class DoubtsItself(Directory):
     """Tells a conflict after its own success, as a client does that tried again after a timeout and did not look."""
 
     def append(self, commit: Commit) -> None:
@@ -329,7 +346,7 @@ class TestDoubtsItself(InFiles):
     caught_by = "test_every_success_is_there_once_and_readers_see_no_gap"
 
 
-class CannotSayWhatIsWrong(FilesystemLedger):
+class CannotSayWhatIsWrong(Directory):
     def head(self) -> Head:
         return super().head() if os.listdir(self._directory / "commits") else Head()
 
@@ -339,7 +356,7 @@ class TestCannotSayWhatIsWrong(InFiles):
     caught_by = "test_what_goes_wrong_is_a_workspace_error"
 
 
-class FindsNobodyWhereNothingIs(FilesystemLedger):
+class FindsNobodyWhereNothingIs(Directory):
     def holder(self, name: str) -> str | None:
         return super().holder(name) if (self._directory / "leases" / name).exists() else None
 

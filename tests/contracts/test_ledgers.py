@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drystone import FilesystemLedger, Workspace
+from drystone import FilesystemLedger, FsspecArtifactStore, Workspace
 from drystone.errors import WorkspaceError
 from drystone.ledgers import Commit, SQLiteLedger
 from drystone.testing import LedgerContract, MemoryLedger
@@ -25,11 +25,12 @@ class TestFilesystemLedger(LedgerContract):
 
     @pytest.fixture
     def open_ledger(self, ledger_url: str) -> Callable[[], FilesystemLedger]:
-        return lambda: FilesystemLedger(ledger_url)
+        return lambda: FilesystemLedger(FsspecArtifactStore(url=ledger_url))
 
     @pytest.fixture(params=["missing", "a file"])
     def unreachable_ledger(self, ledger_url: str, request: pytest.FixtureRequest) -> FilesystemLedger:
-        ledger = FilesystemLedger(ledger_url)
+        ledger = FilesystemLedger(FsspecArtifactStore(url=ledger_url))
+        ledger.probe()
         self.folder.rename(self.folder.with_name("elsewhere"))
         if request.param == "a file":
             self.folder.write_text("")

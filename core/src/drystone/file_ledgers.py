@@ -1,51 +1,55 @@
-"""A ledger in a directory that several machines share: one file per commit, which appears whole or not at all."""
+"""A ledger that machines share: commits as objects in an artifact store, each whole and made once, or not there."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 
-from drystone.errors import FormatError, LedgerConflict, LedgerDamagedError, WorkspaceError
-from drystone.ledgers import CURE, FORMAT, Commit, Head, check_follows, checked_commit
+from drystone.drives import Drive
+from drystone.errors import DrystoneError, LedgerConflict, LedgerDamagedError, WorkspaceError
+from drystone.kinds import ArtifactStore
+from drystone.leases import Leases
+from drystone.ledgers import CURE, Commit, Head, check_follows
+from drystone.segments import SEGMENT, commit_name, opened, opened_segment, packed, packed_segment, segment_name
+
+_FOLDERS = ("format", "commits", "segments", "grants", "leases", "checkpoints", "probes", "clock")
+
+AHEAD = 64
+"""So many segments are asked for at once, at most."""
 
 
 class FilesystemLedger:
-    """A ledger in a directory, on this machine or on a drive where files are linked atomically.
+    """A ledger in an artifact store that makes a key for one of several writers, and says when it did.
 
-    `format` holds the number of the format, `commits/` a file for each commit, named by its number in 20 digits, and
-    `leases/` a folder for each lease.
+    `format` holds the number of the format, `commits/` an object for each commit, named by its number in 20 digits,
+    `segments/` one for each 64 of them, named by the last, `grants/` one for each commit that moves a stage, named by
+    its digest, `leases/` what was said last of each lease, and `checkpoints/` copies of what is made of it all.
+
+    Nothing is asked of the store before the ledger is used.
 
     Args:
-        url: `file:///srv/team`.
-        clock: Seconds since 1970 by the clock that leases are judged by; by default the clock of the filesystem.
+        store: Where it is; nothing else may be there.
 
     Raises:
-        WorkspaceError: The directory cannot be used; the message says why.
+        WorkspaceError: The store lacks a capability.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
-        self._url, self._clock = url, clock
-        self._directory = _directory(url)
-        with self._told("opened"):
-            for name in ("commits", "leases", "drafts"):
-                (self._directory / name).mkdir(parents=True, exist_ok=True)
-            self._check_format()
+    def __init__(self, store: ArtifactStore) -> None:
+        self._drive = Drive(store)
+        self._leases = Leases(self._drive)
+        self._last = Head()
+        self._recent: deque[Commit] = deque(maxlen=2 * SEGMENT)
+        self._unsegmented: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"FilesystemLedger({self._url!r})"
+        return f"FilesystemLedger({self._drive.name!r})"
 
     def head(self) -> Head:
         """Where it ends now."""
-        with self._told("read"):
-            last = max((int(name) for name in os.listdir(self._directory / "commits")), default=0)
-        before = self._stored(last) if last else None
-        head = before.head if before is not None else Head()
-        while (commit := self._stored(head.seq + 1)) is not None:
+        head = self._last
+        for commit in self._from(head):
             head = commit.head
         return head
 
@@ -55,162 +59,219 @@ class FilesystemLedger:
         Raises:
             LedgerDamagedError: One is altered, missing or foreign.
         """
-        before = self._stored(after) if after else None
-        if after and before is None:
-            raise LedgerDamagedError(f"Commit {after} of the ledger {self._url} is missing.{CURE}")
-        yield from self._from(before.head if before is not None else Head())
+        last = self._last
+        yield from self._from(last if after == last.seq else self._head_at(after))
 
     def append(self, commit: Commit) -> None:
-        """Add a commit, which is on the disk when this returns.
+        """Add a commit, which is safe when this returns.
 
         Raises:
             LedgerConflict: Its number is taken, or it does not follow the last commit.
         """
-        before = self._stored(commit.seq - 1) if commit.seq > 1 else None
-        if (before.digest if before is not None else "") != commit.prev:
+        last = self._last
+        if (last.seq, last.digest) != (commit.seq - 1, commit.prev) and not self._is_followed_by(commit):
             raise LedgerConflict(f"Commit {commit.seq} does not follow the ledger's last; somebody else was faster.")
-        with self._told("written to"), self._draft(f"{commit.digest}\n{commit.body}".encode()) as draft:
-            try:
-                os.link(draft, self._path(commit.seq))
-            except FileExistsError as exc:
-                if not self._has(commit):
-                    raise LedgerConflict(f"Commit {commit.seq} exists already; somebody else was faster.") from exc
+        try:
+            self._drive.create(commit_name(commit.seq), packed(commit))
+        except FileExistsError as exc:
+            stored = self._stored(commit.seq)  # a client may have tried again what had succeeded
+            if stored is None or stored.id != commit.id:
+                raise LedgerConflict(f"Commit {commit.seq} exists already; somebody else was faster.") from exc
+        self._enter(commit)
+        self._make_segments()
+
+    def _is_followed_by(self, commit: Commit) -> bool:
+        self._drive.make()
+        before = self._stored(commit.seq - 1) if commit.seq > 1 else None
+        return (before.digest if before is not None else "") == commit.prev
+
+    # Reading
+
+    def _from(self, head: Head) -> Iterator[Commit]:
+        """Commits after a head, without a listing: growing numbers of them are asked for, and two at least.
+
+        The first that is not there is the end, unless the one after it is there.
+        """
+        singles, segments = 2, int(head.seq != self._last.seq or head.seq == 0)
+        while True:
+            start, block = head.seq, head.seq // SEGMENT
+            names = [commit_name(start + number) for number in range(1, singles + 1)]
+            names += [segment_name(block + number) for number in range(segments)]
+            found = self._drive.read(names, was_there=start > 0)
+            for commit in _in_order(found, head.seq):
+                check_follows(commit, head)
+                head = commit.head
+                self._enter(commit)
+                if commit.seq % SEGMENT == 0 and found.get(segment_name(commit.seq // SEGMENT - 1)) is None:
+                    self._unsegmented.add(commit.seq)
+                yield commit
+            if head.seq + 2 <= start + singles:
+                if found[commit_name(head.seq + 2)] is None:
+                    return
+                self._head_at(head.seq + 1)  # somebody has just added both, or a segment has it; else it is gone
+                singles, segments = 2, 1
+                continue
+            singles, segments = _more(head.seq - start, singles, segments)
+
+    def _head_at(self, seq: int) -> Head:
+        if seq == 0:
+            return Head()
+        block = (seq - 1) // SEGMENT
+        commit = self._stored(seq)
+        if commit is None:
+            segment = opened_segment(block, self._drive.object(segment_name(block)))
+            commit = segment[seq - 1 - block * SEGMENT] if segment else None
+        if commit is None:
+            raise LedgerDamagedError(f"Commit {seq} of the ledger {self._drive.name} is missing.{CURE}")
+        return commit.head
+
+    def _stored(self, seq: int) -> Commit | None:
+        data = self._drive.object(commit_name(seq))
+        return None if data is None else opened(seq, data)
+
+    def _enter(self, commit: Commit) -> None:
+        """Remember what was seen, so that it need not be asked for again."""
+        self._recent.append(commit)
+        if commit.seq > self._last.seq:
+            self._last = commit.head
+
+    def _make_segments(self) -> None:
+        """Put blocks together that are complete. It only makes reading faster, so nothing fails for it."""
+        if self._last.seq % SEGMENT == 0:
+            self._unsegmented.add(self._last.seq)
+        for last in sorted(self._unsegmented):
+            self._unsegmented.discard(last)
+            with suppress(DrystoneError, OSError):
+                commits = {each.seq: each for each in [*self._recent]}
+                block = range(last - SEGMENT + 1, last + 1)
+                missing = {commit_name(seq): seq for seq in block if seq not in commits}
+                for name, data in self._drive.read(missing).items() if missing else ():
+                    commits[missing[name]] = opened(missing[name], data or b"")
+                segment = packed_segment([commits[seq] for seq in block])
+                self._drive.create(segment_name(last // SEGMENT - 1), segment)
+
+    # Leases
 
     def lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a lease for so many seconds from now; False if somebody else holds it."""
-        folder = self._directory / "leases" / _checked(name)
-        with self._told("written to"):
-            folder.mkdir(exist_ok=True)
-            number, holds, alive = self._lease(name)
-            if alive and holds != holder:
-                return False
-            with self._draft(json.dumps({"holder": holder, "seconds": seconds}).encode()) as draft:
-                self._touch(draft)
-                with suppress(FileExistsError):
-                    os.link(draft, folder / f"{number + 1:020}")
-            last, holds, _ = self._lease(name)
-            for old in range(number, 0, -1):  # the last one stays for ever, so that no number is given twice
-                if old < last:
-                    try:
-                        (folder / f"{old:020}").unlink()
-                    except FileNotFoundError:
-                        break
-            return holds == holder
+        return self._leases.take(name, holder, seconds)
 
     def release(self, name: str, holder: str) -> None:
         """Give up a lease; nothing happens if somebody else holds it."""
-        with self._told("written to"):
-            number, holds, _ = self._lease(name)
-            if holds == holder:
-                with suppress(FileNotFoundError):
-                    os.utime(self._directory / "leases" / name / f"{number:020}", (0, 0))
+        self._leases.release(name, holder)
 
     def holder(self, name: str) -> str | None:
-        """Who holds a lease that has not expired, by the clock of the directory."""
-        with self._told("read"):
-            _, holds, alive = self._lease(name)
-            return holds if alive else None
+        """Who holds a lease that has not expired, by the clock of the store."""
+        return self._leases.holder(name)
 
     def forget(self, name: str) -> None:
         """Remove what is kept of a lease whose name nobody takes again."""
-        with self._told("written to"), suppress(FileNotFoundError):
-            shutil.rmtree(self._directory / "leases" / _checked(name))
+        self._leases.forget(name)
 
-    def _lease(self, name: str) -> tuple[int, str, bool]:
-        """Number, holder, and whether it has not expired, of the last lease of this name."""
-        folder = self._directory / "leases" / _checked(name)
-        while name in os.listdir(folder.parent):
-            now = self._now()
-            with suppress(FileNotFoundError):  # it was taken over or forgotten meanwhile
-                numbers = sorted(map(int, os.listdir(folder)))
-                if not numbers:
-                    break
-                path = folder / f"{numbers[-1]:020}"
-                said, since = json.loads(path.read_bytes()), path.stat().st_mtime
-                return numbers[-1], said["holder"], since > 0 and now < since + said["seconds"]
-        return 0, "", False
+    def now(self) -> float:
+        """The time by the clock of the store."""
+        return self._drive.now()
 
-    def _now(self) -> float:
-        if self._clock is not None:
-            return self._clock()
-        with self._draft(b"") as draft:
-            return draft.stat().st_mtime
+    # Grants, and whether the store does what it says
 
-    def _touch(self, path: Path) -> None:
-        if self._clock is not None:
-            os.utime(path, (self._clock(),) * 2)
+    def grant(self, commit: Commit) -> None:
+        """Vouch for a commit that moves a stage, before it is appended.
 
-    def _from(self, head: Head) -> Iterator[Commit]:
-        while (commit := self._stored(head.seq + 1)) is not None:
-            check_follows(commit, head)
-            head = commit.head
-            yield commit
-        self._check_end(head.seq)
+        Raises:
+            WorkspaceAccessError: Whoever this is may not.
+        """
+        with suppress(FileExistsError):
+            self._drive.create(grant_name(commit), commit.author.encode())
 
-    def _check_end(self, seq: int) -> None:
-        """A miss is the end, unless a later commit is there and it still is a miss."""
-        with self._told("read"):
-            later = [name for name in os.listdir(self._directory / "commits") if name > f"{seq:020}"]
-        if later and not self._path(seq + 1).exists():
-            raise LedgerDamagedError(f"Commit {seq + 1} of the ledger {self._url} is missing.{CURE}")
+    def is_granted(self, commit: Commit) -> bool:
+        """Whether somebody who may do that has vouched for exactly this commit."""
+        return self._drive.object(grant_name(commit)) is not None
 
-    def _stored(self, seq: int) -> Commit | None:
-        with self._told("read"):
-            try:
-                digest, _, body = self._path(seq).read_bytes().partition(b"\n")
-            except FileNotFoundError:
-                return None
-        return checked_commit(seq, digest, body)
+    def probe(self) -> None:
+        """Try out whether of two that make one key the second is refused.
 
-    def _has(self, commit: Commit) -> bool:
-        stored = self._stored(commit.seq)
-        return stored is not None and stored.id == commit.id
-
-    def _path(self, seq: int) -> Path:
-        return self._directory / "commits" / f"{seq:020}"
-
-    @contextmanager
-    def _draft(self, data: bytes) -> Iterator[Path]:
-        """A file of its own with these bytes, safe on the disk, which is gone afterwards."""
-        path = self._directory / "drafts" / os.urandom(16).hex()
+        Raises:
+            WorkspaceError: It is not, so commits would be lost here.
+        """
+        name = f"probes/{os.urandom(8).hex()}"
         try:
-            with path.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield path
+            self._drive.create(name, b"first")
+            with suppress(FileExistsError):
+                self._drive.create(name, b"second")
+                raise WorkspaceError(
+                    f"{self._drive.name} cannot hold a workspace: of two that create one object both succeed, so "
+                    "commits would be lost. Some S3-compatible servers ignore If-None-Match: use a newer version of "
+                    "this one, or another."
+                )
+            if self._drive.object(name) != b"first":
+                raise WorkspaceError(f"{self._drive.name} cannot hold a workspace: it does not give back what it has.")
         finally:
-            path.unlink(missing_ok=True)
+            self._drive.delete(name)
 
-    def _check_format(self) -> None:
-        with self._draft(str(FORMAT).encode()) as draft, suppress(FileExistsError):
-            os.link(draft, self._directory / "format")
-        number = (self._directory / "format").read_text().strip()
-        if number != str(FORMAT):
-            raise FormatError(
-                f"The ledger {self._url} has format {number}; the installed Drystone reads and writes format {FORMAT}. "
-                "Install the newest one, which reads it: pip install -U drystone-core."
-            )
+    def oddities(self) -> Iterator[str]:
+        """What is foreign, missing or altered beside the commits that `read` gives; looks at every object."""
+        names, last = self._drive.names(""), self.head().seq
+        commits = {commit_name(seq) for seq in range(1, last + 1)}
+        segments = {segment_name(block): block for block in range(last // SEGMENT)}
+        for name in sorted(commits.difference(names)):
+            yield f"The object {name} is missing; the commit is in a segment."
+        for name in names:
+            folder = name.partition("/")[0]
+            if folder == "commits" and name not in commits:
+                yield f"The object {name} is no commit of this ledger, which ends with commit {last}."
+            elif folder == "segments" and not self._is_whole(name, segments.get(name)):
+                yield f"The segment {name} is not what the commits are: damaged, or of another ledger."
+            elif folder not in _FOLDERS:
+                yield f"The object {name} is foreign: no part of a ledger is called like this."
 
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise WorkspaceError(
-                f"The ledger {self._url} cannot be {what}: {exc}. Look at the drive's space and the directory's "
-                "permissions; the filesystem must be able to link files."
-            ) from exc
+    def _is_whole(self, name: str, block: int | None) -> bool:
+        if block is None:
+            return False
+        wanted = [commit_name(seq) for seq in range(block * SEGMENT + 1, (block + 1) * SEGMENT + 1)]
+        found = self._drive.read([name, *wanted])
+        commits = opened_segment(block, found[name])
+        return bool(commits) and all(
+            found[each] in (None, packed(of)) for each, of in zip(wanted, commits, strict=True)
+        )
+
+    # Checkpoints
+
+    def checkpoints(self) -> list[str]:
+        """The names of the checkpoints that are there, in order."""
+        return [name.partition("/")[2] for name in self._drive.names("checkpoints/")]
+
+    def checkpoint(self, name: str) -> bytes | None:
+        """What is stored as a checkpoint, if it is there."""
+        return self._drive.object(f"checkpoints/{name}")
+
+    def keep_checkpoint(self, name: str, data: bytes) -> None:
+        """Store a checkpoint; nothing happens if there is one of that name."""
+        with suppress(FileExistsError):
+            self._drive.create(f"checkpoints/{name}", data)
 
 
-def _directory(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise WorkspaceError(f"{url!r} names no directory. Write file:// and an absolute path: file:///srv/team.")
-    return Path(unquote(parts.path))
+def _more(came: int, singles: int, segments: int) -> tuple[int, int]:
+    """How many commits and segments to ask for next, after so many commits came of what was asked for."""
+    if came > singles:
+        return 2, min(AHEAD, 2 * segments)
+    return (min(32, 4 * singles), 4) if came == singles else (2, 0)
 
 
-def _checked(name: str) -> str:
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise WorkspaceError(f"{name!r} cannot name a lease: use letters, digits, - and _.")
-    return name
+def grant_name(commit: Commit) -> str:
+    """The object that vouches for a commit."""
+    return f"grants/{commit.digest}"
+
+
+def _in_order(found: dict[str, bytes | None], seq: int) -> Iterator[Commit]:
+    """What was found and goes on from a number; from segments where they are whole."""
+    while True:
+        block = seq // SEGMENT
+        segment = opened_segment(block, found.get(segment_name(block)))[seq - block * SEGMENT :]
+        yield from segment
+        seq += len(segment)
+        data = None if segment else found.get(commit_name(seq + 1))
+        if data is not None:
+            seq += 1
+            yield opened(seq, data)
+        elif not segment:
+            return

@@ -197,7 +197,10 @@ class FsspecArtifactStore(ArtifactStore):
         for each in (staged, path):
             filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
         try:
-            Path(staged).write_bytes(data)
+            with open(staged, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # a ledger names it for good
             os.link(staged, path)
         finally:
             Path(staged).unlink(missing_ok=True)

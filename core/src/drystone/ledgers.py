@@ -189,6 +189,18 @@ class SharedLedger(Ledger, Protocol):
     def is_granted(self, commit: Commit) -> bool:
         """Whether somebody who may do that has vouched for exactly this commit."""
 
+    def oddities(self) -> Iterator[str]:
+        """What is foreign, missing or altered beside the commits that `read` gives, each in a sentence."""
+
+    def checkpoints(self) -> list[str]:
+        """The names of the checkpoints that are there, in order; a ledger may have none ever."""
+
+    def checkpoint(self, name: str) -> bytes | None:
+        """What is stored as a checkpoint, if it is there."""
+
+    def keep_checkpoint(self, name: str, data: bytes) -> None:
+        """Store a checkpoint; nothing happens if there is one of that name, or the ledger keeps none."""
+
 
 class SQLiteLedger:
     """A ledger in a SQLite database, which belongs to whoever opened the connection."""

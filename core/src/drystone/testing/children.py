@@ -6,7 +6,10 @@ import itertools
 import json
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import import_module
 from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -46,9 +49,15 @@ def main(target: str, module: str, file: str, value: str, *arguments: str) -> No
 
 
 def import_by_file(module: str, file: str) -> ModuleType:
-    """The module of a test, under the name that pytest gave it and by which its classes are stored."""
+    """The module of a test, under the name that pytest gave it and by which its classes are stored.
+
+    One of an installed package is imported as usual, since it may need its neighbours.
+    """
     if module in sys.modules or not file:
         return sys.modules[module]
+    with suppress(ImportError):
+        if getattr(find_spec(module), "origin", None) == file:
+            return import_module(module)
     for package in itertools.accumulate(module.split("."), "{}.{}".format):
         sys.modules.setdefault(package, ModuleType(package))
     sys.modules[module].__file__ = file

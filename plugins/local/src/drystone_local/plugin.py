@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from drystone import FilesystemLedger, Stack, StackComponent, hookimpl
+from drystone import FilesystemLedger, FsspecArtifactStore, Stack, StackComponent, hookimpl
 from drystone_local.artifact_store import LocalArtifactStore
 from drystone_local.orchestrator import LocalOrchestrator
 from drystone_local.secret_files import secret_in_file
@@ -23,7 +23,7 @@ def drystone_stacks() -> list[Stack]:
 @hookimpl
 def drystone_ledgers() -> dict[str, Callable[[str], FilesystemLedger]]:
     """Ledgers in directories that machines share."""
-    return {"file": FilesystemLedger}
+    return {"file": lambda url: FilesystemLedger(FsspecArtifactStore(url=url))}
 
 
 @hookimpl

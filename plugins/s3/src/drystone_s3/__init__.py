@@ -1,0 +1,5 @@
+"""Artifacts in an S3 bucket, and workspaces that a team shares through one."""
+
+from drystone_s3.artifact_store import S3ArtifactStore as S3ArtifactStore
+
+__all__ = ["S3ArtifactStore"]

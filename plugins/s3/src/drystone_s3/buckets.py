@@ -1,0 +1,204 @@
+"""One bucket: what is asked of it, on the event loop that s3fs has for that."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from drystone_s3.attempts import attempted
+from drystone_s3.failures import TruncatedError, cause_of, status_of
+from drystone_s3.transfers import MARK, fetch, store
+
+T = TypeVar("T")
+
+DEFAULTS: dict[str, Any] = {
+    "connect_timeout": 3,
+    "read_timeout": 20,
+    "max_pool_connections": 64,
+    "retries": {"total_max_attempts": 1},  # `attempted` repeats: so no request succeeds unseen
+    "request_checksum_calculation": "when_required",  # others than the signature's are unknown to many servers
+    "response_checksum_validation": "when_required",
+}
+"""Settings of botocore, where the store's options have no others."""
+
+
+class Buckets:
+    """The bucket that a store has in each process: connections and their event loop do not survive a fork."""
+
+    def __init__(self) -> None:
+        self._by_process: dict[int, Bucket] = {}
+
+    def mine(self, root: str, options: Callable[[], dict[str, Any]]) -> Bucket:
+        """The one of this process. Of two threads that make one at once, both use the same."""
+        process = os.getpid()
+        if process not in self._by_process:
+            self._by_process.setdefault(process, connected(root, options()))
+        return self._by_process[process]
+
+    def __reduce__(self) -> tuple[type[Buckets], tuple[()]]:
+        """Another process connects anew, and nothing secret goes there."""
+        return Buckets, ()
+
+
+def connected(root: str, options: dict[str, Any]) -> Bucket:
+    """A bucket by its URL; nothing is asked of it yet."""
+    import s3fs  # noqa: PLC0415 - half a second, which who only describes a stack does not spend
+
+    config = {**DEFAULTS, **options.pop("config_kwargs", {})}
+    options = {"use_listings_cache": False, "skip_instance_cache": True, **options, "config_kwargs": config}
+    filesystem = s3fs.S3FileSystem(**options)
+    filesystem.retries = 1
+    name, _, prefix = root.partition("://")[2].partition("/")
+    return Bucket(filesystem, name, f"{prefix}/" if prefix else "")
+
+
+class Bucket:
+    """The objects below a prefix of a bucket. Keys are relative to the prefix."""
+
+    def __init__(self, filesystem: Any, name: str, prefix: str) -> None:
+        self._filesystem = filesystem
+        self._name = name
+        self._prefix = prefix
+
+    # For any thread
+
+    def ask(self, method: str, key: str | None = None, **request: Any) -> dict[str, Any]:
+        """One request, repeated while it fails for reasons that pass; its answer."""
+        return self._run(self.asked(method, key, **request))
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store bytes."""
+        self._run(store(self, key, len(data), lambda start, length: data[start : start + length]))
+
+    def upload(self, key: str, file: BinaryIO) -> None:
+        """Store a file."""
+        handle, size = file.fileno(), os.fstat(file.fileno()).st_size
+        self._run(store(self, key, size, lambda start, length: _read(handle, start, length)))
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store bytes under a key that must be free.
+
+        That it is taken may be told of an own attempt whose answer was lost, so the object is asked whose it is.
+
+        Raises:
+            FileExistsError: It is not.
+        """
+        mark = os.urandom(16).hex()
+        try:
+            self.ask("put_object", key, Body=data, IfNoneMatch="*", Metadata={MARK: mark})
+        except Exception as exc:
+            if status_of(exc) != 412:
+                raise
+            if self._run(self.mark(key)) != mark:
+                raise FileExistsError(errno.EEXIST, "The key is taken", key) from exc
+
+    def read(self, key: str, start: int, length: int | None) -> bytes:
+        """Bytes from `start` on."""
+        if length == 0:
+            self.ask("head_object", key)
+            return b""
+        pieces: dict[int, bytes] = {}
+        self._run(fetch(self, key, start, length, pieces.__setitem__))
+        return b"".join(pieces[offset] for offset in sorted(pieces))
+
+    def download(self, key: str, local_path: Path) -> None:
+        """Copy an object to a local file."""
+        with local_path.open("wb") as file:
+            self._run(fetch(self, key, 0, None, lambda offset, data: _write(file.fileno(), offset, data)))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys that begin with a prefix, with sizes, page by page."""
+        request = {"Prefix": f"{self._prefix}{prefix}"}
+        while True:
+            page = self.ask("list_objects_v2", **request)
+            for each in page.get("Contents", ()):
+                yield each["Key"][len(self._prefix) :], int(each["Size"])
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def now(self) -> float:
+        """The time that stands in every answer, also in the one that there is no such object."""
+        try:
+            answer = self.ask("head_object", "clock")
+        except Exception as exc:
+            if status_of(exc) != 404:
+                raise
+            answer = cause_of(exc).response
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+
+    # On the event loop
+
+    async def asked(self, method: str, key: str | None = None, **request: Any) -> dict[str, Any]:
+        """What `ask` gives."""
+        return await attempted(lambda: self._requested(method, key, **request))
+
+    async def got(self, key: str, start: int, length: int, **request: Any) -> tuple[dict[str, Any], bytes]:
+        """An answer and the bytes of a range, all of them that the answer promises."""
+
+        async def get() -> tuple[dict[str, Any], bytes]:
+            wanted = f"bytes={start}-{start + length - 1}"
+            answer = await self._requested("get_object", key, Range=wanted, **request)
+            async with answer["Body"] as body:
+                data = await body.read()
+            if len(data) != answer["ContentLength"]:
+                raise TruncatedError(f"{len(data)} of {answer['ContentLength']} bytes arrived.")
+            return answer, data
+
+        return await attempted(get)
+
+    async def mark(self, key: str) -> str | None:
+        """What the writer of an object marked it with, if it is there and did."""
+        with suppress(FileNotFoundError):
+            found: dict[str, str] = (await self.asked("head_object", key))["Metadata"]
+            return found.get(MARK)
+        return None
+
+    async def abandoned(self, key: str, upload: dict[str, str]) -> None:
+        """Give an unfinished upload up, as well as that goes: without, its parts would stay and cost."""
+        with suppress(Exception):
+            await asyncio.shield(self._requested("abort_multipart_upload", key, **upload))
+
+    async def _requested(self, method: str, key: str | None, **request: Any) -> dict[str, Any]:
+        named = {} if key is None else {"Key": f"{self._prefix}{key}"}
+        answer: dict[str, Any] = await self._filesystem._call_s3(method, Bucket=self._name, **named, **request)
+        return answer
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have work done on the event loop. Where the wait is interrupted, it ends before this does."""
+        ended = threading.Event()
+
+        async def ending() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(ending(), self._filesystem.loop)
+        try:
+            return future.result()
+        except BaseException:
+            if future.cancel():
+                ended.wait(5)
+            raise
+
+
+def _read(handle: int, start: int, length: int) -> bytes:
+    data = os.pread(handle, length, start)
+    if len(data) != length:
+        raise OSError(errno.EIO, "A file that is uploaded became shorter meanwhile")
+    return data
+
+
+def _write(handle: int, offset: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written

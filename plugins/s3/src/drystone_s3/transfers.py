@@ -1,0 +1,119 @@
+"""Large objects: stored and fetched in parts, several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from drystone_s3.failures import code_of, status_of
+
+if TYPE_CHECKING:
+    from drystone_s3.buckets import Bucket
+
+PART = 16 << 20
+"""Bytes of a part, and so of what is stored or fetched by one request."""
+
+MOST = 10_000
+"""Parts that an object can have; those of an object of 5 TB are larger."""
+
+FLYING = 128 << 20
+"""Bytes of one transfer that are on their way, and in memory, at once."""
+
+TRIES = 5
+"""So often an object that changes while it is read is read again."""
+
+MARK = "drystone"
+"""The name of the metadata that tells a writer which object is its own."""
+
+
+def part_size(size: int) -> int:
+    """Bytes of each part of an object, in whole MiB."""
+    return max(PART, -(-size // MOST >> 20) + 1 << 20 if size > PART * MOST else 0)
+
+
+async def store(bucket: Bucket, key: str, size: int, read: Callable[[int, int], bytes]) -> None:
+    """Store an object, which appears when all of it is there; `read` gives bytes from a position on."""
+    if size <= PART:
+        await bucket.asked("put_object", key, Body=read(0, size))
+        return
+    mark = os.urandom(16).hex()
+    started = await bucket.asked("create_multipart_upload", key, Metadata={MARK: mark})
+    upload = {"UploadId": started["UploadId"]}
+    try:
+        parts = await _sent(bucket, key, upload, size, read)
+        await bucket.asked("complete_multipart_upload", key, **upload, MultipartUpload={"Parts": parts})
+    except BaseException as exc:
+        if code_of(exc) == "NoSuchUpload" and await bucket.mark(key) == mark:
+            return  # it was completed, and the answer was lost
+        await bucket.abandoned(key, upload)
+        raise
+
+
+async def _sent(
+    bucket: Bucket, key: str, upload: dict[str, str], size: int, read: Callable[[int, int], bytes]
+) -> list[dict[str, Any]]:
+    """Send the parts of an object; returns what completes it."""
+    length = part_size(size)
+    sent: list[dict[str, Any]] = []
+
+    async def send(start: int) -> None:
+        number = start // length + 1
+        body = await asyncio.to_thread(read, start, min(length, size - start))
+        answer = await bucket.asked("upload_part", key, **upload, PartNumber=number, Body=body)
+        sent.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    await in_parallel(send, range(0, size, length), FLYING // length)
+    return sorted(sent, key=lambda part: part["PartNumber"])
+
+
+async def fetch(bucket: Bucket, key: str, start: int, length: int | None, land: Callable[[int, bytes], object]) -> None:
+    """Fetch bytes of an object from `start` on; `land` is given each piece and where in them it begins.
+
+    An object that is replaced meanwhile is fetched anew, so that nobody gets a mixture.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return await _fetched(bucket, key, start, length, land)
+        except Exception as exc:
+            if status_of(exc) != 412:
+                raise
+    return await _fetched(bucket, key, start, length, land)
+
+
+async def _fetched(
+    bucket: Bucket, key: str, start: int, length: int | None, land: Callable[[int, bytes], object]
+) -> None:
+    try:
+        answer, data = await bucket.got(key, start, PART if length is None else min(PART, length))
+    except Exception as exc:
+        if status_of(exc) == 416:  # there is nothing from `start` on
+            return
+        raise
+    land(0, data)
+    total = int(answer["ContentRange"].rpartition("/")[2])
+    end = total if length is None else min(total, start + length)
+
+    async def get(offset: int) -> None:
+        _, data = await bucket.got(key, offset, min(PART, end - offset), IfMatch=answer["ETag"])
+        await asyncio.to_thread(land, offset - start, data)
+
+    await in_parallel(get, range(start + len(data), end, PART), FLYING // PART)
+
+
+async def in_parallel(work: Callable[[int], Awaitable[None]], items: Iterable[int], at_once: int) -> None:
+    """Do something for each item, several at once; the first failure ends it all."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    workers = [asyncio.ensure_future(worker()) for _ in range(max(2, at_once))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
