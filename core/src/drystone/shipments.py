@@ -32,9 +32,6 @@ T = TypeVar("T")
 Wanted = Iterable[tuple[Sequence[str], str, int | None]]
 """Blobs: the stores that should hold each, its digest, and its size if that is known."""
 
-NAMED = 5
-"""How many blobs that nobody has an error names."""
-
 
 class Shipments(Promotions, ABC):
     """What a workspace does with stored bytes."""
@@ -186,7 +183,7 @@ class Shipments(Promotions, ABC):
         self.commit(lambda view: copied(view, target, [(each.name, each.version) for each in whole]))
         if delivery.lost:
             others = sorted({str(each) for each in chosen} - {str(each) for each in whole})
-            raise BlobLostError(f"{', '.join(others)} cannot be copied to {target.identity}. {said(delivery)}")
+            raise BlobLostError(f"{', '.join(others)} cannot be copied to {target.identity}. {delivery.problem}")
         return delivery
 
     def deliver(self, blobs: Wanted, target: ArtifactStore, told: Told = untold) -> Delivery:
@@ -198,14 +195,6 @@ class Shipments(Promotions, ABC):
 
         parcels = (Parcel(digest, size, sources(tuple(stores))) for stores, digest, size in blobs)
         return transfer(parcels, target, told)
-
-
-def said(delivery: Delivery) -> str:
-    """Why blobs could not be copied."""
-    some = [f"blob {digest[:12]}…: {problem}." for digest, problem in list(delivery.lost.items())[:NAMED]]
-    more = [f"And {len(delivery.lost) - NAMED} more."] if len(delivery.lost) > NAMED else []
-    remedy = "Run this where their store is, or run the pipeline again."
-    return " ".join([f"{len(delivery.lost)} blobs are in no store within reach:", *some, *more, remedy])
 
 
 def copied(view: Index, store: ArtifactStore, versions: Iterable[tuple[str, int]]) -> list[Event]:

@@ -18,6 +18,11 @@ from drystone.kinds import ArtifactStore
 AT_ONCE = 8
 """So many blobs are on their way at once."""
 
+NAMED = 5
+"""So many blobs that could not be had are told of."""
+
+REMEDY = "Run this again where a stack uses the store that has them, or run the pipeline that made them."
+
 Told = Callable[[str, int, int], None]
 """Is told of what, how much of it is done, and how much there is."""
 
@@ -50,6 +55,16 @@ class Delivery:
     copied: tuple[str, ...] = ()
     size: int = 0
     lost: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def problem(self) -> str:
+        """What could not be copied, and why; empty if everything could."""
+        if not self.lost:
+            return ""
+        some = [f"blob {digest[:12]}…: {reason}." for digest, reason in list(self.lost.items())[:NAMED]]
+        more = [f"And {len(self.lost) - NAMED} more."] if len(self.lost) > NAMED else []
+        said = [f"{len(self.lost)} blobs could not be had from any store within reach:", *some, *more, REMEDY]
+        return " ".join(said)
 
 
 def transfer(parcels: Iterable[Parcel], target: ArtifactStore, told: Told = untold) -> Delivery:
