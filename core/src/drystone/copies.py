@@ -86,12 +86,14 @@ def copy_workspace(
     blobs = _carried(origin, store, told) if store is not None else Delivery()
     with _reading(source) as (ledger, vouching):
         head, before = ledger.head(), there.head()
-        for done in there.take(ledger.read(before.seq), vouching) if before.seq < head.seq else ():
-            told("commits", done - before.seq, head.seq - before.seq)
+        new = max(0, head.seq - before.seq)
+        with _commits(ledger, head.seq - new) as commits:
+            for done in there.take(commits, vouching):
+                told("commits", done - before.seq, new)
     return WorkspaceCopy(
         source=str(source),
         destination=str(destination),
-        commits=max(0, head.seq - before.seq),
+        commits=new,
         head=(head.seq, head.digest),
         ahead=_verified(source, destination, head),
         blobs=blobs,
@@ -192,8 +194,9 @@ def _check_continues(ledger: Ledger, there: _Directory | _Shared, source: str | 
     common = min(ledger.head().seq, there.head().seq)
     if common == 0 or _at(ledger, common).digest == _at(there, common).digest:
         return
-    pairs = zip(ledger.read(), there.read(), strict=False)
-    first = next(theirs for mine, theirs in pairs if mine.digest != theirs.digest)
+    with _commits(ledger) as mine, _commits(there) as theirs:
+        pairs = zip(mine, theirs, strict=False)
+        first = next(other for one, other in pairs if one.digest != other.digest)
     raise WorkspaceError(
         f"{destination} holds another history than {source}: commit {first.seq} there is by {first.author}, of "
         f"{first.at}, and is not the one here. Nothing was copied. Give a destination that is empty, or holds an "
@@ -202,7 +205,18 @@ def _check_continues(ledger: Ledger, there: _Directory | _Shared, source: str | 
 
 
 def _at(ledger: Ledger | _Directory | _Shared, seq: int) -> Commit:
-    return next(iter(ledger.read(seq - 1)))
+    with _commits(ledger, seq - 1) as found:
+        return next(found)
+
+
+@contextmanager
+def _commits(ledger: Ledger | _Directory | _Shared, after: int = 0) -> Iterator[Iterator[Commit]]:
+    """Commits after a number, as long as whoever looks at them does."""
+    found = iter(ledger.read(after))
+    try:
+        yield found
+    finally:
+        getattr(found, "close", lambda: None)()
 
 
 class _Directory:
@@ -282,7 +296,8 @@ class _Shared:
         try:
             self._ledger.append(commit)
         except Exception as exc:  # the answer may be wrong: what is there decides
-            stored = next(iter(self._ledger.read(commit.seq - 1)), None)
+            with _commits(self._ledger, commit.seq - 1) as found:
+                stored = next(found, None)
             if stored is not None and stored.digest == commit.digest:
                 return
             if stored is not None or isinstance(exc, LedgerConflict):
