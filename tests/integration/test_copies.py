@@ -142,6 +142,7 @@ def test_a_workspace_moves_to_a_team_and_back(here: Path, team: str, drystone: C
     assert back.returncode == 0, back.stderr
     assert bodies("back") == bodies(team)
     alone = {"DRYSTONE_WORKSPACE": "back"}
+    (here.parent / "stacks.py").unlink()
     (here.parent / "drive").rename(here.parent / "away")
     assert drystone("workspace", "verify", **alone).stdout == "Everything is whole.\n"
     assert drystone("plan", "flow.py:sums", **alone).returncode == 0
@@ -339,7 +340,7 @@ def test_bytes_that_are_nowhere_are_told_and_all_else_is_copied(here: Path, team
     store.delete(f"blobs/{lost.manifest.blobs[0].digest[:2]}/{lost.manifest.blobs[0].digest}")
     done = drystone("workspace", "copy", str(here), team, "--stack", "team")
     assert done.returncode == 1
-    assert "1 blobs could not be had from any store within reach" in done.stderr
+    assert "1 blob could not be had from any store within reach" in done.stderr
     assert bodies(here) == bodies(team)
     assert Workspace(team).artifact("kept").manifest.copies
     assert not Workspace(team).artifact("lost").manifest.copies

@@ -63,8 +63,8 @@ class Delivery:
             return ""
         some = [f"blob {digest[:12]}…: {reason}." for digest, reason in list(self.lost.items())[:NAMED]]
         more = [f"And {len(self.lost) - NAMED} more."] if len(self.lost) > NAMED else []
-        said = [f"{len(self.lost)} blobs could not be had from any store within reach:", *some, *more, REMEDY]
-        return " ".join(said)
+        count = f"{len(self.lost)} blob{'s' * (len(self.lost) != 1)}"
+        return " ".join([f"{count} could not be had from any store within reach:", *some, *more, REMEDY])
 
 
 def transfer(parcels: Iterable[Parcel], target: ArtifactStore, told: Told = untold) -> Delivery:
