@@ -155,8 +155,7 @@ def answer(versions: list[Any], delivery: Any, as_json: bool) -> None:
 
 def delivered(delivery: Any) -> str:
     """What became of blobs, for people."""
-    copied = f"{len(delivery.copied)} blobs were copied, {tables.size(delivery.size)}"
-    return f"{copied}; {delivery.there} were there already."
+    return f"Blobs: {len(delivery.copied)} copied ({tables.size(delivery.size)}), {delivery.there} there already."
 
 
 def found(reference: str) -> Any:
