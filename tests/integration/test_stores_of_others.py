@@ -10,9 +10,9 @@ import pytest
 
 from drystone import FsspecArtifactStore, Model, Run, Stack, Workspace, pipeline, step
 from drystone.blobs import blob_key
-from drystone.errors import BlobLostError, NotFoundError, PlanError, StackError, StageError
+from drystone.errors import BlobLostError, NotFoundError, PlanError, StackError, StageError, StoreUnreachableError
 from drystone.kinds import SHARED
-from drystone.testing import MemoryArtifactStore, memory_stack
+from drystone.testing import MemoryArtifactStore, faulty, memory_stack
 from drystone_local import LocalArtifactStore
 
 asked: list[str] = []
@@ -300,3 +300,47 @@ def test_a_version_that_nobody_else_could_read_is_not_promoted_in_a_shared_works
 def test_a_local_workspace_promotes_what_it_has(workspace: Workspace, away: Stack) -> None:
     run(away, "training")
     assert workspace.promote("m", 1, "production").stages == ("production",)
+
+
+# Maps
+
+
+@pipeline
+def mapped(xs: list[int], plus: int = 0) -> int:
+    return third(twice.map(xs), plus)
+
+
+@step
+def twice(x: int) -> int:
+    return 2 * x
+
+
+def test_elements_that_a_remote_store_lost_are_made_anew(workspace: Workspace, remote: Stack) -> None:
+    flow = mapped.with_options(stack=remote)
+    element = flow([1, 2, 3]).steps["twice"].elements[1]
+    (key,) = [blob_key(blob.digest) for each in element.outputs.values() for blob in each.manifest.blobs]
+    remote.artifact_store.delete(key)
+    asked.clear()
+    assert flow([1, 2, 3]).executed == 0
+    assert asked.count("size") == 0
+    again = flow([1, 2, 3], plus=1)
+    assert (again.executed, again.output.load()) == (2, 13), "the element, and what reads it"
+    remote.artifact_store.delete(key)
+    wider = flow([1, 2, 3, 4])
+    assert (wider.executed, wider.output.load()) == (3, 20), "one that is new, one that is lost, and what reads them"
+    remote.artifact_store.delete(key)
+    assert flow.plan([1, 2, 3, 5]).steps["twice"].elements == {"run": 2, "cached": 2}
+
+
+def test_a_store_that_does_not_answer_is_a_miss_that_says_so(workspace: Workspace, remote: Stack) -> None:
+    other = memory_stack("other", artifact_store=MemoryArtifactStore(shelf="of another"))
+    begun = run(other)
+    silent = faulty(
+        other.artifact_store, fail={"download": True, "size": True}, error=StoreUnreachableError("Nobody answers.")
+    )
+    workspace.bind_store(silent)
+    plan = chain.with_options(stack=remote).plan()
+    assert "chain.first@1: its blobs cannot be had: Nobody answers" in str(plan.steps["first"].causes[0])
+    again = run(remote)
+    assert (again.executed, again.output.load()) == (3, begun.output.load())
+    assert "its blobs cannot be had: Nobody answers" in again.steps["first"].reason

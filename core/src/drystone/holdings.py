@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -65,14 +66,14 @@ class Holdings:
     def _holder(self, manifest: Manifest) -> ArtifactStore:
         wanted = self._missing(brief(manifest).blobs)
         others = self._others(manifest) if wanted else iter(())
-        return next((each for each in others if not _lacking(each, wanted)), self.store)
+        return next((each for each in others if _has(each, wanted)), self.store)
 
     def _others(self, manifest: Manifest) -> Iterator[ArtifactStore]:
         found = self._workspace.stores_for(manifest.stores)
         return (each for each in found if each.identity != self.store.identity)
 
     def _missing(self, blobs: Iterable[Blob]) -> list[Blob]:
-        return [blob for blob in blobs if self.store.size(blob_key(blob.digest)) != blob.size]
+        return _lacking(self.store, blobs)
 
     def unreadable(self, version: ArtifactVersion) -> str | None:
         """Why stored bytes are out of reach, or None."""
@@ -80,8 +81,8 @@ class Holdings:
         if manifest.digest in self._readable or self._is_believed(manifest):
             return None
         missing = self._missing(manifest.blobs)
-        if missing and not self._reached(manifest, missing):
-            return self._where(version)
+        if missing and (problem := self._unreached(manifest, missing)):
+            return self._where(version, problem)
         self._readable.add(manifest.digest)
         if self.store.identity not in manifest.stores and version.kind != PART:
             self._found.append((version.name, version.version))
@@ -104,6 +105,7 @@ class Holdings:
             lost = {
                 each.digest for found in pool.map(self._missing, ([blob] for blob in blobs.values())) for each in found
             }
+        self._missed.update(lost)
         gone = {digest for digest, each in doubted.items() if not lost.isdisjoint(blob.digest for blob in each.blobs)}
         self._readable.update(doubted.keys() - gone)
         if self._copies:
@@ -115,23 +117,29 @@ class Holdings:
         found, self._found = self._found, []
         return lambda view: copied(view, self.store, found)
 
-    def _reached(self, manifest: Manifest, blobs: list[Blob]) -> bool:
-        """Whether other stores have some blobs; they are copied from there if that is wanted."""
+    def _unreached(self, manifest: Manifest, blobs: list[Blob]) -> str:
+        """Why other stores do not have some blobs; they are copied from there if that is wanted."""
         if self._copies:
             wanted = [(manifest.stores, blob.digest, blob.size) for blob in blobs]
-            return not self._workspace.deliver(wanted, self.store).lost
+            return "; ".join(dict.fromkeys(self._workspace.deliver(wanted, self.store).lost.values()))
+        problems: list[str] = []
         for other in self._others(manifest):
-            blobs = _lacking(other, blobs)
-        return not blobs
+            try:
+                blobs = _lacking(other, blobs)
+            except ArtifactStoreError as exc:
+                problems.append(str(exc))
+            else:
+                problems.append(f"{other.identity} lacks it")
+        return "; ".join(problems) or "no store within reach has it" if blobs else ""
 
-    def _where(self, version: ArtifactVersion) -> str:
+    def _where(self, version: ArtifactVersion, problem: str) -> str:
         """Where stored bytes are instead, or should be."""
         manifest = version.manifest
         if self.store.identity in manifest.stores:
             return "its blobs are missing or damaged in the artifact store"
         within_reach = {each.identity for each in self._workspace.stores_for(manifest.stores)}
         if not within_reach.isdisjoint(manifest.stores):
-            return f"its blobs are missing or damaged in the artifact store {' and '.join(manifest.stores)}"
+            return f"its blobs cannot be had: {problem.rstrip('.')}"
         where = f"the artifact store {' and '.join(manifest.stores)}"
         if not any(map(is_shared, manifest.stores)) and (host := self._host(version)):
             where = f"the local store of {host}"
@@ -145,8 +153,12 @@ class Holdings:
 
 
 def _lacking(store: ArtifactStore, blobs: Iterable[Blob]) -> list[Blob]:
-    """The blobs that another store has not got: all of them, if it cannot be asked."""
-    try:
-        return [blob for blob in blobs if store.size(blob_key(blob.digest)) != blob.size]
-    except ArtifactStoreError:
-        return list(blobs)
+    """The blobs that a store has not got."""
+    return [blob for blob in blobs if store.size(blob_key(blob.digest)) != blob.size]
+
+
+def _has(store: ArtifactStore, blobs: Iterable[Blob]) -> bool:
+    """Whether a store can be asked, and has got some blobs."""
+    with suppress(ArtifactStoreError):
+        return not _lacking(store, blobs)
+    return False

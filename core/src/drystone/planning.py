@@ -32,6 +32,7 @@ class Planner:
         self._moving: set[str] = set()
         self._origins: dict[str, tuple[Cause, ...]] = {}
         self._is_lost = False
+        self._parts: dict[str, list[Manifest]] = {}
 
     def plan(self, stack: str, where: Mapping[str, str]) -> Plan:
         """The plan of the whole graph, given the stack's name and where each node would run."""
@@ -52,7 +53,7 @@ class Planner:
         is_open = True
         while is_open:
             self._is_lost = False
-            self._made, self._doubtful, self._keys = {}, set(), {}
+            self._made, self._doubtful, self._keys, self._parts = {}, set(), {}, {}
             for node in self._hits.graph.nodes.values():
                 self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
                 self._origins[node.name] = self._comes_from(self._steps[node.name])
@@ -69,6 +70,8 @@ class Planner:
         for leaf in (leaf for node in running for each in node.bindings.values() for leaf in leaves(each)):
             if isinstance(leaf, Lookup) or (isinstance(leaf, OutputRef) and leaf in self._made):
                 yield self._hits.manifest(leaf, self._made)
+            elif isinstance(leaf, OutputRef):
+                yield from self._parts.get(leaf.node, ())
 
     def _comes_from(self, step: StepPlan) -> tuple[Cause, ...]:
         """The steps that a step runs for: itself if it has causes of its own, else some before it."""
@@ -163,6 +166,7 @@ class Planner:
             stored += [each.cached] if each.cached is not None else []
             self._dynamic |= {node.name} if each.dynamic else set()
         if counts[RUN] or not counts:
+            self._parts[node.name] = [each.manifest for one in stored for each in one.outputs.values()]
             return StepPlan(name=node.name, status=RUN, causes=decision.causes, elements=+counts)
         self._join(node, stored)
         runs = {each.run for each in stored}
