@@ -34,6 +34,10 @@ class TestS3ArtifactStore(ArtifactStoreContract):
         return store
 
     @pytest.fixture
+    def another_store(self, store: S3ArtifactStore) -> S3ArtifactStore:
+        return attrs.evolve(store, root=f"{store.root}-of-others")  # which begins the same
+
+    @pytest.fixture
     def unreachable_store(self, credentials: dict[str, Secret], monkeypatch: pytest.MonkeyPatch) -> S3ArtifactStore:
         monkeypatch.setitem(attempts.PATIENCE, False, 0.0)
         return S3ArtifactStore("s3://bucket/artifacts", endpoint_url="http://127.0.0.1:1", **credentials)
