@@ -70,7 +70,7 @@ class Drive:
             found = dict(zip(wanted, pool.map(lambda name: self._object(name, most), wanted), strict=True))
         number = found.pop("format")
         if number is None and not was_there and any(found.values()):
-            raise self._without_format()
+            number = self._format_of_commits()
         self._check_format(number, was_there=was_there)
         return found
 
@@ -99,15 +99,23 @@ class Drive:
 
     def _begin(self) -> None:
         if any(self._object(name) is not None for name in (commit_name(1), segment_name(0))):
-            raise self._without_format()
+            self._format_of_commits()
         with suppress(FileExistsError):
             self._store.create("format", str(FORMAT).encode())
 
-    def _without_format(self) -> LedgerDamagedError:
-        return LedgerDamagedError(
-            f"The ledger {self.name} has commits, and no object `format`, which says how they are written. If it was "
-            f"deleted by mistake, make it again: it holds {FORMAT}, and nothing else."
-        )
+    def _format_of_commits(self) -> bytes:
+        """The format, where there are commits; somebody may have made both since it was last asked for.
+
+        Raises:
+            LedgerDamagedError: There is none.
+        """
+        number = self._object("format")
+        if number is None:
+            raise LedgerDamagedError(
+                f"The ledger {self.name} has commits, and no object `format`, which says how they are written. If it "
+                f"was deleted by mistake, make it again: it holds {FORMAT}, and nothing else."
+            )
+        return number
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens if there is none."""
