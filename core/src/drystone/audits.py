@@ -20,8 +20,8 @@ from drystone.stores import out_of_reach
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
-PROMOTE = "Promote again, as somebody who may."
 AGAIN = "Another store holds it: drystone artifacts push copies it there again."
+PROMOTE = "Promote again, as somebody who may."
 DEFINE = "Define a stack whose artifact_store is this one."
 
 
