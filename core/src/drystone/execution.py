@@ -34,6 +34,7 @@ class Driver:
             PlanError: It cannot run; nothing was started.
         """
         prepared = prepare(pipeline, parameters)
+        _settle(prepared)
         with prepared.workspace.lock() as lock:
             return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
@@ -63,6 +64,7 @@ class Driver:
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
         parameters = restored_parameters(workspace, record)
         prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
+        _settle(prepared)
         with workspace.lock() as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
@@ -75,6 +77,12 @@ class Driver:
             ReplayError: It cannot be called as it was.
         """
         return replayed(workspace, run, step, debug=debug, announce=announce)
+
+
+def _settle(prepared: Prepared) -> None:
+    """Look ahead where stored bytes are only believed in, so that what is lost is made anew before it is read."""
+    if prepared.hits.holdings.believes:
+        Planner(prepared.hits).settle()
 
 
 def _announced(prepared: Prepared, lock: RunLock | LeaseLock) -> str:

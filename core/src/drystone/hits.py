@@ -210,10 +210,9 @@ class Hits:
     def unusable(self, step: StepRun) -> str | None:
         """Why the outputs of a step cannot stand for running it again, or None."""
         for version in step.outputs.values():
-            manifest = version.manifest
-            if not self.workspace.materializers.current(manifest):
-                return f"{version}: its materializer {manifest.materializer} is now another version"
-            problem = self.holdings.unreadable(manifest)
+            if not self.workspace.materializers.current(version.manifest):
+                return f"{version}: its materializer {version.materializer} is now another version"
+            problem = self.holdings.unreadable(version)
             if problem:
                 return f"{version}: {problem}"
         return None
@@ -232,7 +231,7 @@ class Hits:
         Raises:
             PlanError: Its bytes are out of reach.
         """
-        problem = self.holdings.unreadable(version.manifest)
+        problem = self.holdings.unreadable(version)
         if problem:
             raise PlanError(f"The input {version} cannot be read: {problem}. Run what makes it again.")
 

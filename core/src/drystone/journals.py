@@ -102,12 +102,13 @@ class Journal:
         """
         entries, self._entries = self._entries, []
         number, awaiting, recorded = self.model_number, self._awaiting, self._recorded
+        found = self.prepared.hits.holdings.findings() if entries else None
 
         def decide(view: View) -> list[Event]:
             check_driven(view, self.run, self.epoch)
             self._taken = {}  # after a conflict all is decided again, from the same state
             self.model_number, self._awaiting, self._recorded = number, [*awaiting], {*recorded}
-            return [event for entry in entries for event in entry(view)]
+            return [*(found(view) if found else ()), *(event for entry in entries for event in entry(view))]
 
         if entries and (commit := self.workspace.commit(decide)) is not None:
             self.commits.append(commit)

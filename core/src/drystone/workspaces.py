@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,10 @@ from drystone.artifacts import LATEST, Artifact, ArtifactVersion
 from drystone.audits import RESTORE, Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
-from drystone.components import Place
 from drystone.databases import Database
 from drystone.decisions import crash
 from drystone.declarations import ColumnLabels, RowSpan, given
-from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import LedgerConflict, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
@@ -31,19 +30,17 @@ from drystone.events import (
     Untagged,
 )
 from drystone.index import Index
-from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
-from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.projects import project_root, workspace_directory
-from drystone.promotions import Promotions
+from drystone.projects import project_root
 from drystone.records import address_of
 from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
 from drystone.runs import RUNNING, Run, StepRun
+from drystone.shipments import Shipments
 from drystone.stores import Stores
 
 View = Index
@@ -52,7 +49,7 @@ View = Index
 Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
 
 
-class Workspace(Promotions):
+class Workspace(Shipments):
     """A workspace: one ledger, in a directory or behind a URL, and the index that answers from it.
 
     Attributes:
@@ -165,7 +162,12 @@ class Workspace(Promotions):
             return [Finding("commit", str(self.url), damage, RESTORE)]
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
-        return [*found, *spoilt(blobs, self.store_for)]
+        missing = defaultdict[str, list[str]](list)
+        within_reach = functools.cache(lambda identities: [*self.stores_for(identities)])
+        found += spoilt(blobs, within_reach, lambda store, digest: missing[store].append(digest))
+        for store, digests in missing.items():
+            self.note_missed(self.store_for(store), digests)
+        return found
 
     def cancel(self, run: str | Run) -> None:
         """Ask the driver of a run to cancel it, wherever that driver runs. It does so within a moment.
@@ -193,24 +195,6 @@ class Workspace(Promotions):
             RunFailedError: It failed again.
         """
         return runner().resume(self, run.name if isinstance(run, Run) else run)
-
-    def read_log(self, digest: str, store: str) -> str:
-        """The text of a step's log.
-
-        Raises:
-            BlobLostError: It is missing or damaged.
-        """
-        try:
-            data = self.store_for(store).read_range(blob_key(digest), 0, None)
-        except FileNotFoundError:
-            data = b""
-        if digest_bytes(data) != digest:
-            raise BlobLostError(f"The log {digest[:12]}… is missing or damaged in the artifact store {store}.")
-        return data.decode("utf-8", "replace")
-
-    def load_version(self, version: ArtifactVersion, **options: Any) -> Any:
-        """The value of an artifact version, or the part of it that the options ask for."""
-        return self.materializers.load(version.manifest, self.store_for(version.manifest.store), **options)
 
     def load_artifact(
         self,
@@ -252,33 +236,6 @@ class Workspace(Promotions):
         version = self.artifact(name, commit.events[-1]["version"])
         load_plugins().tell("drystone_artifact_saved", artifact_version=version)
         return version
-
-    @functools.cached_property
-    def materializers(self) -> Materializers:
-        """What reads and writes values here."""
-        return Materializers(load_plugins().materializers(), allow_pickle=self.allow_pickle)
-
-    @property
-    def place(self) -> Place:
-        """The project's root and this workspace's directory, for stacks to be used here."""
-        root = self.directory.parent if self.directory.name == ".drystone" else project_root()
-        return self.place_at(root)
-
-    def place_at(self, root: Path) -> Place:
-        """The place for stacks of the project with this root. A copy of a shared ledger can go; values must stay."""
-        return Place(root=root, workspace=workspace_directory(root) if self.url else self.directory)
-
-    def bind_store(self, store: ArtifactStore) -> None:
-        """Make a store known, so that artifacts in it can be read."""
-        self._stores.bind(store)
-
-    def store_for(self, identity: str) -> ArtifactStore:
-        """The artifact store of this identity.
-
-        Raises:
-            NotFoundError: No stack that is defined here has it.
-        """
-        return self._stores.found(identity, self.place)
 
     def tag(self, record: Record, *plain: str, **keyed: str) -> None:
         """Put tags on a record: plain ones, and ones with a value.

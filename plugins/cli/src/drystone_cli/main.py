@@ -22,11 +22,11 @@ COMMANDS = {
     "resume": ("drystone_cli.running:resume", "Go on with a run that crashed, failed or was cancelled."),
     "logs": ("drystone_cli.logs:logs", "Print what the steps of a run printed, or print."),
     "runs": ("drystone_cli.runs:runs", "List and show runs."),
-    "artifacts": ("drystone_cli.artifacts:artifacts", "List, show and get artifacts."),
+    "artifacts": ("drystone_cli.artifacts:artifacts", "List, show, get and copy artifacts."),
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
     "stacks": ("drystone_cli.stacks:stacks", "List, show, choose, check, compare and publish stacks."),
     "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong, write new ones."),
-    "workspace": ("drystone_cli.workspaces:workspace", "Show, verify and rebuild the workspace."),
+    "workspace": ("drystone_cli.workspaces:workspace", "Show, verify, rebuild and copy the workspace."),
     "cache": ("drystone_cli.caches:cache", "Show and clear what is kept here of artifact stores elsewhere."),
 }
 
