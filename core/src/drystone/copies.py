@@ -15,12 +15,14 @@ from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import FILE, Database
 from drystone.errors import LedgerConflict, StackError, WorkspaceError
-from drystone.events import Event, StageMoved
+from drystone.events import Event
 from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit, Head, Ledger, SharedLedger
+from drystone.locations import is_url, location_directory, opened_ledger, opener
+from drystone.mirrors import is_to_be_granted
 from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory
-from drystone.replicas import Replica, is_url, location_directory, opened_ledger
+from drystone.replicas import Replica
 from drystone.shipments import copied
 from drystone.stacks import Stack
 from drystone.stores import is_shared
@@ -123,7 +125,7 @@ def _opened(source: str | Path, destination: str | Path) -> Workspace:
 
 def _database(location: str | Path) -> Database:
     directory = location_directory(location)
-    return Replica(directory, opened_ledger(str(location))) if is_url(location) else Database(directory)
+    return Replica(directory, opener(str(location))) if is_url(location) else Database(directory)
 
 
 @contextmanager
@@ -135,10 +137,6 @@ def _reading(location: str | Path) -> Iterator[tuple[Ledger, SharedLedger | None
             yield ledger, database.shared if isinstance(database, Replica) else None
     finally:
         database.close()
-
-
-def _moves_stage(commit: Commit) -> bool:
-    return any(event["type"] == StageMoved.TYPE for event in commit.events)
 
 
 # Stored bytes
@@ -256,7 +254,7 @@ class _Directory:
 
 
 def _check_granted(commit: Commit, vouching: SharedLedger | None) -> None:
-    if vouching is not None and _moves_stage(commit) and not vouching.is_granted(commit):
+    if vouching is not None and is_to_be_granted(commit) and not vouching.is_granted(commit):
         raise WorkspaceError(
             f"Commit {commit.seq} moves a stage without a grant, so it does not count where it is, and would here. "
             "`drystone workspace verify` tells more of it. Copy to a shared workspace instead."
@@ -287,7 +285,7 @@ class _Shared:
             WorkspaceError: Somebody else writes here.
         """
         for commit in commits:
-            if _moves_stage(commit) and (vouching is None or vouching.is_granted(commit)):
+            if is_to_be_granted(commit) and (vouching is None or vouching.is_granted(commit)):
                 self._ledger.grant(commit)
             self._append(commit)
             yield commit.seq
