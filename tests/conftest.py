@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from drystone import Workspace
+from services.elsewhere import Elsewhere
 from services.seaweed import own_s3_server as own_s3_server
 from services.seaweed import s3_bucket as s3_bucket
 from services.seaweed import s3_server as s3_server
@@ -21,6 +23,21 @@ ROOT = Path(__file__).parents[1]
 # A machine that many share says nothing about a strategy by being slow, nor about a test.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of the test's own cache of blobs, made when it is used."""
+    directory = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"
+    monkeypatch.setenv("DRYSTONE_CACHE", str(directory))
+    monkeypatch.delenv("DRYSTONE_CACHE_SIZE", raising=False)
+    return directory
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Elsewhere:
+    """A store that is taken for a remote one, and counts what is transferred."""
+    return Elsewhere(shelf=str(tmp_path))
 
 
 @pytest.fixture

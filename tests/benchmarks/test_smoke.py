@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from services.seaweed import weed
 
 
 def test_the_overhead_benchmark_prints_every_figure_with_its_bar() -> None:
@@ -32,3 +35,13 @@ def test_the_benchmark_of_printing_prints_every_figure_with_its_bar() -> None:
     for way in ("prints", "writes", "child"):
         assert f"2 MB, {way:<6} in  1 steps" in done.stdout
     assert done.stdout.count("bar 2)") == 6
+
+
+def test_the_benchmark_of_large_frames_prints_what_is_transferred() -> None:
+    weed()  # without which it is skipped
+    command = [sys.executable, str(Path(__file__).with_name("large_frames.py")), "--smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    for figure in ("saved", "one column (bar 3 %)", "loaded, fetched", "saved with 1000 more rows"):
+        assert figure in done.stdout

@@ -1,6 +1,7 @@
 from drystone.artifacts import ArtifactVersion as ArtifactVersion
 from drystone.blobs import BlobReader as BlobReader
 from drystone.blobs import BlobWriter as BlobWriter
+from drystone.caches import blob_cache as blob_cache
 from drystone.checks import StackProblem as StackProblem
 from drystone.checks import check_stack as check_stack
 from drystone.checks import check_stacks as check_stacks
@@ -13,6 +14,7 @@ from drystone.contrasts import stack_diff as stack_diff
 from drystone.copies import WorkspaceCopy as WorkspaceCopy
 from drystone.copies import copy_workspace as copy_workspace
 from drystone.declarations import Artifact as Artifact
+from drystone.declarations import Columns as Columns
 from drystone.declarations import Model as Model
 from drystone.fans import unmapped as unmapped
 from drystone.file_ledgers import FilesystemLedger as FilesystemLedger

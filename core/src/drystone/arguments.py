@@ -68,16 +68,21 @@ def arguments_of(bindings: Mapping[str, Binding], stored: Stored) -> Arguments:
 
 
 USES = "uses "
-"""What the names of components that a step uses begin with, among the names of arguments."""
+"""What the names of components that a step uses begin with, among the names of arguments; and of columns."""
 
 
 def used_by(node: Node, components: Mapping[str, StackComponent]) -> Arguments | None:
-    """What a key takes of the components that a step uses, as if they were arguments: class, code and settings."""
+    """What a key takes of what a step uses, as if that were arguments.
+
+    Of components that is class, code and settings; of frames that it gets in part, which columns those are.
+    """
     used = {f"{USES}{kind}": components[kind] for kind in node.step.options.uses if kind in components}
-    if not used:
+    columns = {f"{USES}columns of {name}": labels for name, labels in node.step.columns.items()}
+    if not used and not columns:
         return None
     values = {name: digest_value(_identity(each)) for name, each in used.items()}
-    shown = {name: repr(each) for name, each in used.items()}
+    values |= {name: digest_value(labels) for name, labels in columns.items()}
+    shown = {name: repr(each) for name, each in (used | columns).items()}
     classes = tuple(dict.fromkeys(cls for each in used.values() for cls in classes_of(each)))
     return Arguments(values=values, shown=shown, inputs={}, classes=classes, problems=())
 

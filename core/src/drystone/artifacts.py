@@ -10,15 +10,15 @@ import attrs
 
 from drystone.declarations import LATEST as LATEST
 from drystone.declarations import Artifact as Artifact
+from drystone.declarations import ColumnLabels, RowSpan, Stored, current_source, given
 from drystone.declarations import Reference as Reference
-from drystone.declarations import Stored, current_source
 
 
 class Source(Protocol):
     """What a record asks for more than it holds. `Workspace` implements it."""
 
-    def load_version(self, version: ArtifactVersion) -> Any:
-        """The value of an artifact version."""
+    def load_version(self, version: ArtifactVersion, **options: Any) -> Any:
+        """The value of an artifact version, or the part of it that the options ask for."""
 
     def read_log(self, digest: str, store: str) -> str:
         """The text of a step's log."""
@@ -133,14 +133,23 @@ class ArtifactVersion(Stored):
         """The name of the materializer that reads and writes it."""
         return self.manifest.materializer
 
-    def load(self) -> Any:
-        """The value, memory-mapped where its format allows that.
+    def load(self, *, columns: ColumnLabels | None = None, rows: RowSpan | None = None, **options: Any) -> Any:
+        """The value, or a part of it; memory-mapped where its format allows that.
+
+        Of a part that an artifact store elsewhere holds, only that part is transferred.
+
+        Args:
+            columns: Of a frame, the labels of the columns that are wanted, in this order; all by default.
+            rows: Of a frame, the rows that are wanted, by position: `slice(-100, None)`, `range(0, 1000)`.
+            **options: Whatever else the materializer of the value takes.
 
         Raises:
             BlobLostError: Its bytes are missing or damaged.
-            MaterializerError: Nothing installed can read it, or it is pickled and this workspace forbids that.
+            NotFoundError: It has no such column or row.
+            MaterializerError: Nothing installed can read it, or read it in part; or it is pickled and this workspace
+                forbids that.
         """
-        return (self._source or current_source()).load_version(self)
+        return (self._source or current_source()).load_version(self, **given(columns=columns, rows=rows, **options))
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import attrs
 
-from drystone.blobs import blob_key, file_digest, set_aside
+from drystone.blobs import blob_key, set_aside
+from drystone.caches import file_digest
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, WorkspaceError
 from drystone.index import Index

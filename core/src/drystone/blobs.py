@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -16,16 +16,19 @@ from typing import Any, BinaryIO
 from blake3 import blake3
 
 from drystone.artifacts import Blob, Manifest
+from drystone.caches import CHECKED, DamagedError, blob_cache, file_digest, is_whole
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, BlobLostError
 from drystone.kinds import ArtifactStore
 
-CHECKED = 64 << 20
-"""Blobs up to this size are hashed whenever they are read; larger ones are mapped, and `verify` hashes them."""
-
-
 COMPARED = 1 << 20
 """Blobs up to this size that a store has are compared with what is to be stored; of larger ones the size counts."""
+
+AHEAD = 64 << 10
+"""How many bytes are asked of a store elsewhere at least when a file in it is read bit by bit."""
+
+WHOLE = 1 << 20
+"""Blobs up to this size are fetched whole, whatever part of them is asked for."""
 
 
 def blob_key(digest: str) -> str:
@@ -41,6 +44,8 @@ def store_bytes(store: ArtifactStore, data: bytes) -> str:
         if store.size(key) == len(data) and (len(data) > COMPARED or store.read_range(key, 0, None) == data):
             return digest
     store.write(key, data)
+    if store.is_remote:
+        blob_cache().keep(digest, data)
     return digest
 
 
@@ -59,11 +64,6 @@ def set_aside(store: ArtifactStore, digest: str) -> None:
         elif file_digest(local) != digest:
             store.spool.mkdir(parents=True, exist_ok=True)
             local.replace(store.spool / f"{digest}.damaged")
-
-
-def file_digest(path: Path) -> str:
-    """The BLAKE3 digest of a file's content, read by mapping it."""
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
 
 
 class HashingFile(io.RawIOBase):
@@ -129,6 +129,8 @@ class BlobWriter:
             if size > CHECKED and self._store.local_path(key):  # mapped unhashed: it must be on disk before it is named
                 with source.open("rb") as file:
                     os.fsync(file.fileno())
+            if self._store.is_remote and source.parent == self._store.spool:
+                blob_cache().keep(digest, source)
             self._store.upload(source, key)
         self._blobs[path] = Blob(path, digest, size)
 
@@ -160,6 +162,10 @@ class BlobReader:
     def read(self, path: str) -> bytes:
         """The content of one file."""
         with self._found(path) as blob:
+            cached = self._fetched(blob)
+            if cached is not None:
+                with cached:
+                    return cached.read()
             data = self._store.read_range(blob_key(blob.digest), 0, None)
             if len(data) != blob.size or digest_bytes(data) != blob.digest:
                 raise self._damaged(blob)
@@ -168,27 +174,90 @@ class BlobReader:
     def file(self, path: str) -> Path:
         """A local file with the content, to be read or mapped and never written to.
 
-        Where the store has no such files it is a copy, whose content stays while it is mapped.
+        Where the store has no such files it is one of the cache, or a copy; its content stays while it is mapped.
         """
         with self._found(path) as blob:
             local = self._store.local_path(blob_key(blob.digest))
             if local is None:
-                scratch = tempfile.mkdtemp(prefix="drystone-")
-                weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-                local = Path(scratch, PurePosixPath(path).name)
-                self.copy(path, local)
-            elif not _is_whole(local, blob, CHECKED):
-                raise self._damaged(blob)
-            return local
+                cached = self._fetched(blob)
+                return self._held(cached) if cached is not None else self._copied(path)
+            return self._checked(local, blob, CHECKED)
+
+    def find_file(self, path: str) -> Path | None:
+        """The same to read parts of: a file larger than 1 MiB is not hashed, and None if it had to be fetched."""
+        with self._found(path) as blob:
+            local = self._store.local_path(blob_key(blob.digest))
+            if local is not None:
+                return self._checked(local, blob, WHOLE)
+            if not self._store.is_remote or blob.size <= WHOLE:
+                return self.file(path)
+            cached = blob_cache().find(blob.digest, blob.size, WHOLE)
+            return self._held(cached) if cached is not None else None
+
+    def _checked(self, local: Path, blob: Blob, limit: int) -> Path:
+        if not is_whole(local, blob.digest, blob.size, limit):
+            raise self._damaged(blob)
+        return local
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read parts of: only those are transferred, and none where a local file has the content.
+
+        Parts are not checked against the digest of the whole. A file of up to 1 MiB is fetched, and checked, whole.
+        """
+        near = self.find_file(path)
+        return near.open("rb") if near is not None else _RangeFile(self._ranges(path), self._blobs[path].size)
 
     def copy(self, path: str, target: Path) -> None:
         """Copy one file to where the caller may change it."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._found(path) as blob:
+            cached = self._fetched(blob)
+            if cached is not None:
+                with cached:
+                    shutil.copyfile(cached.name, target)
+                return
             self._store.download(blob_key(blob.digest), target)
-            if not _is_whole(target, blob, blob.size):
+            if not is_whole(target, blob.digest, blob.size, blob.size):
                 target.unlink()
                 raise self._damaged(blob)
+
+    def _fetched(self, blob: Blob) -> BinaryIO | None:
+        """An open file of the cache, where the store is elsewhere and the cache can keep its blobs."""
+        if not self._store.is_remote:
+            return None
+        try:
+            return blob_cache().fetch(blob.digest, blob.size, lambda target: self._download(blob, target))
+        except DamagedError:
+            raise self._damaged(blob) from None
+
+    def _download(self, blob: Blob, target: Path) -> None:
+        key = blob_key(blob.digest)
+        if blob.size <= WHOLE:  # one request, where a download would ask for the size first
+            target.write_bytes(self._store.read_range(key, 0, None))
+        else:
+            self._store.download(key, target)
+
+    def _held(self, cached: BinaryIO) -> Path:
+        """The path of a file in the cache, which stays there as long as this reader."""
+        weakref.finalize(self, cached.close)
+        return Path(cached.name)
+
+    def _copied(self, path: str) -> Path:
+        scratch = tempfile.mkdtemp(prefix="drystone-")
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        copy = Path(scratch, PurePosixPath(path).name)
+        self.copy(path, copy)
+        return copy
+
+    def _ranges(self, path: str) -> Callable[[int, int], bytes]:
+        def read(start: int, length: int) -> bytes:
+            with self._found(path) as blob:
+                data = self._store.read_range(blob_key(blob.digest), start, length)
+                if len(data) != min(length, blob.size - start):
+                    raise self._damaged(blob)
+                return data
+
+        return read
 
     @contextmanager
     def _found(self, path: str) -> Iterator[Blob]:
@@ -210,7 +279,47 @@ class BlobReader:
         )
 
 
-def _is_whole(file: Path, blob: Blob, limit: int) -> bool:
-    """Whether a file has the right size and, if it is no larger than the limit, the right content."""
-    size = file.stat().st_size
-    return size == blob.size and (size > limit or file_digest(file) == blob.digest)
+class _RangeFile(io.RawIOBase, BinaryIO):
+    """A file elsewhere: each read asks for one range of it, and what that brought is kept until the next one."""
+
+    def __init__(self, ranges: Callable[[int, int], bytes], size: int) -> None:
+        self._ranges, self._size = ranges, size
+        self._at, self._start, self._data = 0, 0, b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go somewhere; nothing is transferred."""
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """So many bytes, fewer only at the end."""
+        left = max(0, self._size - self._at)
+        wanted = left if size is None or size < 0 else min(size, left)
+        begin = self._at - self._start
+        if wanted and not 0 <= begin <= len(self._data) - wanted:
+            self._start, begin = self._at, 0
+            self._data = self._ranges(self._at, min(max(wanted, AHEAD), left))
+        self._at += wanted
+        return self._data[begin : begin + wanted]
+
+    def readall(self) -> bytes:
+        """Everything from here on."""
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, as far as there is something."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

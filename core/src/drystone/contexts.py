@@ -24,8 +24,8 @@ class Effects(Protocol):
     def save_artifact(self, value: Any, name: str, **options: Any) -> Any:
         """Store a value beside the outputs."""
 
-    def load_artifact(self, name: str, version: int | str) -> Any:
-        """The value of a version, which becomes an input of the step."""
+    def load_artifact(self, name: str, version: int | str, **options: Any) -> Any:
+        """The value of a version, or a part of it, which becomes an input of the step."""
 
 
 @attrs.frozen(kw_only=True)

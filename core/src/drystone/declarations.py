@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,12 @@ else:
 
 LATEST = "latest"
 SHARED = "shared"
+
+ColumnLabels = Sequence[Any]
+"""Which columns of a frame to load, by their labels."""
+
+RowSpan = slice | range
+"""Which rows of a frame to load, by their positions."""
 
 SOURCE = "drystone.workspaces:Workspace"
 """Where a reference that is loaded outside a run looks things up; imported on that first load, never before."""
@@ -29,6 +35,11 @@ def imported(target: str) -> Any:
 def current_source() -> Any:
     """The `drystone.artifacts.Source` of the workspace that is active here."""
     return imported(SOURCE).current()
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that are not None."""
+    return {name: each for name, each in options.items() if each is not None}
 
 
 def checked_name(name: str, what: str) -> str:
@@ -87,9 +98,12 @@ class Reference(Stored):
     version: int | str = LATEST
     model: tuple[str, int | str | None] | None = None
 
-    def load(self) -> Any:
-        """The value it means now. In a pipeline pass the reference itself: the run resolves and records it."""
-        return current_source().resolve(self).load()
+    def load(self, *, columns: ColumnLabels | None = None, rows: RowSpan | None = None, **options: Any) -> Any:
+        """The value it means now, or a part of it, as `ArtifactVersion.load` has it.
+
+        In a pipeline pass the reference itself: the run resolves and records it.
+        """
+        return current_source().resolve(self).load(columns=columns, rows=rows, **options)
 
     def __str__(self) -> str:
         if self.model is None:
@@ -135,6 +149,23 @@ class Artifact:
         if self.name is None:
             raise ValueError('This artifact has no name to look up. Name it: Artifact("features").')
         return self.name
+
+
+@attrs.frozen(init=False)
+class Columns:
+    """Says which columns of a frame a step reads: `data: Annotated[pd.DataFrame, Columns("day", "delay")]`.
+
+    Only these are loaded, and from a store elsewhere only these are transferred. The whole frame stays an input: the
+    step runs again when any column changes.
+
+    Attributes:
+        labels: Their labels, in the order in which the step gets them.
+    """
+
+    labels: tuple[Any, ...]
+
+    def __init__(self, *labels: Any) -> None:
+        self.__attrs_init__(labels)
 
 
 @attrs.frozen

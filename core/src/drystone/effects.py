@@ -14,6 +14,7 @@ import attrs
 from drystone import errors
 from drystone.artifacts import LATEST, Artifact, Manifest
 from drystone.contexts import checked_metadata
+from drystone.declarations import given
 from drystone.errors import DrystoneError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, DynamicInput
 from drystone.graphs import filled
@@ -77,15 +78,15 @@ class StepEffects:
         stored = self.materializers.save(value, artifact, self.store)
         return PendingArtifact(name, self._note(stored, name, artifact, None, metadata).digest)
 
-    def load_artifact(self, name: str, version: int | str) -> Any:
+    def load_artifact(self, name: str, version: int | str, **options: Any) -> Any:
         """The value of a version that the driver looks up, which makes it a dynamic input; or what this step saved."""
         own = [saved.manifest for saved in self.saved if saved.name == name]
         if own and version == LATEST:
-            return self.materializers.load(own[-1], self.store)
+            return self.materializers.load(own[-1], self.store, **options)
         reference = f"{name}@{version}"
         found = self.dynamic_inputs.get(reference) or self._found(name, version)
         self.dynamic_inputs[reference] = found
-        return self.materializers.load(found.manifest, self.store)
+        return self.materializers.load(found.manifest, self.store, **options)
 
     def _found(self, name: str, version: int | str) -> DynamicInput:
         answer = json.loads(self._ask(to_text({"load": [name, version]})))
@@ -134,15 +135,15 @@ class StepEffects:
             else {name: from_json(each) for name, each in self._task.parameters.items()}
         )
 
-    def argument(self, spec: Mapping[str, Any]) -> Any:
-        """The value of one of the task's inputs."""
+    def argument(self, spec: Mapping[str, Any], columns: list[Any] | None = None) -> Any:
+        """The value of one of the task's inputs; of frames perhaps only some columns."""
         if "value" in spec:
             return from_json(spec["value"])
         if "artifact" in spec:
             found = spec["artifact"]  # in the driver's own process as it is, else as JSON
             manifest = found if isinstance(found, Manifest) else structure(found, Manifest)
-            return self.materializers.load(manifest, self.store)
-        items = [self.argument(item) for item in spec["items"]]
+            return self.materializers.load(manifest, self.store, **given(columns=columns))
+        items = [self.argument(item, columns) for item in spec["items"]]
         return filled(find_class(spec["kind"]), [from_json(key) for key in spec["keys"]], items)
 
 

@@ -25,6 +25,9 @@ SPOOL = "spool/"
 EXCLUSIVE = ("file", "local", "s3", "s3a")
 """Schemes of URLs where of several writers that create a file one succeeds."""
 
+NEAR = ("file", "local", "memory")
+"""Schemes of URLs that lead nowhere else, so that a cache of what is there would save nothing."""
+
 
 @attrs.frozen(kw_only=True)
 class FsspecArtifactStore(ArtifactStore):
@@ -47,6 +50,12 @@ class FsspecArtifactStore(ArtifactStore):
     def capabilities(self) -> frozenset[str]:
         """When keys were stored; and keys that one of several writers makes, where that is known to work."""
         return frozenset({CLOCK, CREATE} if self.url.partition("://")[0] in EXCLUSIVE else {CLOCK})
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the URL leads to another machine."""
+        scheme, _, rest = self.url.partition("://")
+        return bool(rest) and scheme not in NEAR
 
     @cached_property
     def filesystem(self) -> tuple[Any, str]:

@@ -19,7 +19,7 @@ from drystone.annotations import (
     resolved_annotations,
     without_alias,
 )
-from drystone.declarations import Artifact, checked_name
+from drystone.declarations import Artifact, Columns, checked_name
 from drystone.errors import OutputError, PipelineDefinitionError, suggestion
 from drystone.fitting import accepts
 
@@ -180,6 +180,13 @@ class Declared(Generic[P, R]):
             return declared_outputs(self.annotations)
         except PipelineDefinitionError as exc:
             raise PipelineDefinitionError(*(f"{self.label}: {problem}" for problem in exc.problems)) from exc
+
+    @functools.cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """Which columns of their frames parameters are annotated to get; those that get them all are left out."""
+        extras = {name: getattr(without_alias(each), "__metadata__", ()) for name, each in self.annotations.items()}
+        declared = {name: [each for each in found if isinstance(each, Columns)] for name, found in extras.items()}
+        return {name: [*found[0].labels] for name, found in declared.items() if found}
 
     @functools.cached_property
     def members(self) -> tuple[str, ...]:

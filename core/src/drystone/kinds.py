@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import attrs
 
+from drystone.caches import blob_cache
 from drystone.components import StackComponent
 from drystone.errors import CapabilityError, StackError
 from drystone.options import Resources
@@ -188,9 +189,17 @@ class ArtifactStore(StackComponent, ABC):
             self.delete(key)
 
     @property
+    def is_remote(self) -> bool:
+        """Whether what is read from it is kept in the local cache of blobs, since asking it again would take longer."""
+        return MAPPING not in self.capabilities
+
+    @property
     def spool(self) -> Path:
-        """A local directory for files on their way into the store; where it can, on the store's own disk."""
-        return Path(tempfile.gettempdir())
+        """A local directory for files on their way into the store; where it can, on the store's own disk.
+
+        If the store is remote, it is on the disk of the cache, which then keeps what was stored.
+        """
+        return blob_cache().spool if self.is_remote else Path(tempfile.gettempdir())
 
     def local_path(self, key: str) -> Path | None:
         """The local file behind a key, where there is one to be mapped; else None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import tempfile
@@ -53,7 +54,13 @@ class Materializer(ABC):
 
     @abstractmethod
     def load(self, reader: BlobReader) -> Any:
-        """Read the value: `reader.read(path)` for bytes, `reader.file(path)` for a file to map."""
+        """Read the value: `reader.read(path)` for bytes, `reader.file(path)` for a file to map.
+
+        A materializer that can read a part of a value takes what is wanted of it as keyword-only parameters that
+        default to None, which stands for everything: `def load(self, reader, *, columns=None, rows=None)`. They get
+        what users pass to `load(columns=…)` of an artifact; a name that is no parameter is refused before. With
+        `reader.open(path)` only those bytes of a file are transferred that are read.
+        """
 
     def metadata(self, value: Any) -> Mapping[str, Any]:
         """What to note about a value without being asked, such as its shape. JSON values."""
@@ -276,14 +283,16 @@ class Materializers:
         saved = [self.save(each, artifact, store)[0] for each in value]
         return parts.joined(saved, type(value), store), {"length": len(saved)}
 
-    def load(self, manifest: Manifest, store: ArtifactStore) -> Any:
-        """Read what a manifest describes.
+    def load(self, manifest: Manifest, store: ArtifactStore, **options: Any) -> Any:
+        """Read what a manifest describes, or the part of it that the options ask for.
 
         Raises:
-            MaterializerError: What wrote it is not installed, or it is pickled and that is forbidden here.
+            MaterializerError: What wrote it is not installed, or cannot read it in part; or it is pickled and that is
+                forbidden here.
             BlobLostError: Bytes are missing or damaged.
         """
         if manifest.materializer == parts.NAME:
+            _check_options(options, (), "a list that is stored member by member")
             return parts.TYPES[manifest.type](self.load(part, store) for part in parts.split(manifest, store))
         materializer = self._by_name.get(manifest.materializer)
         if materializer is None:
@@ -297,7 +306,9 @@ class Materializers:
                 "This artifact is pickled, and loading a pickle runs whatever code it names. This workspace forbids "
                 "that. If you trust its author, open it with Workspace(location, allow_pickle=True)."
             )
-        return materializer.load(BlobReader(store, manifest))
+        if options:
+            _check_options(options, options_of(materializer), f"what the materializer {materializer.name!r} writes")
+        return materializer.load(BlobReader(store, manifest), **options)
 
     def current(self, manifest: Manifest) -> bool:
         """Whether what wrote it is installed in the same version, so that its result can stand for a new one."""
@@ -317,6 +328,24 @@ class Materializers:
     def _specific(self, kind: type) -> Materializer | None:
         found = (self._by_type.get(type_name(base)) for base in kind.__mro__)
         return next(filter(None, found), None)
+
+
+def options_of(materializer: Materializer) -> tuple[str, ...]:
+    """What a materializer can be asked for a part of a value with: its keyword-only parameters."""
+    parameters = inspect.signature(materializer.load).parameters.values()
+    return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+
+
+def _check_options(options: Iterable[str], known: tuple[str, ...], what: str) -> None:
+    """Refuse to load in part what can only be loaded whole.
+
+    Raises:
+        MaterializerError: Names the options that are not known, and those that are.
+    """
+    unknown = ", ".join(f"{name}=" for name in options if name not in known)
+    if unknown:
+        instead = f"It can be by {', '.join(f'{name}=' for name in known)}." if known else "Load it whole."
+        raise MaterializerError(f"There is no loading by {unknown} of {what}. {instead}")
 
 
 def _makers(manifest: Manifest) -> set[tuple[str, int]]:

@@ -27,6 +27,7 @@ from drystone.choices import Stacks
 from drystone.comparisons import code_changes, recorded_text
 from drystone.components import StackComponent
 from drystone.contexts import StepContext, active
+from drystone.declarations import given
 from drystone.digests import digest_value
 from drystone.documents import Document
 from drystone.effects import PendingArtifact
@@ -201,7 +202,8 @@ class Given:
             found[name] = self._new(name, bindings[name])
         if self._problems:
             raise ReplayError(*self._problems)
-        return {name: self._loaded(each) for name, each in found.items()}
+        columns = self._node.step.columns
+        return {name: self._loaded(each, columns.get(name)) for name, each in found.items()}
 
     def _argument(self, name: str, binding: Binding) -> Binding:
         """What a parameter was bound to, with recorded artifacts in place of what makes them."""
@@ -260,18 +262,18 @@ class Given:
             )
         return binding
 
-    def _loaded(self, binding: Binding) -> Any:
+    def _loaded(self, binding: Binding, columns: list[Any] | None) -> Any:
         if isinstance(binding, Lookup):
-            return self._read(_version(binding))
+            return self._read(_version(binding), columns)
         if isinstance(binding, Items):
-            items = [self._loaded(each) for each in binding.items]
+            items = [self._loaded(each, columns) for each in binding.items]
             return filled(binding.container, binding.keys, items)
         assert isinstance(binding, Value)
         return binding.value
 
-    def _read(self, version: ArtifactVersion) -> Any:
+    def _read(self, version: ArtifactVersion, columns: list[Any] | None) -> Any:
         try:
-            return self._workspace.load_version(version)
+            return self._workspace.load_version(version, **given(columns=columns))
         except (ArtifactError, NotFoundError) as exc:
             raise ReplayError(f"The input {version} cannot be read: {exc}") from exc
 
@@ -380,9 +382,9 @@ class Performance:
         self._kept[name] = self._saved(value, Artifact(name, **given))
         return PendingArtifact(name, self._kept[name].digest)
 
-    def load_artifact(self, name: str, version: int | str) -> Any:
+    def load_artifact(self, name: str, version: int | str, **options: Any) -> Any:
         """The value that the step loaded then; of what it did not load then, what there is today."""
         if name in self._kept and version == LATEST:
-            return self._workspace.materializers.load(self._kept[name], self._store)
+            return self._workspace.materializers.load(self._kept[name], self._store, **options)
         then = self._told.dynamic_inputs
-        return (then.get(f"{name}@{version}") or self._workspace.artifact(name, version)).load()
+        return (then.get(f"{name}@{version}") or self._workspace.artifact(name, version)).load(**options)

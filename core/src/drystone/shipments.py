@@ -101,8 +101,8 @@ class Shipments(Promotions, ABC):
 
         return self._read_from_any([store], read)
 
-    def load_version(self, version: ArtifactVersion) -> Any:
-        """The value of an artifact version, from whatever store within reach has it.
+    def load_version(self, version: ArtifactVersion, **options: Any) -> Any:
+        """The value of an artifact version, or the part of it that the options ask for, from any store that has it.
 
         Raises:
             BlobLostError: Its bytes are missing or damaged.
@@ -112,7 +112,7 @@ class Shipments(Promotions, ABC):
 
         def read(source: ArtifactStore) -> Any:
             try:
-                return self.materializers.load(manifest, source)
+                return self.materializers.load(manifest, source, **options)
             except BlobLostError:
                 if SHARED in source.capabilities and source.identity in manifest.stores:
                     sizes = {blob.digest: blob.size for blob in manifest.blobs}

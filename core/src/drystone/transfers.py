@@ -11,7 +11,8 @@ from pathlib import Path
 
 import attrs
 
-from drystone.blobs import CHECKED, blob_key, file_digest, set_aside
+from drystone.blobs import blob_key, set_aside
+from drystone.caches import CHECKED, file_digest
 from drystone.errors import ArtifactStoreError
 from drystone.kinds import ArtifactStore
 

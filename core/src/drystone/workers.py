@@ -116,7 +116,8 @@ def perform(task: StepTask, ask: Ask | None = None) -> tuple[StepResult, BaseExc
 
 
 def _call(task: StepTask, definition: Declared[Any, Any], effects: StepEffects) -> None:
-    arguments = {name: effects.argument(spec) for name, spec in task.inputs.items()}
+    columns = definition.columns
+    arguments = {name: effects.argument(spec, columns.get(name)) for name, spec in task.inputs.items()}
     context = StepContext(
         run=task.run,
         pipeline=task.pipeline,

@@ -19,6 +19,7 @@ from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.databases import Database
 from drystone.decisions import crash
+from drystone.declarations import ColumnLabels, RowSpan, given
 from drystone.errors import LedgerConflict, NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
@@ -195,9 +196,17 @@ class Workspace(Shipments):
         """
         return runner().resume(self, run.name if isinstance(run, Run) else run)
 
-    def load_artifact(self, name: str, version: int | str = LATEST) -> Any:
-        """The value of one version of an artifact."""
-        return self.load_version(self.artifact(name, version))
+    def load_artifact(
+        self,
+        name: str,
+        version: int | str = LATEST,
+        *,
+        columns: ColumnLabels | None = None,
+        rows: RowSpan | None = None,
+        **options: Any,
+    ) -> Any:
+        """The value of one version of an artifact, or a part of it, as `ArtifactVersion.load` has it."""
+        return self.artifact(name, version).load(columns=columns, rows=rows, **options)
 
     def save_artifact(
         self,
@@ -279,19 +288,35 @@ def save_artifact(value: Any, name: str, **options: Any) -> Any:
     return Workspace.current().save_artifact(value, name, **options)
 
 
-def load_artifact(name: str, version: int | str = LATEST) -> Any:
-    """The value of one version of an artifact, the newest by default.
+def load_artifact(
+    name: str,
+    version: int | str = LATEST,
+    *,
+    columns: ColumnLabels | None = None,
+    rows: RowSpan | None = None,
+    **options: Any,
+) -> Any:
+    """The value of one version of an artifact, the newest by default; or a part of it.
 
-    Inside a step it becomes an input of that step: a stored result is used again only while it means the same content.
-    What the step has saved under that name itself is found as well.
+    Inside a step it becomes an input of that step, as a whole: a stored result is used again only while the name means
+    the same content. What the step has saved under that name itself is found as well.
+
+    Args:
+        name: The artifact's name.
+        version: A number or `"latest"`.
+        columns: Of a frame, the labels of the columns that are wanted, in this order; all by default.
+        rows: Of a frame, the rows that are wanted, by position: `slice(-100, None)`, `range(0, 1000)`.
+        **options: Whatever else the materializer of the value takes.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is no such artifact, column or row.
+        MaterializerError: It cannot be read, or not in part.
     """
+    wanted = given(columns=columns, rows=rows, **options)
     context = contexts.active.get(None)
     if context is not None:
-        return context.effects.load_artifact(name, version)
-    return Workspace.current().load_artifact(name, version)
+        return context.effects.load_artifact(name, version, **wanted)
+    return Workspace.current().load_artifact(name, version, **wanted)
 
 
 _current: dict[Path, Workspace] = {}

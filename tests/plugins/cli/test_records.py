@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from drystone import blob_cache
+from drystone.digests import digest_bytes
 from drystone_cli import completion
 
 TARGET = "flows:training"
@@ -222,6 +224,16 @@ def test_the_workspace_is_shown_verified_and_rebuilt(trained, project):
     assert len(trained("workspace", "info", "--json").records) == 1
     assert trained("workspace", "verify").out == "Everything is whole.\n"
     assert trained("workspace", "rebuild").out == "The index was made anew from the ledger.\n"
+
+
+def test_the_cache_is_shown_and_cleared(trained, cache):
+    blob_cache().keep(digest_bytes(b"kept"), b"kept")
+    assert [(each["path"], each["size"]) for each in trained("cache", "info", "--json").records] == [
+        (str(cache / "blobs"), 4)
+    ]
+    assert "size:   4 B" in trained("cache", "info").out
+    assert trained("cache", "clear").out == "4 B were freed.\n"
+    assert trained("cache", "clear", "--json").records == [{"freed": 0}]
 
 
 def test_verify_names_a_lost_blob_and_exits_with_1(trained, project):

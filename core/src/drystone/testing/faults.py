@@ -90,6 +90,11 @@ class FaultyArtifactStore(ArtifactStore):
         return self.inner.identity
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the store behind it is."""
+        return self.inner.is_remote
+
+    @property
     def spool(self) -> Path:
         """That of the store behind it."""
         return self.inner.spool

@@ -42,6 +42,11 @@ class MemoryArtifactStore(ArtifactStore):
         return f"memory-of-process://{self.shelf}"
 
     @property
+    def is_remote(self) -> bool:
+        """Its values are nearer than any file."""
+        return False
+
+    @property
     def _kept(self) -> dict[str, bytes]:
         return _shelves.setdefault(self.shelf, {})
 

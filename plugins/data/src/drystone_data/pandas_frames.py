@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from drystone import Artifact, BlobReader, BlobWriter, Materializer
 from drystone.errors import EncodingError
-from drystone_data.files import write_file
 from drystone_data.pandas_columns import label_from_json, label_to_json
-from drystone_data.pandas_tables import frame_to_table, table_to_frame
-
-OPTIONS = {"compression": "snappy", "dictionary_pagesize_limit": 1 << 16}
-"""Dictionaries are given up early: columns of measurements would spend three times as long on them for nothing."""
+from drystone_data.pandas_tables import Notes, frame_to_table, table_to_frame
+from drystone_data.parquets import opened, positions, stored_table, write_table, write_whole
+from drystone_data.row_groups import CELLS, check_columns
 
 FRAME, LABELS = "frame.parquet", "labels.parquet"
 
@@ -21,13 +19,20 @@ class PandasFrameMaterializer(Materializer):
     """A pandas frame: parquet that every tool can read, and notes that make it come back exactly.
 
     What cannot come back exactly is refused rather than changed. `docs/decisions/` has the measurements.
+
+    Class attributes:
+        cells: A frame with more values is written in row groups of about so many.
     """
+
+    cells: ClassVar[int] = CELLS
 
     name = "pandas.frame"
     types = ("pandas.DataFrame", "pandas.core.frame.DataFrame")
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
         """Write `frame.parquet`, and `labels.parquet` with the labels of the columns unless they only count them.
+
+        The rows of a large frame are in `rows/00000.parquet` and so on, which others with these first rows share.
 
         Raises:
             EncodingError: Some value or label would not come back as it was.
@@ -36,15 +41,23 @@ class PandasFrameMaterializer(Materializer):
 
         if type(value) is not pandas.DataFrame:
             raise EncodingError(f"{type(value).__qualname__} is more than a pandas frame.")
-        _write(frame_to_table(value), FRAME, writer)
+        write_table(writer, FRAME, frame_to_table(value), self.cells)
         if not _only_counts(value.columns):
-            _write(frame_to_table(pandas.DataFrame(index=value.columns)), LABELS, writer)
+            write_whole(writer, LABELS, frame_to_table(pandas.DataFrame(index=value.columns)))
 
-    def load(self, reader: BlobReader) -> Any:
-        """The frame."""
-        frame, _ = table_to_frame(_read(reader, FRAME))
-        if any(blob.path == LABELS for blob in reader.manifest.blobs):
-            frame.columns = table_to_frame(_read(reader, LABELS))[0].index
+    def load(
+        self, reader: BlobReader, *, columns: Sequence[Any] | None = None, rows: slice | range | None = None
+    ) -> Any:
+        """The frame, or what `frame[columns].iloc[rows]` is of it."""
+        partly = columns is not None or rows is not None
+        with stored_table(reader, FRAME, partly=partly) as stored:
+            notes = Notes.of(stored.schema)
+            labels = _labels(reader, notes.width)
+            chosen = [*range(notes.width)] if columns is None else _chosen(columns, labels)
+            wanted = positions(rows, notes.height(stored.total))
+            table = stored.read(notes.names(stored.schema, chosen) if partly else None, wanted)
+            frame = table_to_frame(table, notes.only(chosen, wanted))
+        frame.columns = labels.take(chosen) if columns is not None else labels
         return frame
 
     def metadata(self, value: Any) -> Mapping[str, Any]:
@@ -54,7 +67,13 @@ class PandasFrameMaterializer(Materializer):
 
 
 class PandasSeriesMaterializer(Materializer):
-    """A pandas series, as a frame of one column."""
+    """A pandas series, as a frame of one column.
+
+    Class attributes:
+        cells: A series with more values is written in row groups of about so many.
+    """
+
+    cells: ClassVar[int] = CELLS
 
     name = "pandas.series"
     types = ("pandas.Series", "pandas.core.series.Series")
@@ -69,12 +88,16 @@ class PandasSeriesMaterializer(Materializer):
 
         if type(value) is not pandas.Series:
             raise EncodingError(f"{type(value).__qualname__} is more than a pandas series.")
-        _write(frame_to_table(value.to_frame(), name=label_to_json(value.name)), FRAME, writer)
+        table = frame_to_table(value.to_frame(), name=label_to_json(value.name))
+        write_table(writer, FRAME, table, self.cells)
 
-    def load(self, reader: BlobReader) -> Any:
-        """The series."""
-        frame, notes = table_to_frame(_read(reader, FRAME))
-        return frame.iloc[:, 0].rename(label_from_json(notes["name"]))
+    def load(self, reader: BlobReader, *, rows: slice | range | None = None) -> Any:
+        """The series, or what `series.iloc[rows]` is of it."""
+        with stored_table(reader, FRAME, partly=rows is not None) as stored:
+            notes = Notes.of(stored.schema)
+            wanted = positions(rows, notes.height(stored.total))
+            frame = table_to_frame(stored.read(rows=wanted), notes.only([0], wanted))
+        return frame.iloc[:, 0].rename(label_from_json(notes.noted["name"]))
 
     def metadata(self, value: Any) -> Mapping[str, Any]:
         """Length, name and type."""
@@ -87,19 +110,19 @@ def _only_counts(labels: Any) -> bool:
     return type(labels) is pandas.RangeIndex and labels.name is None and labels.equals(pandas.RangeIndex(len(labels)))
 
 
-def _write(table: Any, path: str, writer: BlobWriter) -> None:
-    import pyarrow
-    import pyarrow.parquet
+def _labels(reader: BlobReader, count: int) -> Any:
+    """The labels of the columns."""
+    import pandas
 
-    try:
-        write_file(writer, path, table.nbytes, lambda sink: pyarrow.parquet.write_table(table, sink, **OPTIONS))
-    except (pyarrow.ArrowException, NotImplementedError) as exc:
-        # pyarrow raises NotImplementedError for types it has no form for
-        raise EncodingError(f"pyarrow cannot write this frame as parquet: {exc}.") from exc
+    if all(blob.path != LABELS for blob in reader.manifest.blobs):
+        return pandas.RangeIndex(count)
+    with opened(reader, LABELS, partly=False) as file:
+        return table_to_frame(file.read(), Notes.of(file.schema_arrow)).index
 
 
-def _read(reader: BlobReader, path: str) -> Any:
-    import pyarrow.parquet
+def _chosen(columns: Sequence[Any], labels: Any) -> list[int]:
+    """Where the columns are that pandas finds by these labels, which may be several for one of them."""
+    import pandas
 
-    with pyarrow.parquet.ParquetFile(reader.file(path), memory_map=True) as file:
-        return file.read()
+    counted = pandas.DataFrame([range(len(labels))], columns=labels)
+    return [int(at) for at in counted[check_columns(columns, labels)].iloc[0]]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from drystone import Artifact, BlobReader, BlobWriter, Materializer
 from drystone.errors import EncodingError
 from drystone_data.files import write_file
+from drystone_data.row_groups import CELLS, check_columns, groups_of, height, selected, write_groups
+
+TABLE = "table.arrow"
 
 
 class TableMaterializer(Materializer):
@@ -15,39 +18,83 @@ class TableMaterializer(Materializer):
 
     Arrow leaves open what lies beneath nulls and beyond the ends of slices. It is cleared before writing, so that
     equal tables give equal bytes.
+
+    Class attributes:
+        cells: A table with more values is written in row groups of about so many. They are large enough to be mapped
+            without being hashed before, if they are numbers.
     """
 
     name = "pyarrow.table"
     types = ("pyarrow.lib.Table",)
+    cells: ClassVar[int] = 2 * CELLS
 
     def save(self, value: Any, writer: BlobWriter, artifact: Artifact) -> None:
-        """Write `table.arrow`."""
+        """Write `table.arrow`; of a large table only its schema, and its rows to `rows/00000.arrow` and so on."""
+        each = height(value.num_columns, self.cells)
+        if value.num_rows <= each:
+            _write(writer, TABLE, value)
+            return
+        _write(writer, TABLE, value.schema.empty_table())
+        whole = value.unify_dictionaries().replace_schema_metadata()
+        write_groups(
+            writer,
+            "arrow",
+            value.num_rows,
+            each,
+            lambda rows, path: _write(writer, path, whole.slice(rows.start, len(rows))),
+        )
+
+    def load(
+        self, reader: BlobReader, *, columns: Sequence[str] | None = None, rows: slice | range | None = None
+    ) -> Any:
+        """The table, or what `table.select(columns)` and some rows are of it; mapped, unless it is elsewhere."""
         import pyarrow
 
-        try:
-            table = canonical_table(value)
-        except (pyarrow.ArrowException, NotImplementedError) as exc:
-            # pyarrow raises NotImplementedError for types it has no form for
-            raise EncodingError(f"pyarrow cannot lay out this table: {exc}.") from exc
-        write_file(writer, "table.arrow", table.get_total_buffer_size(), lambda sink: _write(table, sink))
+        schema = _opened(reader, TABLE, None, partly=groups_of(reader) is None and columns is not None).schema
+        names = schema.names if columns is None else check_columns(columns, schema.names)
 
-    def load(self, reader: BlobReader) -> Any:
-        """The table, mapped."""
-        import pyarrow
+        def read(path: str) -> Any:
+            wanted = None if columns is None else sorted({schema.names.index(name) for name in names})
+            table = _opened(reader, path, wanted, partly=columns is not None).read_all()
+            return table if columns is None else table.select(names)
 
-        source = pyarrow.memory_map(str(reader.file("table.arrow")))
-        return pyarrow.ipc.open_file(source).read_all()
+        table = selected(reader, TABLE, rows, read, pyarrow.concat_tables, _taken)
+        return table.replace_schema_metadata(schema.metadata)
 
     def metadata(self, value: Any) -> Mapping[str, Any]:
         """Numbers of rows and columns, and the types of the columns."""
         return {"rows": value.num_rows, "columns": {field.name: str(field.type) for field in value.schema}}
 
 
-def _write(table: Any, sink: Any) -> None:
+def _write(writer: BlobWriter, path: str, value: Any) -> None:
     import pyarrow
 
-    with pyarrow.ipc.new_file(sink, table.schema) as file:
-        file.write_table(table)
+    try:
+        table = canonical_table(value)
+    except (pyarrow.ArrowException, NotImplementedError) as exc:
+        # pyarrow raises NotImplementedError for types it has no form for
+        raise EncodingError(f"pyarrow cannot lay out this table: {exc}.") from exc
+
+    def write(sink: Any) -> None:
+        with pyarrow.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table)
+
+    write_file(writer, path, table.get_total_buffer_size(), write)
+
+
+def _opened(reader: BlobReader, path: str, fields: list[int] | None, *, partly: bool) -> Any:
+    """A file of Arrow: mapped if it is here or wanted whole, else read range by range from where it is."""
+    import pyarrow
+
+    near = reader.find_file(path) if partly else reader.file(path)
+    source = pyarrow.memory_map(str(near)) if near is not None else reader.open(path)
+    return pyarrow.ipc.open_file(source, options=pyarrow.ipc.IpcReadOptions(included_fields=fields))
+
+
+def _taken(table: Any, rows: range) -> Any:
+    import pyarrow
+
+    return table.slice(rows.start, len(rows)) if rows.step == 1 else table.take(pyarrow.array(rows, pyarrow.int64()))
 
 
 def canonical_table(table: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import errno
 import os
 import threading
@@ -18,15 +19,11 @@ from drystone_s3.transfers import MARK, fetch, store
 
 T = TypeVar("T")
 
-DEFAULTS: dict[str, Any] = {
-    "connect_timeout": 3,
-    "read_timeout": 20,
-    "max_pool_connections": 64,
-    "retries": {"total_max_attempts": 1},  # `attempted` repeats: so no request succeeds unseen
-    "request_checksum_calculation": "when_required",  # others than the signature's are unknown to many servers
-    "response_checksum_validation": "when_required",
-}
-"""Settings of botocore, where the store's options have no others."""
+STALE = 24 * 3600
+"""Seconds after which nobody goes on with an upload that is not finished."""
+
+BLOBS = "blobs/"
+"""Where unfinished uploads are one's own in a bucket without a prefix, which may be others' as well."""
 
 
 class Buckets:
@@ -35,11 +32,11 @@ class Buckets:
     def __init__(self) -> None:
         self._by_process: dict[int, Bucket] = {}
 
-    def mine(self, root: str, options: Callable[[], dict[str, Any]]) -> Bucket:
+    def mine(self, name: str, prefix: str, options: Callable[[], dict[str, Any]]) -> Bucket:
         """The one of this process. Of two threads that make one at once, both use the same."""
         process = os.getpid()
         if process not in self._by_process:
-            self._by_process.setdefault(process, connected(root, options()))
+            self._by_process.setdefault(process, Bucket(connected(options()), name, prefix))
         return self._by_process[process]
 
     def __reduce__(self) -> tuple[type[Buckets], tuple[()]]:
@@ -47,16 +44,13 @@ class Buckets:
         return Buckets, ()
 
 
-def connected(root: str, options: dict[str, Any]) -> Bucket:
-    """A bucket by its URL; nothing is asked of it yet."""
+def connected(options: dict[str, Any]) -> Any:
+    """The filesystem of s3fs; nothing is asked of the service yet."""
     import s3fs  # noqa: PLC0415 - half a second, which who only describes a stack does not spend
 
-    config = {**DEFAULTS, **options.pop("config_kwargs", {})}
-    options = {"use_listings_cache": False, "skip_instance_cache": True, **options, "config_kwargs": config}
     filesystem = s3fs.S3FileSystem(**options)
-    filesystem.retries = 1
-    name, _, prefix = root.partition("://")[2].partition("/")
-    return Bucket(filesystem, name, f"{prefix}/" if prefix else "")
+    filesystem.retries = 1  # as `attempted` repeats
+    return filesystem
 
 
 class Bucket:
@@ -65,13 +59,18 @@ class Bucket:
     def __init__(self, filesystem: Any, name: str, prefix: str) -> None:
         self._filesystem = filesystem
         self._name = name
-        self._prefix = prefix
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._is_tidy = False
 
     # For any thread
 
     def ask(self, method: str, key: str | None = None, **request: Any) -> dict[str, Any]:
         """One request, repeated while it fails for reasons that pass; its answer."""
         return self._run(self.asked(method, key, **request))
+
+    def head(self, key: str) -> dict[str, Any]:
+        """What is known of an object."""
+        return self._run(self._headed(key))
 
     def write(self, key: str, data: bytes) -> None:
         """Store bytes."""
@@ -102,7 +101,7 @@ class Bucket:
     def read(self, key: str, start: int, length: int | None) -> bytes:
         """Bytes from `start` on."""
         if length == 0:
-            self.ask("head_object", key)
+            self.head(key)
             return b""
         pieces: dict[int, bytes] = {}
         self._run(fetch(self, key, start, length, pieces.__setitem__))
@@ -127,12 +126,16 @@ class Bucket:
     def now(self) -> float:
         """The time that stands in every answer, also in the one that there is no such object."""
         try:
-            answer = self.ask("head_object", "clock")
+            answer = self.head("clock")
         except Exception as exc:
             if status_of(exc) != 404:
                 raise
             answer = cause_of(exc).response
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+
+    def abandon_unfinished(self) -> int:
+        """Give up the unfinished uploads whose writers were killed; returns how many there were."""
+        return self._run(self.tidied())
 
     # On the event loop
 
@@ -154,10 +157,18 @@ class Bucket:
 
         return await attempted(get)
 
+    async def _headed(self, key: str) -> dict[str, Any]:
+        try:
+            return await self.asked("head_object", key)
+        except Exception as exc:
+            if status_of(exc) in (301, 400, 403):  # which is all there is in an answer to HEAD
+                await self.got(key, 0, 1)  # says why
+            raise
+
     async def mark(self, key: str) -> str | None:
         """What the writer of an object marked it with, if it is there and did."""
         with suppress(FileNotFoundError):
-            found: dict[str, str] = (await self.asked("head_object", key))["Metadata"]
+            found: dict[str, str] = (await self._headed(key))["Metadata"]
             return found.get(MARK)
         return None
 
@@ -165,6 +176,23 @@ class Bucket:
         """Give an unfinished upload up, as well as that goes: without, its parts would stay and cost."""
         with suppress(Exception):
             await asyncio.shield(self._requested("abort_multipart_upload", key, **upload))
+
+    async def tidied(self) -> int:
+        """Give up the unfinished uploads whose writers were killed; returns how many there were."""
+        self._is_tidy = True
+        request = {"Prefix": self._prefix or BLOBS}
+        oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=STALE)
+        page = await self.asked("list_multipart_uploads", **request)  # the first thousand; the next time, those after
+        stale = [each for each in page.get("Uploads", ()) if each["Initiated"] < oldest]
+        for each in stale:
+            await self.abandoned(each["Key"][len(self._prefix) :], {"UploadId": each["UploadId"]})
+        return len(stale)
+
+    async def tidied_once(self) -> None:
+        """The same, once in each process; without the right to do so it is left alone."""
+        if not self._is_tidy:
+            with suppress(Exception):
+                await self.tidied()
 
     async def _requested(self, method: str, key: str | None, **request: Any) -> dict[str, Any]:
         named = {} if key is None else {"Key": f"{self._prefix}{key}"}

@@ -38,6 +38,7 @@ async def store(bucket: Bucket, key: str, size: int, read: Callable[[int, int], 
     if size <= PART:
         await bucket.asked("put_object", key, Body=read(0, size))
         return
+    await bucket.tidied_once()
     mark = os.urandom(16).hex()
     started = await bucket.asked("create_multipart_upload", key, Metadata={MARK: mark})
     upload = {"UploadId": started["UploadId"]}
