@@ -78,6 +78,12 @@ class Index(Documents):
         runs = [run for (run,) in self._execute(query, (key,)).fetchall()]
         return any((self.get("run", run) or {}).get("status") == RUNNING for run in runs)
 
+    def was_made(self, key: str, since: int) -> bool:
+        """Whether a step with this key has succeeded since the commit of a number."""
+        query = """SELECT 1 FROM v3_documents WHERE key = ? AND status = 'succeeded' AND +kind = 'step' AND ended > ?
+                   LIMIT 1"""
+        return self._one(query, key, since) is not None
+
     def steps(self, run: str) -> list[Document]:
         """The steps of a run that have begun or ended, in that order."""
         return self.select("step", {"run": run}, order="id")

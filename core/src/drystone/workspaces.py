@@ -6,7 +6,7 @@ import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import RESTORE, Finding, findings, spoilt
+from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.databases import Database
 from drystone.decisions import crash
 from drystone.declarations import ColumnLabels, RowSpan, given
-from drystone.errors import LedgerConflict, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
@@ -31,6 +31,7 @@ from drystone.events import (
 )
 from drystone.index import Index
 from drystone.ledgers import Commit
+from drystone.locations import default_location, is_url, location_directory, opener
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
 from drystone.models import Model, ModelRecord, ModelVersion
@@ -38,7 +39,7 @@ from drystone.pipelines import runner
 from drystone.plugins import load_plugins
 from drystone.projects import project_root
 from drystone.records import address_of
-from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
+from drystone.replicas import Replica
 from drystone.runs import RUNNING, Run, StepRun
 from drystone.shipments import Shipments
 from drystone.stores import Stores
@@ -75,7 +76,7 @@ class Workspace(Shipments):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        self._database = Replica(self.directory, opened_ledger(self.url)) if self.url else Database(self.directory)
+        self._database = Replica(self.directory, opener(self.url)) if self.url else Database(self.directory)
         self.mark_crashed()
 
     @classmethod
@@ -118,9 +119,7 @@ class Workspace(Shipments):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
-        while True:
-            with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
-                return self._database.commit(decide, author)
+        return self._database.commit(decide, author)
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
@@ -147,6 +146,28 @@ class Workspace(Shipments):
         shared = self._database.shared if isinstance(self._database, Replica) else None
         return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
+    def patient(self, seconds: float) -> AbstractContextManager[None]:
+        """Let answers of a shared workspace be so many seconds old meanwhile, so that not every question asks anew.
+
+        What this process commits is seen at once all the same. Those of a local workspace are never old.
+        """
+        return self._database.patient(seconds)
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two looks for what others did, for whoever waits for that."""
+        return self._database.PACE
+
+    def keep_checkpoint(self) -> str:
+        """Keep a copy of this machine's replica beside a shared ledger, for new machines; returns its name.
+
+        Raises:
+            WorkspaceError: The workspace is not shared.
+        """
+        if not isinstance(self._database, Replica):
+            raise WorkspaceError(f"{self!r} is not shared: only a shared ledger has checkpoints.")
+        return self._database.keep_checkpoint()
+
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
         self._database.sync()
@@ -158,12 +179,14 @@ class Workspace(Shipments):
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
         self.mark_crashed()
-        if damage := self._database.damage():
-            return [Finding("commit", str(self.url), damage, RESTORE)]
+        damage = self._database.damage()
+        if any(each.kind == "commit" for each in damage):
+            return damage
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
         missing = defaultdict[str, list[str]](list)
         within_reach = functools.cache(lambda identities: [*self.stores_for(identities)])
+        found = [*damage, *found]
         found += spoilt(blobs, within_reach, lambda store, digest: missing[store].append(digest))
         for store, digests in missing.items():
             self.note_missed(self.store_for(store), digests)
