@@ -30,7 +30,7 @@ from drystone.events import (
     Untagged,
 )
 from drystone.index import Index
-from drystone.ledgers import Commit
+from drystone.ledgers import Commit, SharedLedger
 from drystone.locations import default_location, is_url, location_directory, opener
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
@@ -58,7 +58,13 @@ class Workspace(Shipments):
         url: Where the ledger of a shared workspace is, else None.
     """
 
-    def __init__(self, location: str | Path | None = None, *, allow_pickle: bool | None = None) -> None:
+    def __init__(
+        self,
+        location: str | Path | None = None,
+        *,
+        allow_pickle: bool | None = None,
+        ledger: Callable[[], SharedLedger] | None = None,
+    ) -> None:
         """Open a workspace, making it if it does not exist.
 
         Args:
@@ -66,6 +72,8 @@ class Workspace(Shipments):
                 `.drystone` in the project's root.
             allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
                 a shared one does not.
+            ledger: Makes the ledger at a URL, for plugins that know more of it than the URL says; nothing is asked of
+                it before the workspace is used.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
@@ -76,8 +84,10 @@ class Workspace(Shipments):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        self._database = Replica(self.directory, opener(self.url)) if self.url else Database(self.directory)
-        self.mark_crashed()
+        opens = ledger or (opener(self.url) if self.url else None)
+        self._database = Replica(self.directory, opens) if opens is not None else Database(self.directory)
+        if ledger is None:
+            self.mark_crashed()
 
     @classmethod
     def current(cls, root: Path | None = None) -> Workspace:

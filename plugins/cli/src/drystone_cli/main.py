@@ -30,7 +30,7 @@ COMMANDS = {
     "stacks": ("drystone_cli.stacks:stacks", "List, show, choose, check, compare and publish stacks."),
     "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong, write new ones."),
     "workspace": ("drystone_cli.workspaces:workspace", "Show, verify, rebuild and copy the workspace."),
-    "cache": ("drystone_cli.caches:cache", "Show and clear what is kept here of artifact stores elsewhere."),
+    "cache": ("drystone_cli.caches:cache", "Show and clear the local cache of artifacts that are stored elsewhere."),
 }
 
 DEBUG = "--debug"
