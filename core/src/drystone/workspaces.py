@@ -196,10 +196,11 @@ class Workspace(Shipments):
             found, blobs = findings(ledger, index)
         missing = defaultdict[str, list[str]](list)
         within_reach = functools.cache(lambda identities: [*self.stores_for(identities)])
+        found = [*damage, *found]
         found += spoilt(blobs, within_reach, lambda store, digest: missing[store].append(digest))
         for store, digests in missing.items():
             self.note_missed(self.store_for(store), digests)
-        return [*damage, *found]
+        return found
 
     def cancel(self, run: str | Run) -> None:
         """Ask the driver of a run to cancel it, wherever that driver runs. It does so within a moment.
