@@ -46,7 +46,7 @@ def test_an_event_survives_the_ledger(event):
 
 def test_every_type_has_its_own_name():
     assert all(name == cls.TYPE for name, cls in EVENTS.items())
-    assert len(EVENTS) == 20
+    assert len(EVENTS) == 22
     assert _PROJECTIONS.keys() == EVENTS.keys()
 
 

@@ -11,6 +11,8 @@ from drystone.contexts import get_context as get_context
 from drystone.contexts import log_metadata as log_metadata
 from drystone.contrasts import SettingChange as SettingChange
 from drystone.contrasts import stack_diff as stack_diff
+from drystone.copies import WorkspaceCopy as WorkspaceCopy
+from drystone.copies import copy_workspace as copy_workspace
 from drystone.declarations import Artifact as Artifact
 from drystone.declarations import Columns as Columns
 from drystone.declarations import Model as Model

@@ -57,7 +57,8 @@ class Manifest:
         materializer: Name of the materializer that wrote it, and that can read it.
         materializer_version: Its version when it wrote.
         blobs: The files.
-        store: Identity of the artifact store that holds the blobs.
+        store: Identity of the artifact store that the blobs were saved into.
+        copies: Identities of further stores that several machines reach and that are known to hold the blobs as well.
         provider: Distribution that provided the materializer.
         inside: Names and versions of the materializers that wrote the parts of a list.
     """
@@ -72,6 +73,12 @@ class Manifest:
     trusted: tuple[str, ...] = ()
     allow_pickle: bool = False
     inside: tuple[tuple[str, int], ...] = ()
+    copies: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"sparse": True})
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Identities of every store that is known to hold the blobs."""
+        return (self.store, *self.copies)
 
     @property
     def maker(self) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
 import attrs
@@ -11,14 +11,17 @@ import attrs
 from drystone.blobs import blob_key, set_aside
 from drystone.caches import file_digest
 from drystone.digests import digest_bytes
-from drystone.errors import DrystoneError, WorkspaceError
+from drystone.errors import ArtifactStoreError, WorkspaceError
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
 from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
+from drystone.stores import out_of_reach
 
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
+AGAIN = "Another store holds it: drystone artifacts push copies it there again."
+PROMOTE = "Promote again, as somebody who may."
 DEFINE = "Define a stack whose artifact_store is this one."
 
 
@@ -32,8 +35,8 @@ class Finding:
     remedy: str
 
 
-Blobs = dict[tuple[str, str], tuple[str, int | None]]
-"""By store and digest: what a blob belongs to, and its size if that is known."""
+Blobs = dict[tuple[str, tuple[str, ...]], tuple[str, int | None]]
+"""By digest and the stores that should hold it: what a blob belongs to, and its size if that is known."""
 
 
 def findings(ledger: SQLiteLedger, index: Index) -> tuple[list[Finding], Blobs]:
@@ -43,8 +46,16 @@ def findings(ledger: SQLiteLedger, index: Index) -> tuple[list[Finding], Blobs]:
         replay = Index(connection)
         replay.create()
         broken = [*_chain(ledger, index, replay)]
-        blobs = {blob[1:3]: (blob[0], blob[3]) for blob in (index if broken else replay).blobs()}
-        return broken or [*_differences(index, replay)], blobs
+        rows = (index if broken else replay).blobs()
+        blobs = {(digest, stores): (subject, size) for subject, stores, digest, size in rows}
+        return [*_ungranted(ledger), *(broken or differences(index, replay))], blobs
+
+
+def _ungranted(ledger: SQLiteLedger) -> Iterator[Finding]:
+    """The commits that do not count in full."""
+    for seq in ledger.ungranted():
+        text = f"Commit {seq} moves a stage, and nobody who may do that has vouched for it. The stage was not moved."
+        yield Finding("grant", str(seq), text, PROMOTE)
 
 
 def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Finding]:
@@ -54,7 +65,7 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             if whole:
-                replay.apply(commit)
+                replay.apply(ledger.counted(commit))
         except (WorkspaceError, LookupError, TypeError) as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)
@@ -65,7 +76,7 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
         yield Finding("commit", str(seq), text, RESTORE)
 
 
-def _differences(index: Index, replay: Index) -> Iterator[Finding]:
+def differences(index: Index, replay: Index) -> Iterator[Finding]:
     """Differences between the index and one that was made from the ledger now."""
     for table in replay.tables():
         now, then = ({hash(row) for row in each.rows(table)} for each in (index, replay))
@@ -76,21 +87,62 @@ def _differences(index: Index, replay: Index) -> Iterator[Finding]:
             yield Finding("index", table, f"{text} {example:.120}.", REBUILD)
 
 
-def spoilt(blobs: Blobs, store_for: Callable[[str], ArtifactStore]) -> Iterator[Finding]:
-    """Blobs that are missing, damaged or out of reach."""
-    stores: dict[str, ArtifactStore | None] = {}
-    for (identity, digest), (subject, size) in blobs.items():
-        if identity not in stores:
-            try:
-                stores[identity] = store_for(identity)
-            except DrystoneError as exc:
-                stores[identity] = None
-                yield Finding("store", identity, str(exc), DEFINE)
-        store = stores[identity]
-        problem = _problem(store, digest, size) if store is not None else None
-        if problem:
+def spoilt(
+    blobs: Blobs,
+    stores: Callable[[Sequence[str]], Iterable[ArtifactStore]],
+    missed: Callable[[str, str], None],
+) -> Iterator[Finding]:
+    """Blobs that are missing, damaged or out of reach; what some store within reach holds is not lost.
+
+    Args:
+        blobs: Which there must be.
+        stores: Those within reach, the ones of some identities first.
+        missed: Is told the store and the digest of each that is not where it should be.
+    """
+    told: set[str] = set()
+    for (digest, identities), (subject, size) in blobs.items():
+        found = _Search(digest, size, identities)
+        found.look(stores(identities))
+        for identity, problem in found.problems.items():
+            missed(identity, digest)
             text = f"The blob {digest[:12]}… of {subject} is {problem} in the artifact store {identity}."
-            yield Finding("blob", subject, text, RERUN)
+            yield Finding("blob", subject, text, AGAIN if found.is_held else RERUN)
+        if not found.problems and not found.is_held and found.away not in told:
+            told.add(found.away)
+            yield Finding("store", identities[0], found.away, DEFINE)
+
+
+class _Search:
+    """A blob that is looked for in stores.
+
+    Attributes:
+        problems: What is wrong with it in those that should hold it.
+        is_held: Whether any holds it.
+        away: Why none that should hold it can be asked.
+    """
+
+    def __init__(self, digest: str, size: int | None, identities: Sequence[str]) -> None:
+        self.problems: dict[str, str] = {}
+        self.is_held = False
+        self.away = out_of_reach(identities)
+        self._wanted, self._identities = (digest, size), identities
+
+    def look(self, stores: Iterable[ArtifactStore]) -> None:
+        """Look into those that should hold it, and into others until one does."""
+        for store in stores:
+            is_named = store.identity in self._identities
+            if is_named or not self.is_held:
+                self._look(store, is_named=is_named)
+
+    def _look(self, store: ArtifactStore, *, is_named: bool) -> None:
+        try:
+            problem = _problem(store, *self._wanted)
+        except ArtifactStoreError as exc:
+            self.away = str(exc) if is_named else self.away
+            return
+        self.is_held = self.is_held or problem is None
+        if is_named and problem is not None:
+            self.problems[store.identity] = problem
 
 
 def _problem(store: ArtifactStore, digest: str, size: int | None) -> str | None:

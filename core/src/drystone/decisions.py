@@ -12,6 +12,7 @@ from drystone.errors import NotFoundError, RunLostError, StageError, suggestion
 from drystone.events import Event, ModelVersionCreated, Pair, RunFinished, StageMoved, StepFinished
 from drystone.index import Index
 from drystone.runs import CACHED, CRASHED, FAILED, RUNNING, SUCCEEDED
+from drystone.stores import is_shared
 
 ANYONE: Any = object()
 """Stands for `expect` not being given: whoever holds the stage may lose it."""
@@ -68,13 +69,23 @@ def check_version_name(view: Index, model: str, name: str | None) -> None:
 
 
 def promotion(
-    view: Index, model: str, selector: int | str, stage: str, expect: int | None, reason: str | None
+    view: Index,
+    model: str,
+    selector: int | str,
+    stage: str,
+    expect: int | None,
+    reason: str | None,
+    *,
+    shared: bool = False,
 ) -> list[StageMoved]:
     """The move of a stage to a version; nothing if it holds the stage already.
 
+    In a workspace that is shared, whoever uses the stage must be able to read what the version consists of.
+
     Raises:
         NotFoundError: There is no such version.
-        StageError: Its run did not succeed, or somebody else than expected holds the stage.
+        StageError: Its run did not succeed, somebody else than expected holds the stage, or only some machine has its
+            artifacts.
     """
     _check_stage(view, model, stage)
     number, holder = number_of(view, model, selector), view.stages(model).get(stage)
@@ -91,7 +102,26 @@ def promotion(
         )
     if holder == number:
         return []
+    if shared:
+        _check_within_reach(view, model, number)
     return [StageMoved(model=model, stage=stage, number=number, previous=holder, action="promote", reason=reason)]
+
+
+def _check_within_reach(view: Index, model: str, number: int) -> None:
+    """Check that of everything a version consists of a store has a copy that others can reach."""
+    made = [f"{name}@{version}" for role, name, version in view.linked(model, number) if role == "output"]
+    manifests = {each: (view.get("artifact", each) or {}).get("manifest") for each in made}
+    away = [
+        each
+        for each, manifest in manifests.items()
+        if manifest and not any(map(is_shared, (manifest["store"], *manifest.get("copies", ()))))
+    ]
+    if away:
+        raise StageError(
+            f"{model}@{number} cannot be promoted: nobody else could read {', '.join(away)}, which only a store of one "
+            f"machine holds. Copy them from there to a store that others reach, and promote then: "
+            f"drystone artifacts push {' '.join(away)} --to STACK"
+        )
 
 
 def rollback(view: Index, model: str, stage: str, reason: str | None) -> list[StageMoved]:

@@ -199,6 +199,7 @@ class Dispatch:
         """
         try:
             found = self._prepared.workspace.resolve(Reference(*json.loads(question)["load"]))
+            self._prepared.hits.holdings.doubts([found.manifest])
             self._prepared.hits.ensure(found)
             version = DynamicInput(name=found.name, version=found.version, manifest=found.manifest)
             return to_text({"found": unstructure(version)})

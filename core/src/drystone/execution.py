@@ -19,7 +19,7 @@ from drystone.projects import find_pipeline, project_root, target_of
 from drystone.replays import Announce, replayed, restored_parameters
 from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Replay, Run
 from drystone.signatures import host_name
-from drystone.traversal import Walk
+from drystone.traversal import GROUP, Walk
 from drystone.workspaces import LeaseLock, RunLock, View, Workspace
 
 
@@ -34,7 +34,8 @@ class Driver:
             PlanError: It cannot run; nothing was started.
         """
         prepared = prepare(pipeline, parameters)
-        with prepared.workspace.lock() as lock:
+        _settle(prepared)
+        with prepared.workspace.patient(GROUP), prepared.workspace.lock() as lock:
             return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
@@ -63,7 +64,8 @@ class Driver:
         crashed = [name for name, step in record.steps.items() if step.status == CRASHED]
         parameters = restored_parameters(workspace, record)
         prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
-        with workspace.lock() as lock:
+        _settle(prepared)
+        with workspace.patient(GROUP), workspace.lock() as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()
@@ -75,6 +77,12 @@ class Driver:
             ReplayError: It cannot be called as it was.
         """
         return replayed(workspace, run, step, debug=debug, announce=announce)
+
+
+def _settle(prepared: Prepared) -> None:
+    """Look ahead where stored bytes are only believed in, so that what is lost is made anew before it is read."""
+    if prepared.hits.holdings.believes:
+        Planner(prepared.hits).settle()
 
 
 def _announced(prepared: Prepared, lock: RunLock | LeaseLock) -> str:

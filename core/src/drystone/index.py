@@ -78,6 +78,12 @@ class Index(Documents):
         runs = [run for (run,) in self._execute(query, (key,)).fetchall()]
         return any((self.get("run", run) or {}).get("status") == RUNNING for run in runs)
 
+    def was_made(self, key: str, since: int) -> bool:
+        """Whether a step with this key has succeeded since the commit of a number."""
+        query = """SELECT 1 FROM v3_documents WHERE key = ? AND status = 'succeeded' AND +kind = 'step' AND ended > ?
+                   LIMIT 1"""
+        return self._one(query, key, since) is not None
+
     def steps(self, run: str) -> list[Document]:
         """The steps of a run that have begun or ended, in that order."""
         return self.select("step", {"run": run}, order="id")
@@ -199,18 +205,25 @@ class Index(Documents):
         query = "SELECT owner FROM v3_links WHERE name = ? AND version = ? AND kind = 'step' ORDER BY owner"
         return [owner for (owner,) in self._execute(query, (artifact, version))]
 
-    def blobs(self) -> Iterator[tuple[str, str, str, int | None]]:
-        """What every blob belongs to, its store, its digest, and its size if that is known."""
+    def missed(self, store: str) -> set[str]:
+        """Digests of blobs that a store should hold, and did not when somebody looked."""
+        return {each["digest"] for each in self.select("missed", {"parent": store})}
+
+    def blobs(self) -> Iterator[tuple[str, tuple[str, ...], str, int | None]]:
+        """What every blob belongs to, the stores that should hold it, its digest, and its size if that is known."""
         query = "SELECT name, body FROM v3_documents WHERE kind = ? ORDER BY id"
         for kind in ("step", "element"):
             for name, body in self._execute(query, (kind,)):
                 step = json.loads(body)
                 for attempt in (*step.get("failed_attempts", ()), step):
                     if attempt.get("log"):
-                        yield f"the log of {name}", attempt["store"], attempt["log"], None
+                        yield f"the log of {name}", (attempt["store"],), attempt["log"], None
                 for part in step.get("outputs", {}).values() if kind == "element" else ():
-                    yield from ((name, part["store"], blob["digest"], blob["size"]) for blob in part["blobs"])
+                    yield from _blobs(name, part)
         for name, body in self._execute(query, ("artifact",)):
-            manifest = json.loads(body)["manifest"]
-            for blob in manifest["blobs"]:
-                yield name, manifest["store"], blob["digest"], blob["size"]
+            yield from _blobs(name, json.loads(body)["manifest"])
+
+
+def _blobs(name: str, manifest: Document) -> Iterator[tuple[str, tuple[str, ...], str, int | None]]:
+    for blob in manifest["blobs"]:
+        yield name, (manifest["store"], *manifest.get("copies", ())), blob["digest"], blob["size"]

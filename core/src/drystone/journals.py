@@ -102,12 +102,13 @@ class Journal:
         """
         entries, self._entries = self._entries, []
         number, awaiting, recorded = self.model_number, self._awaiting, self._recorded
+        found = self.prepared.hits.holdings.findings() if entries else None
 
         def decide(view: View) -> list[Event]:
             check_driven(view, self.run, self.epoch)
             self._taken = {}  # after a conflict all is decided again, from the same state
             self.model_number, self._awaiting, self._recorded = number, [*awaiting], {*recorded}
-            return [event for entry in entries for event in entry(view)]
+            return [*(found(view) if found else ()), *(event for entry in entries for event in entry(view))]
 
         if entries and (commit := self.workspace.commit(decide)) is not None:
             self.commits.append(commit)
@@ -127,7 +128,7 @@ class Journal:
         self._entries.append(entry)
 
     def claimed(self, node: Node, decision: Decision, where: str, elements: int | None = None) -> bool:
-        """Begin the first attempt at a step, unless another run is making the same result; commits at once.
+        """Begin the first attempt at a step, unless another run makes the same result, or has since; commits at once.
 
         A map begins with all its elements. Whoever has a started step of this key in a live run holds the claim on it.
         """
@@ -135,7 +136,8 @@ class Journal:
 
         def entry(view: View) -> Iterator[Event]:
             nonlocal is_free
-            is_free = decision.key is None or not decision.is_shareable or not view.is_being_made(decision.key)
+            key = decision.key if decision.is_shareable else None
+            is_free = key is None or not (view.is_being_made(key) or view.was_made(key, decision.seen))
             if is_free:
                 yield from begin(view)
 

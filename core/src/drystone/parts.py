@@ -63,7 +63,7 @@ def split(manifest: Manifest, store: ArtifactStore) -> list[Manifest]:
         BlobLostError: What describes them is missing or damaged.
     """
     rows = json.loads(BlobReader(store, manifest).read(TABLE).decode("utf-8", "surrogatepass"))
-    return [_part(row, manifest.store) for row in rows]
+    return [_part(row, manifest) for row in rows]
 
 
 def brief(manifest: Manifest) -> Manifest:
@@ -78,7 +78,7 @@ def _row(part: Manifest) -> list[Any]:
     return [part.digest, part.type, *part.maker, blobs, part.provider, part.trusted, part.allow_pickle, part.inside]
 
 
-def _part(row: list[Any], store: str) -> Manifest:
+def _part(row: list[Any], whole: Manifest) -> Manifest:
     digest, kind, materializer, version, blobs, provider, trusted, allow_pickle, inside = row
     return Manifest(
         digest=digest,
@@ -86,7 +86,8 @@ def _part(row: list[Any], store: str) -> Manifest:
         materializer=materializer,
         materializer_version=version,
         blobs=tuple(Blob(*blob) for blob in blobs),
-        store=store,
+        store=whole.store,
+        copies=whole.copies,
         provider=provider,
         trusted=tuple(trusted),
         allow_pickle=allow_pickle,

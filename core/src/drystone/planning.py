@@ -13,7 +13,7 @@ from drystone import parts
 from drystone.artifacts import Manifest
 from drystone.elements import Elements
 from drystone.errors import DrystoneError
-from drystone.graphs import Node, OutputRef, leaves
+from drystone.graphs import Lookup, Node, OutputRef, leaves
 from drystone.hits import Decision, Hits
 from drystone.placements import INLINE
 from drystone.runs import CACHED, MAYBE, RUN, SKIPPED, Cause, Plan, StepPlan, StepRun, of_step, origins_of
@@ -31,24 +31,47 @@ class Planner:
         self._dynamic: set[str] = set()
         self._moving: set[str] = set()
         self._origins: dict[str, tuple[Cause, ...]] = {}
+        self._is_lost = False
+        self._parts: dict[str, list[Manifest]] = {}
 
     def plan(self, stack: str, where: Mapping[str, str]) -> Plan:
         """The plan of the whole graph, given the stack's name and where each node would run."""
         graph = self._hits.graph
-        while True:
-            for node in graph.nodes.values():
-                self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
-                self._origins[node.name] = self._comes_from(self._steps[node.name])
-            unsettled = set(self._unsettled()) - self._moving
-            if not unsettled:
-                break
-            self._moving |= unsettled  # which may leave more open
-            self._made, self._doubtful, self._keys = {}, set(), {}
+        self.settle()
         for name, rival in list(self._rivals()):
             cause = Cause("input", f"runs unless {rival} makes the same before it", name=rival)
             self._steps[name] = _maybe(self._steps[name], cause)
         self._detail(where)
         return Plan(pipeline=graph.pipeline, stack=stack, steps=self._steps, upstream=graph.upstream)
+
+    def settle(self) -> None:
+        """Find out what would run, until it is certain that what would be read is there.
+
+        Raises:
+            PlanError: An input from before the run is lost.
+        """
+        is_open = True
+        while is_open:
+            self._is_lost = False
+            self._made, self._doubtful, self._keys, self._parts = {}, set(), {}, {}
+            for node in self._hits.graph.nodes.values():
+                self._steps[node.name] = self._skipped(node) or self._doubted(node, self._planned(node))
+                self._origins[node.name] = self._comes_from(self._steps[node.name])
+            unsettled = set(self._unsettled()) - self._moving
+            self._moving |= unsettled  # which may leave more open
+            self._is_lost |= self._hits.holdings.doubts(self._read())
+            for version in self._hits.found.values() if self._is_lost else ():
+                self._hits.ensure(version)
+            is_open = bool(unsettled or self._is_lost)
+
+    def _read(self) -> Iterator[Manifest]:
+        """What is known of what the steps that would run read."""
+        running = [node for node in self._hits.graph.nodes.values() if self._steps[node.name].runs]
+        for leaf in (leaf for node in running for each in node.bindings.values() for leaf in leaves(each)):
+            if isinstance(leaf, Lookup) or (isinstance(leaf, OutputRef) and leaf in self._made):
+                yield self._hits.manifest(leaf, self._made)
+            elif isinstance(leaf, OutputRef):
+                yield from self._parts.get(leaf.node, ())
 
     def _comes_from(self, step: StepPlan) -> tuple[Cause, ...]:
         """The steps that a step runs for: itself if it has causes of its own, else some before it."""
@@ -87,11 +110,16 @@ class Planner:
         blocked = next((name for name in node.upstream if self._is(name, SKIPPED)), None)
         if blocked is not None:
             text = f"step {blocked!r}, which it depends on, is skipped"
-        elif node.when in self._made and not self._hits.holds(self._made[node.when]):
+        elif node.when in self._made and not self._holds(self._made[node.when]):
             text = f"its condition, the output of {node.when.node!r}, is false"
         else:
             return None
         return StepPlan(name=node.name, status=SKIPPED, causes=(Cause("condition", text),))
+
+    def _holds(self, condition: Manifest) -> bool:
+        """Whether a condition is true, as far as that can be read."""
+        self._is_lost |= (is_lost := self._hits.holdings.doubts([condition]))
+        return is_lost or self._hits.holds(condition)
 
     def _planned(self, node: Node) -> StepPlan:
         """The plan of a node that is not skipped."""
@@ -138,6 +166,7 @@ class Planner:
             stored += [each.cached] if each.cached is not None else []
             self._dynamic |= {node.name} if each.dynamic else set()
         if counts[RUN] or not counts:
+            self._parts[node.name] = [each.manifest for one in stored for each in one.outputs.values()]
             return StepPlan(name=node.name, status=RUN, causes=decision.causes, elements=+counts)
         self._join(node, stored)
         runs = {each.run for each in stored}

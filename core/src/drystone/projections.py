@@ -13,6 +13,7 @@ from drystone.fans import element_name
 from drystone.ledgers import Commit
 from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
 from drystone.stack_events import StackPublished, StackUnpublished
+from drystone.store_events import ArtifactsCopied, BlobsMissed
 
 
 def project(index: Documents, commit: Commit) -> None:
@@ -124,6 +125,21 @@ def _artifact_saved(index: Documents, event: Fields, commit: Commit) -> None:
     index.put_new("artifact", f"{name}@{version}", name, version, body, run=event["run"])
 
 
+def _artifacts_copied(index: Documents, event: Fields, commit: Commit) -> None:
+    for name, version in event["versions"]:
+        body = index.get("artifact", f"{name}@{version}")
+        if body is not None:
+            manifest = body["manifest"]
+            copies = dict.fromkeys([*manifest.get("copies", ()), event["store"]])
+            index.put("artifact", f"{name}@{version}", body | {"manifest": manifest | {"copies": [*copies]}})
+
+
+def _blobs_missed(index: Documents, event: Fields, commit: Commit) -> None:
+    for digest in event["digests"]:
+        body = {"store": event["store"], "digest": digest}
+        index.put("missed", f"{digest} in {event['store']}", body, parent=event["store"])
+
+
 def _code_recorded(index: Documents, event: Fields, commit: Commit) -> None:
     index.put("code", event["closure"], _facts(event, "closure"))
 
@@ -223,4 +239,6 @@ _PROJECTIONS: dict[str, Callable[[Documents, Fields, Commit], None]] = {
     "record.untagged": _untagged,
     StackPublished.TYPE: _stack_version,
     StackUnpublished.TYPE: _stack_version,
+    ArtifactsCopied.TYPE: _artifacts_copied,
+    BlobsMissed.TYPE: _blobs_missed,
 }

@@ -57,11 +57,13 @@ class Promotions(Shelf):
             reason: Why, for the history.
 
         Raises:
-            StageError: Its run did not succeed, or somebody else holds the stage than expected.
+            StageError: Its run did not succeed, somebody else holds the stage than expected, or the workspace is shared
+                and only a store of one machine has its artifacts.
         """
         selector = version.number if isinstance(version, ModelVersion) else version
         why = reason or override_reason
-        return self._moved(model, stage, lambda view: promotion(view, name_of(model), selector, stage, expect, why))
+        chosen, shared = (name_of(model), selector, stage, expect, why), self.url is not None
+        return self._moved(model, stage, lambda view: promotion(view, *chosen, shared=shared))
 
     def rollback(self, model: str | Model, stage: str, *, reason: str | None = None) -> ModelVersion:
         """Give a stage back to who held it before the last promotion that is not yet rolled back.

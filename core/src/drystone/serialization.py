@@ -17,6 +17,9 @@ T = TypeVar("T")
 TRANSIENT = "transient"
 """The metadata key of fields that belong to one process and are never written."""
 
+SPARSE = "sparse"
+"""The metadata key of fields that are written only where they are not the default."""
+
 converter = cattrs.Converter(unstruct_collection_overrides={tuple: list}, detailed_validation=False)
 
 to_text: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
@@ -38,18 +41,19 @@ def to_time(moment: datetime.datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def _transient(cls: type) -> dict[str, Any]:
-    return {field.name: override(omit=True) for field in attrs.fields(cls) if TRANSIENT in field.metadata}
+def _left_out(cls: type) -> dict[str, Any]:
+    rules = {TRANSIENT: override(omit=True), SPARSE: override(omit_if_default=True)}
+    return {field.name: rule for field in attrs.fields(cls) for key, rule in rules.items() if key in field.metadata}
 
 
 @converter.register_unstructure_hook_factory(attrs.has)
 def _unstructure_attrs(cls: type) -> Callable[[Any], dict[str, Any]]:
-    return make_dict_unstructure_fn(cls, converter, **_transient(cls))
+    return make_dict_unstructure_fn(cls, converter, **_left_out(cls))
 
 
 @converter.register_structure_hook_factory(attrs.has)
 def _structure_attrs(cls: type) -> Callable[[Any, Any], Any]:
-    return make_dict_structure_fn(cls, converter, **_transient(cls))
+    return make_dict_structure_fn(cls, converter, **_left_out(cls))
 
 
 configure_union_passthrough(str | int | float | bool | None, converter)

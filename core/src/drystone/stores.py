@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from drystone.choices import Stacks
 from drystone.components import Place
-from drystone.errors import DrystoneError, NotFoundError
-from drystone.kinds import ArtifactStore
+from drystone.errors import DrystoneError, NotFoundError, WorkspaceError
+from drystone.kinds import MAPPING, ArtifactStore
 from drystone.plugins import load_plugins
 from drystone.publications import PublishedStack
+
+
+def is_shared(identity: str) -> bool:
+    """Whether other machines can reach the store of an identity: then that is a URL, else the id of a directory."""
+    return "://" in identity
+
+
+def out_of_reach(identities: Sequence[str]) -> str:
+    """That no stack here uses any of some stores."""
+    return f"The artifact store {' or '.join(identities)} is out of reach: no stack that is defined here uses it."
+
+
+ELSEWHERE = (
+    "If it is another machine's, read the artifact there, let `drystone artifacts push` there bring it to a store that "
+    "all can reach, or run the pipeline here."
+)
 
 
 class Stores:
@@ -39,16 +55,27 @@ class Stores:
             self._bind_those_of(place)
         if identity not in self._known:
             known = ", ".join(self._known) or "none"
-            raise NotFoundError(
-                f"The artifact store {identity} is out of reach: no stack that is defined here uses it. Within reach: "
-                f"{known}. If it is another machine's, read the artifact there, or run the pipeline here."
-            )
+            raise NotFoundError(f"{out_of_reach([identity])} Within reach: {known}. {ELSEWHERE}")
         return self._known[identity]
+
+    def reached(self, identities: Sequence[str], place: Place) -> Iterator[ArtifactStore]:
+        """Those of some identities that are within reach, the ones on this machine first; after them all others."""
+        if any(each not in self._known for each in identities):
+            self._bind_those_of(place)
+        named = {each: self._known[each] for each in identities if each in self._known}
+        yield from sorted(named.values(), key=lambda store: MAPPING not in store.capabilities)
+        self._bind_those_of(place)
+        yield from [store for identity, store in self._known.items() if identity not in named]
 
     def _bind_those_of(self, place: Place) -> None:
         stacks = Stacks(place.root, load_plugins(), self._published)
-        for name in stacks.names:
+        try:
+            names = stacks.names
+        except WorkspaceError:  # what is damaged publishes nothing, and is to be verified all the same
+            return
+        for name in names:
             try:
-                self.bind(stacks.get(name).at(place).artifact_store)
+                store = stacks.get(name).at(place).artifact_store
+                self._known.setdefault(store.identity, store)  # what was bound keeps its connections
             except DrystoneError:  # a stack that cannot be used here has nothing to read from
                 continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,13 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import RESTORE, Finding, findings, spoilt
+from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
-from drystone.components import Place
 from drystone.databases import Database
 from drystone.decisions import crash
 from drystone.declarations import ColumnLabels, RowSpan, given
-from drystone.digests import digest_bytes
-from drystone.errors import BlobLostError, LedgerConflict, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
@@ -31,19 +30,18 @@ from drystone.events import (
     Untagged,
 )
 from drystone.index import Index
-from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit, SharedLedger
+from drystone.locations import default_location, is_url, location_directory, opener
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
-from drystone.materializers import Materializers
 from drystone.models import Model, ModelRecord, ModelVersion
 from drystone.pipelines import runner
 from drystone.plugins import load_plugins
-from drystone.projects import project_root, workspace_directory
-from drystone.promotions import Promotions
+from drystone.projects import project_root
 from drystone.records import address_of
-from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
+from drystone.replicas import Replica
 from drystone.runs import RUNNING, Run, StepRun
+from drystone.shipments import Shipments
 from drystone.stores import Stores
 
 View = Index
@@ -52,7 +50,7 @@ View = Index
 Record = Run | StepRun | ArtifactVersion | ModelVersion | ModelRecord | Model
 
 
-class Workspace(Promotions):
+class Workspace(Shipments):
     """A workspace: one ledger, in a directory or behind a URL, and the index that answers from it.
 
     Attributes:
@@ -74,8 +72,8 @@ class Workspace(Promotions):
                 `.drystone` in the project's root.
             allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
                 a shared one does not.
-            ledger: Makes the ledger at a URL, for plugins that know more of it than the URL says; nothing is asked of
-                it before the workspace is used.
+            ledger: Opens what is at the URL, for a plugin that knows more of it than the URL says. Then nothing is
+                asked of it before the workspace is used.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
@@ -86,10 +84,13 @@ class Workspace(Promotions):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        shared = ledger() if ledger else opened_ledger(self.url) if self.url else None
-        self._database = Replica(self.directory, shared) if shared is not None else Database(self.directory)
+        self._opener = ledger or (opener(self.url) if self.url else None)
         if ledger is None:
             self.mark_crashed()
+
+    @functools.cached_property
+    def _database(self) -> Database:  # type: ignore[override]  # which is read only, and opened when that is first done
+        return Replica(self.directory, self._opener) if self._opener else Database(self.directory)
 
     @classmethod
     def current(cls, root: Path | None = None) -> Workspace:
@@ -117,7 +118,8 @@ class Workspace(Promotions):
         """Let go of the database. The workspace cannot be used afterwards."""
         if _current.get(self.directory) is self:
             del _current[self.directory]
-        self._database.close()
+        if "_database" in vars(self):
+            self._database.close()
 
     def commit(self, decide: Callable[[View], Sequence[Event]], *, author: str | None = None) -> Commit | None:
         """Add events to the ledger, all or none.
@@ -131,9 +133,7 @@ class Workspace(Promotions):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
-        while True:
-            with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
-                return self._database.commit(decide, author)
+        return self._database.commit(decide, author)
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
@@ -160,6 +160,28 @@ class Workspace(Promotions):
         shared = self._database.shared if isinstance(self._database, Replica) else None
         return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
+    def patient(self, seconds: float) -> AbstractContextManager[None]:
+        """Let answers of a shared workspace be so many seconds old meanwhile, so that not every question asks anew.
+
+        What this process commits is seen at once all the same. Those of a local workspace are never old.
+        """
+        return self._database.patient(seconds)
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two looks for what others did, for whoever waits for that."""
+        return self._database.PACE
+
+    def keep_checkpoint(self) -> str:
+        """Keep a copy of this machine's replica beside a shared ledger, for new machines; returns its name.
+
+        Raises:
+            WorkspaceError: The workspace is not shared.
+        """
+        if not isinstance(self._database, Replica):
+            raise WorkspaceError(f"{self!r} is not shared: only a shared ledger has checkpoints.")
+        return self._database.keep_checkpoint()
+
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
         self._database.sync()
@@ -171,11 +193,17 @@ class Workspace(Promotions):
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
         self.mark_crashed()
-        if damage := self._database.damage():
-            return [Finding("commit", str(self.url), damage, RESTORE)]
+        damage = self._database.damage()
+        if any(each.kind == "commit" for each in damage):
+            return damage
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
-        return [*found, *spoilt(blobs, self.store_for)]
+        missing = defaultdict[str, list[str]](list)
+        within_reach = functools.cache(lambda identities: [*self.stores_for(identities)])
+        found += spoilt(blobs, within_reach, lambda store, digest: missing[store].append(digest))
+        for store, digests in missing.items():
+            self.note_missed(self.store_for(store), digests)
+        return [*damage, *found]
 
     def cancel(self, run: str | Run) -> None:
         """Ask the driver of a run to cancel it, wherever that driver runs. It does so within a moment.
@@ -203,24 +231,6 @@ class Workspace(Promotions):
             RunFailedError: It failed again.
         """
         return runner().resume(self, run.name if isinstance(run, Run) else run)
-
-    def read_log(self, digest: str, store: str) -> str:
-        """The text of a step's log.
-
-        Raises:
-            BlobLostError: It is missing or damaged.
-        """
-        try:
-            data = self.store_for(store).read_range(blob_key(digest), 0, None)
-        except FileNotFoundError:
-            data = b""
-        if digest_bytes(data) != digest:
-            raise BlobLostError(f"The log {digest[:12]}… is missing or damaged in the artifact store {store}.")
-        return data.decode("utf-8", "replace")
-
-    def load_version(self, version: ArtifactVersion, **options: Any) -> Any:
-        """The value of an artifact version, or the part of it that the options ask for."""
-        return self.materializers.load(version.manifest, self.store_for(version.manifest.store), **options)
 
     def load_artifact(
         self,
@@ -262,33 +272,6 @@ class Workspace(Promotions):
         version = self.artifact(name, commit.events[-1]["version"])
         load_plugins().tell("drystone_artifact_saved", artifact_version=version)
         return version
-
-    @functools.cached_property
-    def materializers(self) -> Materializers:
-        """What reads and writes values here."""
-        return Materializers(load_plugins().materializers(), allow_pickle=self.allow_pickle)
-
-    @property
-    def place(self) -> Place:
-        """The project's root and this workspace's directory, for stacks to be used here."""
-        root = self.directory.parent if self.directory.name == ".drystone" else project_root()
-        return self.place_at(root)
-
-    def place_at(self, root: Path) -> Place:
-        """The place for stacks of the project with this root. A copy of a shared ledger can go; values must stay."""
-        return Place(root=root, workspace=workspace_directory(root) if self.url else self.directory)
-
-    def bind_store(self, store: ArtifactStore) -> None:
-        """Make a store known, so that artifacts in it can be read."""
-        self._stores.bind(store)
-
-    def store_for(self, identity: str) -> ArtifactStore:
-        """The artifact store of this identity.
-
-        Raises:
-            NotFoundError: No stack that is defined here has it.
-        """
-        return self._stores.found(identity, self.place)
 
     def tag(self, record: Record, *plain: str, **keyed: str) -> None:
         """Put tags on a record: plain ones, and ones with a value.

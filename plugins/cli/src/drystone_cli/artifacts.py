@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from drystone_cli import completion, records, tables
+from drystone_cli import completion, counters, records, tables
 
 COLUMNS: list[tables.Column] = [
     ("ARTIFACT", str),
@@ -22,7 +22,7 @@ COLUMNS: list[tables.Column] = [
 
 @click.group()
 def artifacts() -> None:
-    """List, show and get artifacts."""
+    """List, show, get and copy artifacts."""
 
 
 @artifacts.command("list")
@@ -97,6 +97,65 @@ def get(reference: str, target: Path | None, force: bool, as_json: bool) -> None
         return
     for path in paths:
         print(path)
+
+
+@artifacts.command()
+@click.argument("references", nargs=-1, metavar="[NAME[@VERSION]]…", shell_complete=completion.artifact_names)
+@click.option(
+    "-t",
+    "--to",
+    "--stack",
+    "stack",
+    required=True,
+    metavar="STACK",
+    help="The stack whose artifact store gets them.",
+    shell_complete=completion.stack_names,
+)
+@tables.json_option
+def push(references: tuple[str, ...], stack: str, as_json: bool) -> None:
+    """Copy artifact versions to the store of a stack that others reach: the latest, all without a name.
+
+    What the store has is not copied again, so it can be stopped and called again. Everybody who uses the workspace
+    reads them from there then.
+    """
+    chosen = named(references)
+    with counters.counter("pushing") as told:
+        delivery = records.workspace().push(chosen, stack, told=told)
+    answer(chosen, delivery, as_json)
+
+
+@artifacts.command()
+@click.argument("references", nargs=-1, metavar="[NAME[@VERSION]]…", shell_complete=completion.artifact_names)
+@click.option(
+    "-s",
+    "--stack",
+    metavar="STACK",
+    help="The stack whose artifact store gets them (default: the active one).",
+    shell_complete=completion.stack_names,
+)
+@tables.json_option
+def pull(references: tuple[str, ...], stack: str | None, as_json: bool) -> None:
+    """Copy artifact versions to the store of the active stack: the latest, all without a name."""
+    chosen = named(references)
+    with counters.counter("pulling") as told:
+        delivery = records.workspace().pull(chosen, stack, told=told)
+    answer(chosen, delivery, as_json)
+
+
+def named(references: tuple[str, ...]) -> list[Any]:
+    """The artifact versions that are named, or all there are."""
+    return [found(each) for each in references] or records.workspace().artifacts(limit=None)
+
+
+def answer(versions: list[Any], delivery: Any, as_json: bool) -> None:
+    """Say what was copied."""
+    record = {"artifacts": [str(each) for each in versions], "copied": len(delivery.copied), "size": delivery.size}
+    tables.answer(record | {"there": delivery.there}, delivered(delivery), as_json=as_json)
+
+
+def delivered(delivery: Any) -> str:
+    """What became of blobs, for people."""
+    return f"Blobs: {len(delivery.copied)} copied ({tables.size(delivery.size)}), {delivery.there} there already."
 
 
 def found(reference: str) -> Any:
