@@ -17,6 +17,7 @@ import pytest
 
 from drystone import Workspace, hookimpl, load_plugins
 from drystone.checkpoints import usable
+from drystone.copies import copy_workspace
 from drystone.databases import FILE
 from drystone.errors import (
     CommitUnclearError,
@@ -699,3 +700,14 @@ def test_an_interrupted_download_leaves_nothing(
 def test_only_a_shared_workspace_has_checkpoints(workspace: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="is not shared"):
         workspace.keep_checkpoint()
+
+
+def test_a_stage_that_was_not_moved_is_not_moved_in_a_copy_either(team: Team, shelf: Shelf, tmp_path: Path) -> None:
+    ann = team("ann")
+    ann.create_model_version("m")
+    unvouched(shelf)
+    with ann.reading(), replica(ann).snapshot() as (ledger, _):
+        assert [each.body for each in ledger.read()] == [each.body for each in MemoryLedger.read(shelf)]
+        assert [len(each.events) for each in ledger.read()] == [1, 2], "whoever copies it has to see that it is there"
+    with pytest.raises(WorkspaceError, match="Commit 2 moves a stage without a grant"):
+        copy_workspace("shelf://team", tmp_path / "copy", artifacts=False)

@@ -50,7 +50,7 @@ class Index(Documents):
         for commit in ledger.read(seq):
             if commit.seq == seq + 1 and commit.prev != digest:
                 raise LedgerDamagedError(f"Commit {seq} of the ledger is not the one that was entered here: altered.")
-            self.enter(commit)
+            self.enter(ledger.counted(commit))
         return ledger.head()
 
     def enter(self, commit: Commit) -> None:

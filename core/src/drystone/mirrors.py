@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import attrs
 
 from drystone.events import needs_grant
@@ -18,17 +16,13 @@ def is_to_be_granted(commit: Commit) -> bool:
 class Mirror(SQLiteLedger):
     """The commits of a shared ledger, to the last character as they are there.
 
-    Whoever reads them gets what counts: from one that needed a grant and had none, the events that needed it are gone.
+    What counts of them is for the index: from one that needed a grant and had none, the events that needed it are gone.
     """
 
     def create(self) -> None:
         """Make its tables where they are missing."""
         super().create()
         self._connection.execute("CREATE TABLE IF NOT EXISTS ungranted (seq INTEGER PRIMARY KEY)")
-
-    def read(self, after: int = 0) -> Iterator[Commit]:
-        """What counts of the commits after a number, in order, each checked against the one before."""
-        return map(self.counted, super().read(after))
 
     def counted(self, commit: Commit) -> Commit:
         """What counts of a commit that is here."""

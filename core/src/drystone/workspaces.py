@@ -72,8 +72,8 @@ class Workspace(Shipments):
                 `.drystone` in the project's root.
             allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
                 a shared one does not.
-            ledger: Makes the ledger at a URL, for plugins that know more of it than the URL says; nothing is asked of
-                it before the workspace is used.
+            ledger: Opens what is at the URL, for a plugin that knows more of it than the URL says. Then nothing is
+                asked of it before the workspace is used.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
@@ -84,10 +84,13 @@ class Workspace(Shipments):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        opens = ledger or (opener(self.url) if self.url else None)
-        self._database = Replica(self.directory, opens) if opens is not None else Database(self.directory)
+        self._opener = ledger or (opener(self.url) if self.url else None)
         if ledger is None:
             self.mark_crashed()
+
+    @functools.cached_property
+    def _database(self) -> Database:  # type: ignore[override]  # which is read only, and opened when that is first done
+        return Replica(self.directory, self._opener) if self._opener else Database(self.directory)
 
     @classmethod
     def current(cls, root: Path | None = None) -> Workspace:
@@ -115,7 +118,8 @@ class Workspace(Shipments):
         """Let go of the database. The workspace cannot be used afterwards."""
         if _current.get(self.directory) is self:
             del _current[self.directory]
-        self._database.close()
+        if "_database" in vars(self):
+            self._database.close()
 
     def commit(self, decide: Callable[[View], Sequence[Event]], *, author: str | None = None) -> Commit | None:
         """Add events to the ledger, all or none.

@@ -29,8 +29,8 @@ COMMANDS = {
     "models": ("drystone_cli.models:models", "Show models, compare their versions, promote the best."),
     "stacks": ("drystone_cli.stacks:stacks", "List, show, choose, check, compare and publish stacks."),
     "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong, write new ones."),
-    "workspace": ("drystone_cli.workspaces:workspace", "Show, verify, copy and rebuild the workspace."),
-    "cache": ("drystone_cli.caches:cache", "Show and clear what is kept here of artifact stores elsewhere."),
+    "workspace": ("drystone_cli.workspaces:workspace", "Show, verify, rebuild and copy the workspace."),
+    "cache": ("drystone_cli.caches:cache", "Show and clear the local cache of artifacts that are stored elsewhere."),
 }
 
 DEBUG = "--debug"

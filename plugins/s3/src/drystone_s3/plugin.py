@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from drystone import FilesystemLedger, StackComponent, hookimpl
 from drystone_s3.artifact_store import S3ArtifactStore
-from drystone_s3.workspaces import opened_ledger
 
 
 @hookimpl
@@ -16,4 +15,6 @@ def drystone_components() -> list[type[StackComponent]]:
 @hookimpl
 def drystone_ledgers() -> dict[str, Callable[[str], FilesystemLedger]]:
     """Ledgers in buckets."""
+    from drystone_s3.workspaces import opened_ledger
+
     return {"s3": opened_ledger, "s3a": opened_ledger}
