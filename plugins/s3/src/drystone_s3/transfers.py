@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 from drystone_s3.failures import code_of, status_of
@@ -28,6 +30,11 @@ MARK = "drystone"
 """The name of the metadata that tells a writer which object is its own."""
 
 
+def whole(data: bytes) -> dict[str, Any]:
+    """A body, and what tells it from a part of it: some servers store an empty object if its writer dies before it."""
+    return {"Body": data, "ContentMD5": b64encode(md5(data, usedforsecurity=False).digest()).decode()}
+
+
 def part_size(size: int) -> int:
     """Bytes of each part of an object, in whole MiB."""
     return max(PART, -(-size // MOST >> 20) + 1 << 20 if size > PART * MOST else 0)
@@ -36,7 +43,7 @@ def part_size(size: int) -> int:
 async def store(bucket: Bucket, key: str, size: int, read: Callable[[int, int], bytes]) -> None:
     """Store an object, which appears when all of it is there; `read` gives bytes from a position on."""
     if size <= PART:
-        await bucket.asked("put_object", key, Body=read(0, size))
+        await bucket.asked("put_object", key, **whole(read(0, size)))
         return
     await bucket.tidied_once()
     mark = os.urandom(16).hex()
