@@ -37,6 +37,24 @@ def test_the_benchmark_of_printing_prints_every_figure_with_its_bar() -> None:
     assert done.stdout.count("bar 2)") == 6
 
 
+def test_the_benchmark_of_transfers_moves_an_array_both_ways() -> None:
+    weed()  # without which it is skipped
+    command = [sys.executable, str(Path(__file__).with_name("transfers.py")), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for way in ("up", "down"):
+        assert f"{way:>5}  drystone " in done.stdout
+
+
+def test_the_benchmark_of_opening_prints_every_figure_with_its_bar() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("opening.py")), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for figure in ("from segments", "from a checkpoint", "with nothing new", "catching up", "a small commit"):
+        assert figure in done.stdout
+    assert done.stdout.count("(bar") == 3
+
+
 def test_the_benchmark_of_large_frames_prints_what_is_transferred() -> None:
     weed()  # without which it is skipped
     command = [sys.executable, str(Path(__file__).with_name("large_frames.py")), "--smoke"]

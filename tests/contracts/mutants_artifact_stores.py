@@ -408,3 +408,56 @@ class Mixes(FsspecArtifactStore):
 class TestMixtureOfTwoWriters(OnDisk):
     mutant = Mixes
     caught_by = "test_of_several_writers_one_wins_whole"
+
+
+@attrs.frozen(kw_only=True)
+class OwnClock(FsspecArtifactStore):
+    """Says of keys what the disk says, and of now what another clock does."""
+
+    def now(self) -> float:
+        return time.time() + 120
+
+
+class TestTwoClocks(OnDisk):
+    mutant = OwnClock
+    caught_by = "test_it_says_when_something_was_stored"
+
+
+@attrs.frozen(kw_only=True)
+class LeavesTheClock(FsspecArtifactStore):
+    def now(self) -> float:
+        self.write("clock/now", b"")
+        return self.modified("clock/now")
+
+
+class TestClockThatLeavesSomething(OnDisk):
+    mutant = LeavesTheClock
+    caught_by = "test_it_says_when_something_was_stored"
+
+
+@attrs.frozen(kw_only=True)
+class WhenAsked(FsspecArtifactStore):
+    def modified(self, key: str) -> float:
+        super().modified(key)
+        return 0.0
+
+
+class TestTimeOfNothing(OnDisk):
+    mutant = WhenAsked
+    caught_by = "test_it_says_when_something_was_stored"
+
+
+@attrs.frozen(kw_only=True)
+class AlwaysTheSame(FsspecArtifactStore):
+    @property
+    def identity(self) -> str:
+        return "file"
+
+
+class TestStoresThatCannotBeToldApart(OnDisk):
+    mutant = AlwaysTheSame
+    caught_by = "test_another_store_is_told_apart"
+
+    @pytest.fixture
+    def another_store(self, tmp_path: Path) -> AlwaysTheSame:
+        return AlwaysTheSame(url=f"file://{tmp_path}/another")

@@ -14,7 +14,7 @@ import pytest
 
 from drystone import FilesystemLedger, FsspecArtifactStore
 from drystone.errors import LedgerConflict
-from drystone.ledgers import Commit, Head
+from drystone.ledgers import Commit, Head, next_commit
 from drystone.testing import LedgerContract, MemoryLedger
 
 
@@ -184,6 +184,97 @@ class AnyPredecessorWillDo(MemoryLedger):
 class TestAnyPredecessorWillDo(InMemory):
     mutant = AnyPredecessorWillDo
     caught_by = "test_a_commit_that_does_not_follow_the_last_is_a_conflict"
+
+
+class CountsFromItsStart(MemoryLedger):
+    def now(self) -> float:
+        return time.monotonic()
+
+
+class TestCountsFromItsStart(InMemory):
+    mutant = CountsFromItsStart
+    caught_by = "test_now_is_the_time_by_the_store"
+
+
+class GoesBack(MemoryLedger):
+    asked = 0
+
+    def now(self) -> float:
+        self.asked += 1
+        return super().now() - self.asked
+
+
+class TestGoesBack(InMemory):
+    mutant = GoesBack
+    caught_by = "test_now_is_the_time_by_the_store"
+
+
+class ProbesWithCommits(MemoryLedger):
+    def probe(self) -> None:
+        self.append(next_commit(self.head(), []))
+
+
+class TestProbesWithCommits(InMemory):
+    mutant = ProbesWithCommits
+    caught_by = "test_a_probe_changes_nothing"
+
+
+class BelievesTheStore(Overwrites):
+    def probe(self) -> None:
+        pass
+
+
+class TestBelievesTheStore(InMemory):
+    mutant = BelievesTheStore
+    caught_by = "test_a_store_that_loses_commits_is_refused"
+
+    @pytest.fixture
+    def unsafe_ledger(self, open_ledger: Callable[[], Any]) -> Any:
+        return open_ledger()
+
+
+class GrantsEverything(MemoryLedger):
+    def is_granted(self, commit: Commit) -> bool:
+        return True
+
+
+class TestGrantsEverything(InMemory):
+    mutant = GrantsEverything
+    caught_by = "test_a_grant_is_for_one_commit"
+
+
+class GrantsNumbers(MemoryLedger):
+    def grant(self, commit: Commit) -> None:
+        self._grants.add(str(commit.seq))
+
+    def is_granted(self, commit: Commit) -> bool:
+        return str(commit.seq) in self._grants
+
+
+class TestGrantsNumbers(InMemory):
+    mutant = GrantsNumbers
+    caught_by = "test_a_grant_is_for_one_commit"
+
+
+class ForgetsGrants(MemoryLedger):
+    def append(self, commit: Commit) -> None:
+        super().append(commit)
+        self._grants.clear()
+
+
+class TestForgetsGrants(InMemory):
+    mutant = ForgetsGrants
+    caught_by = "test_a_grant_is_for_one_commit"
+
+
+class OverwritesCheckpoints(MemoryLedger):
+    def keep_checkpoint(self, name: str, data: bytes) -> None:
+        self._checkpoints[name] = data
+
+
+class TestOverwritesCheckpoints(InMemory):
+    mutant = OverwritesCheckpoints
+    caught_by = "test_checkpoints_are_kept_as_they_are"
 
 
 class Directory(FilesystemLedger):

@@ -19,11 +19,19 @@ class TestLocalArtifactStore(ArtifactStoreContract):
     def artifact_store(self, tmp_path: Path) -> LocalArtifactStore:
         return LocalArtifactStore(tmp_path / "store")
 
+    @pytest.fixture
+    def another_store(self, tmp_path: Path) -> LocalArtifactStore:
+        return LocalArtifactStore(tmp_path / "another")
+
 
 class TestStoreOfFiles(ArtifactStoreContract):
     @pytest.fixture
     def artifact_store(self, tmp_path: Path) -> FsspecArtifactStore:
         return FsspecArtifactStore(url=f"file://{tmp_path}/store")
+
+    @pytest.fixture
+    def another_store(self, tmp_path: Path) -> FsspecArtifactStore:
+        return FsspecArtifactStore(url=f"file://{tmp_path}/another")
 
     @pytest.fixture
     def unreachable_store(self) -> FsspecArtifactStore:

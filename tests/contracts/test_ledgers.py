@@ -50,6 +50,14 @@ class TestMemoryLedger(LedgerContract):
         ledger = MemoryLedger("memory://contract")
         return lambda: ledger
 
+    @pytest.fixture
+    def unsafe_ledger(self) -> MemoryLedger:
+        class Overwrites(MemoryLedger):
+            def append(self, commit: Commit) -> None:
+                self._commits[commit.seq - 1 :] = [(commit.seq, commit.digest.encode(), commit.body.encode())]
+
+        return Overwrites("memory://unsafe")
+
 
 class TestSQLiteLedger(LedgerContract):
     leases = False

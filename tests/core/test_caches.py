@@ -520,3 +520,48 @@ def test_on_a_full_disk_others_make_room(tmp_path: Path, monkeypatch: pytest.Mon
     assert has(cache, content(2 * MIB, 9))
     put(cache, content(50 * MIB, 8))
     assert cache.info().files == 3
+
+
+WORKER = """
+import random, sys
+from pathlib import Path
+from drystone.caches import BlobCache
+from drystone.digests import digest_bytes
+
+cache, chance = BlobCache(Path(sys.argv[1]), 300_000), random.Random(sys.argv[2])
+blobs = [bytes([seed]) * (50_000 + seed) for seed in range(12)]
+
+def slowly(path, data):
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, len(data), 5000):
+            file.write(data[start : start + 5000])
+
+print("begin", flush=True)
+for _ in range(150):
+    data = chance.choice(blobs)
+    with cache.fetch(digest_bytes(data), len(data), lambda path: slowly(path, data)) as file:
+        assert Path(file.name).read_bytes() == data
+print("done", flush=True)
+"""
+
+
+def test_processes_that_are_killed_leave_a_cache_that_is_right(tmp_path: Path) -> None:
+    for number in range(4):
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(tmp_path), f"{number} {who}"], stdout=subprocess.PIPE, text=True
+            )
+            for who in range(3)
+        ]
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "begin\n"
+        children[0].kill()
+        assert [said(child) for child in children[1:]] == ["done\n"] * 2
+        children[0].communicate()
+    cache = BlobCache(tmp_path, 300_000)
+    put(cache, b"one more")
+    kept = [path for path in tmp_path.glob("??/*") if path.name != digest_bytes(b"one more")]
+    assert kept
+    assert all(digest_bytes(path.read_bytes()) == path.name for path in kept)
+    assert cache.info().size <= 300_000

@@ -21,7 +21,7 @@ from drystone.databases import Database
 from drystone.errors import LedgerConflict, StackError, StageError, WorkspaceError
 from drystone.events import StageMoved, event_to_json
 from drystone.ledgers import Commit, next_commit
-from drystone.replicas import opened_ledger
+from drystone.locations import opened_ledger
 from drystone.testing import memory_stack
 from drystone_local import LocalArtifactStore
 

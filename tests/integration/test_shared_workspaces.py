@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -258,3 +259,71 @@ def test_a_plugin_brings_a_scheme(ann: Machine, monkeypatch: pytest.MonkeyPatch)
         assert workspace.info()["location"] == "scratch://desk"
     with pytest.raises(WorkspaceError, match=r"No plugin opens .* scratch://\. Installed: file://"):
         Workspace("scratch://desk")
+
+
+def test_a_new_machine_begins_with_a_checkpoint_that_somebody_kept(ann: Machine, ben: Machine) -> None:
+    (ann.project / "go").touch()
+    ann.do("flow.py")
+    assert "begin with it" in ann.run("workspace", "checkpoint")
+    (ann.project / "team" / "commits" / f"{1:020}").rename(ann.project / "hidden")
+    assert "small-1" in ben.run("runs", "list"), "it does not read what the checkpoint has"
+    (ann.project / "hidden").rename(ann.project / "team" / "commits" / f"{1:020}")
+    assert "Everything is whole." in ben.run("workspace", "verify")
+
+
+def test_info_tells_how_new_it_is_and_who_wrote(ann: Machine, ben: Machine) -> None:
+    (ann.project / "go").touch()
+    ann.do("flow.py")
+    told = ben.run("workspace", "info")
+    for name in ("reachable:", "lag:", "fetched at:", "age:", "round trip:", "size:", "writers:"):
+        assert name in told
+    assert "tester@example.org@" in told
+    (info,) = json.loads(ben.run("workspace", "info", "--json"))
+    assert (info["reachable"], info["lag"], len(info["writers"])) == (True, 0, 1)
+
+
+OFFLINE = """
+import os
+from pathlib import Path
+
+from drystone import hookimpl
+from drystone.errors import WorkspaceUnreachableError
+from drystone import FilesystemLedger, FsspecArtifactStore
+
+
+class Wire(FilesystemLedger):
+    def __init__(self, url):
+        if Path("cut").exists():
+            raise WorkspaceUnreachableError("wire://team does not answer.")
+        super().__init__(FsspecArtifactStore(url=f"file://{Path.cwd()}/team"))
+
+
+@hookimpl
+def drystone_ledgers():
+    return {"wire": Wire}
+"""
+"""A plugin whose ledger is out of reach while there is a file."""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_commands_say_on_stderr_how_old_it_is_what_they_show(
+    ann: Machine, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    (ann.project / "go").touch()
+    (ann.project / "wires.py").write_text(OFFLINE)
+    environment = {**ann.environment, "DRYSTONE_WORKSPACE": "wire://team", "DRYSTONE_PLUGINS": "wires.py"}
+    monkeypatch.setattr(Machine, "environment", environment)
+    ann.do("flow.py")
+    (ann.project / "cut").touch()
+    script = str(Path(sys.executable).with_name("drystone"))
+    process = ann.start(script, "runs", "list", *options)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "small-1" in out
+    (line,) = err.splitlines()
+    assert line.startswith("What follows is as old as ")
+    assert line.endswith("wire://team does not answer.")
+    process = ann.start(script, "models", "promote", "m", "1", "production")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].endswith("wire://team does not answer. Nothing of this was recorded.")

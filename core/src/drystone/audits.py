@@ -21,6 +21,7 @@ RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
 AGAIN = "Another store holds it: drystone artifacts push copies it there again."
+PROMOTE = "Promote again, as somebody who may."
 DEFINE = "Define a stack whose artifact_store is this one."
 
 
@@ -47,7 +48,14 @@ def findings(ledger: SQLiteLedger, index: Index) -> tuple[list[Finding], Blobs]:
         broken = [*_chain(ledger, index, replay)]
         rows = (index if broken else replay).blobs()
         blobs = {(digest, stores): (subject, size) for subject, stores, digest, size in rows}
-        return broken or [*differences(index, replay)], blobs
+        return [*_ungranted(ledger), *(broken or differences(index, replay))], blobs
+
+
+def _ungranted(ledger: SQLiteLedger) -> Iterator[Finding]:
+    """The commits that do not count in full."""
+    for seq in ledger.ungranted():
+        text = f"Commit {seq} moves a stage, and nobody who may do that has vouched for it. The stage was not moved."
+        yield Finding("grant", str(seq), text, PROMOTE)
 
 
 def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Finding]:
@@ -57,7 +65,7 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             if whole:
-                replay.apply(commit)
+                replay.apply(ledger.counted(commit))
         except (WorkspaceError, LookupError, TypeError) as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ from drystone.errors import RunLostError, WorkspaceError
 from drystone.workspaces import Workspace
 
 LOOK = 0.2
-"""Seconds between two looks for a request."""
+"""Seconds between two looks at what needs to be seen to; for a request as often, unless the workspace is shared."""
 
 
 class Watch:
@@ -59,10 +60,13 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
+        asked_at = time.monotonic()
         while not self._done.wait(LOOK):
             self._tend()
-            if self.requested_by or self.lost:  # the driver knows, and waits for steps that nobody can end
+            is_time = time.monotonic() - asked_at >= self._workspace.pace - LOOK / 2
+            if self.requested_by or self.lost or not is_time:  # it may know, and wait for steps that nobody can end
                 continue
+            asked_at = time.monotonic()
             with suppress(WorkspaceError):  # a disk that is full for a moment
                 self._ask()
                 if self.requested_by or self.lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,12 +15,14 @@ from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import FILE, Database
 from drystone.errors import LedgerConflict, StackError, WorkspaceError
-from drystone.events import Event, StageMoved
+from drystone.events import Event
 from drystone.kinds import ArtifactStore
-from drystone.ledgers import Commit, Head, Ledger, SharedLedger
+from drystone.ledgers import Commit, Head, Ledger
+from drystone.locations import is_url, location_directory, opened_ledger, opener
+from drystone.mirrors import is_to_be_granted
 from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory
-from drystone.replicas import Replica, is_url, location_directory, opened_ledger
+from drystone.replicas import Replica
 from drystone.shipments import copied
 from drystone.stacks import Stack
 from drystone.stores import is_shared
@@ -84,12 +86,13 @@ def copy_workspace(
     with _reading(source) as (ledger, _):
         _check_continues(ledger, there, source, destination)
     blobs = _carried(origin, store, told) if store is not None else Delivery()
-    with _reading(source) as (ledger, vouching):
+    with _reading(source) as (ledger, ungranted):
         head, before = ledger.head(), there.head()
         new = max(0, head.seq - before.seq)
-        with _commits(ledger, head.seq - new) as commits:
-            for done in there.take(commits, vouching):
+        for batch in _batches(ledger, head.seq - new):
+            for done in there.take(batch, ungranted):
                 told("commits", done - before.seq, new)
+        there.sync()
     return WorkspaceCopy(
         source=str(source),
         destination=str(destination),
@@ -122,23 +125,27 @@ def _opened(source: str | Path, destination: str | Path) -> Workspace:
 
 
 def _database(location: str | Path) -> Database:
-    directory = location_directory(location)
-    return Replica(directory, opened_ledger(str(location))) if is_url(location) else Database(directory)
+    """The database of a workspace, up to date.
+
+    Raises:
+        WorkspaceUnreachableError: It is shared, and nobody answers: what was fetched before may not be all.
+    """
+    if not is_url(location):
+        return Database(location_directory(location))
+    replica = Replica(location_directory(location), opener(str(location)))
+    replica.pull()
+    return replica
 
 
 @contextmanager
-def _reading(location: str | Path) -> Iterator[tuple[Ledger, SharedLedger | None]]:
-    """The commits of a workspace as they are now, and who vouches for those that move stages, if that is needed."""
+def _reading(location: str | Path) -> Iterator[tuple[Ledger, Collection[int]]]:
+    """The commits of a workspace as they are now, and the numbers of those that do not count in full."""
     database = _database(location)
     try:
         with database.snapshot() as (ledger, _):
-            yield ledger, database.shared if isinstance(database, Replica) else None
+            yield ledger, {*ledger.ungranted()}
     finally:
         database.close()
-
-
-def _moves_stage(commit: Commit) -> bool:
-    return any(event["type"] == StageMoved.TYPE for event in commit.events)
 
 
 # Stored bytes
@@ -194,9 +201,7 @@ def _check_continues(ledger: Ledger, there: _Directory | _Shared, source: str | 
     common = min(ledger.head().seq, there.head().seq)
     if common == 0 or _at(ledger, common).digest == _at(there, common).digest:
         return
-    with _commits(ledger) as mine, _commits(there) as theirs:
-        pairs = zip(mine, theirs, strict=False)
-        first = next(other for one, other in pairs if one.digest != other.digest)
+    first = _first_difference(ledger, there)
     raise WorkspaceError(
         f"{destination} holds another history than {source}: commit {first.seq} there is by {first.author}, of "
         f"{first.at}, and is not the one here. Nothing was copied. Give a destination that is empty, or holds an "
@@ -205,18 +210,20 @@ def _check_continues(ledger: Ledger, there: _Directory | _Shared, source: str | 
 
 
 def _at(ledger: Ledger | _Directory | _Shared, seq: int) -> Commit:
-    with _commits(ledger, seq - 1) as found:
-        return next(found)
+    return next(iter(ledger.read(seq - 1)))
 
 
-@contextmanager
-def _commits(ledger: Ledger | _Directory | _Shared, after: int = 0) -> Iterator[Iterator[Commit]]:
-    """Commits after a number, as long as whoever looks at them does."""
-    found = iter(ledger.read(after))
-    try:
-        yield found
-    finally:
-        getattr(found, "close", lambda: None)()
+def _first_difference(ledger: Ledger, there: _Directory | _Shared) -> Commit:
+    """The first commit there that is another one here, of histories that differ."""
+    pairs = zip(ledger.read(), there.read(), strict=False)
+    return next(theirs for mine, theirs in pairs if mine.digest != theirs.digest)
+
+
+def _batches(ledger: Ledger, after: int) -> Iterator[list[Commit]]:
+    """Commits after a number, in groups; nothing is being read while somebody looks at one."""
+    while batch := list(islice(ledger.read(after), BATCH)):
+        yield batch
+        after = batch[-1].seq
 
 
 class _Directory:
@@ -236,27 +243,29 @@ class _Directory:
         with self._database.snapshot() as (ledger, _):
             yield from ledger.read(after)
 
-    def take(self, commits: Iterator[Commit], vouching: SharedLedger | None) -> Iterator[int]:
-        """Add commits, in large groups; yields the number of the last one added.
+    def take(self, commits: Sequence[Commit], ungranted: Collection[int]) -> Iterator[int]:
+        """Add commits, all or none; yields the number of the last one.
 
         Raises:
             WorkspaceError: Somebody else writes here; or one moves a stage and does not count where it comes from.
         """
-        while batch := list(islice(commits, BATCH)):
-            for commit in batch:
-                _check_granted(commit, vouching)
-            with self._database.transaction() as (ledger, index):
-                if index.catch_up(ledger).digest != batch[0].prev:
-                    raise _disturbed(self._location, batch[0])
-                for commit in batch:
-                    ledger.append(commit)
-                    index.apply(commit)
-            yield batch[-1].seq
+        for commit in commits:
+            _check_granted(commit, ungranted)
+        with self._database.transaction() as (ledger, index):
+            if index.catch_up(ledger).digest != commits[0].prev:
+                raise _disturbed(self._location, commits[0])
+            for commit in commits:
+                ledger.append(commit)
+                index.apply(commit)
+        yield commits[-1].seq
+
+    def sync(self) -> None:
+        """Make all of it survive a power failure."""
         self._database.sync()
 
 
-def _check_granted(commit: Commit, vouching: SharedLedger | None) -> None:
-    if vouching is not None and _moves_stage(commit) and not vouching.is_granted(commit):
+def _check_granted(commit: Commit, ungranted: Collection[int]) -> None:
+    if commit.seq in ungranted:
         raise WorkspaceError(
             f"Commit {commit.seq} moves a stage without a grant, so it does not count where it is, and would here. "
             "`drystone workspace verify` tells more of it. Copy to a shared workspace instead."
@@ -278,7 +287,7 @@ class _Shared:
         """Its commits after a number."""
         return self._ledger.read(after)
 
-    def take(self, commits: Iterable[Commit], vouching: SharedLedger | None) -> Iterator[int]:
+    def take(self, commits: Sequence[Commit], ungranted: Collection[int]) -> Iterator[int]:
         """Add commits, one after the other, so that nobody ever sees a gap; yields the number of each.
 
         One that moves a stage gets its grant, if it counts where it comes from.
@@ -287,17 +296,19 @@ class _Shared:
             WorkspaceError: Somebody else writes here.
         """
         for commit in commits:
-            if _moves_stage(commit) and (vouching is None or vouching.is_granted(commit)):
+            if is_to_be_granted(commit) and commit.seq not in ungranted:
                 self._ledger.grant(commit)
             self._append(commit)
             yield commit.seq
+
+    def sync(self) -> None:
+        """Nothing to do: what was added is safe."""
 
     def _append(self, commit: Commit) -> None:
         try:
             self._ledger.append(commit)
         except Exception as exc:  # the answer may be wrong: what is there decides
-            with _commits(self._ledger, commit.seq - 1) as found:
-                stored = next(found, None)
+            stored = next(iter(self._ledger.read(commit.seq - 1)), None)
             if stored is not None and stored.digest == commit.digest:
                 return
             if stored is not None or isinstance(exc, LedgerConflict):

@@ -11,14 +11,20 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, ClassVar
 
+from drystone.audits import Finding
 from drystone.errors import NotFoundError, WorkspaceError
 from drystone.events import Event, event_to_json
 from drystone.index import Index
-from drystone.ledgers import Commit, SQLiteLedger, next_commit
+from drystone.ledgers import Commit, Head, SQLiteLedger, next_commit
 from drystone.projects import make_directory
 
 FILE = "workspace.db"
+
+Decide = Callable[[Index], Sequence[Event]]
+"""Looks at a workspace, and says what happened."""
+
 PATIENCE = 60
 """Seconds to wait for another process that is committing."""
 
@@ -41,7 +47,12 @@ class Database:
     """The database in a workspace's directory: a ledger and its index.
 
     A directory that must not be written to can be read, as it is when it is opened.
+
+    Class attributes:
+        PACE: Seconds between two looks for what others did, for whoever waits for that.
     """
+
+    PACE: ClassVar[float] = 0.2
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -170,17 +181,23 @@ class Database:
                 with suppress(sqlite3.OperationalError):  # what was committed stays so, and the next one tries again
                     self.sync()
 
-    def commit(self, decide: Callable[[Index], Sequence[Event]], author: str | None) -> Commit | None:
+    def commit(self, decide: Decide, author: str | None) -> Commit | None:
         """Add what is decided upon, in one transaction; None if that is nothing."""
         with self.transaction() as (ledger, index):
-            head = index.catch_up(ledger)
-            events = [event_to_json(event) for event in decide(index)]
-            if not events:
-                return None
-            commit = next_commit(head, events, author)
-            ledger.append(commit)
-            index.apply(commit)
+            commit = decided(decide, index, index.catch_up(ledger), author)
+            if commit is not None:
+                ledger.append(commit)
+                index.apply(commit)
         return commit
+
+    @contextmanager
+    def patient(self, seconds: float) -> Iterator[None]:
+        """Let answers be so many seconds old meanwhile; those of a local workspace never are."""
+        yield
+
+    def state(self) -> dict[str, Any]:
+        """How a copy stands to what it is a copy of; of a local workspace there is nothing to say."""
+        return {}
 
     def rebuild(self) -> None:
         """Make the index anew from the ledger."""
@@ -188,9 +205,9 @@ class Database:
             index.clear()
             index.catch_up(ledger)
 
-    def damage(self) -> str:
+    def damage(self) -> list[Finding]:
         """What is wrong with a ledger elsewhere; a local one is checked commit by commit."""
-        return ""
+        return []
 
     def sync(self) -> None:
         """Make everything committed so far survive a power failure."""
@@ -201,6 +218,12 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         _close(self._connection, self._pid)
+
+
+def decided(decide: Decide, index: Index, head: Head, author: str | None) -> Commit | None:
+    """The commit of what is decided upon, to follow a head; None if that is nothing."""
+    events = [event_to_json(event) for event in decide(index)]
+    return next_commit(head, events, author) if events else None
 
 
 def _close(connection: sqlite3.Connection, pid: int) -> None:

@@ -6,6 +6,7 @@ ledger by whoever wants it.
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,12 @@ Document = dict[str, Any]
 Fields = Mapping[str, Any]
 
 
+@functools.cache
+def _put(*columns: str) -> str:
+    return f"""INSERT INTO v3_documents (kind, name, {", ".join(columns)}) VALUES (?, ?{", ?" * len(columns)})
+               ON CONFLICT (kind, name) DO UPDATE SET {", ".join(f"{each} = excluded.{each}" for each in columns)}"""
+
+
 class Documents:
     """Documents of runs, steps, artifact versions, models, model versions and code, and the links between them."""
 
@@ -82,11 +89,7 @@ class Documents:
     def put(self, kind: str, name: str, body: Fields, **columns: Any) -> None:
         """Write a document; columns that are not given stay as they are."""
         given = {"status": body.get("status"), **columns, "body": to_text(body)}
-        self._execute(
-            f"""INSERT INTO v3_documents (kind, name, {", ".join(given)}) VALUES (?, ?{", ?" * len(given)})
-                ON CONFLICT (kind, name) DO UPDATE SET {", ".join(f"{each} = excluded.{each}" for each in given)}""",
-            (kind, name, *given.values()),
-        )
+        self._execute(_put(*given), (kind, name, *given.values()))
 
     def put_new(self, kind: str, name: str, parent: str, number: int, body: Fields, **columns: Any) -> None:
         """Write a document with a number of its own; numbers are dense and never given twice."""

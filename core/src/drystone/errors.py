@@ -41,10 +41,13 @@ Catch the class that matches the decision you can take; every one of them is a `
     └── WorkspaceError
         ├── WorkspaceAccessError                  whoever this is may not do that in a shared workspace
         ├── WorkspaceUnreachableError             a shared workspace does not answer: trying again may help
+        │   └── CommitUnclearError                it stopped answering within a commit: it is there, or it is not
         ├── LedgerConflict                        somebody else took this sequence number
         ├── LedgerDamagedError                    a commit is altered, missing or foreign
         ├── RunLostError                          a run is no longer its driver's: taken for dead, or resumed
         └── FormatError                           written by a version of Drystone this one cannot read
+
+What can be used, but not as it should be, is a warning: `StaleWarning`.
 """
 
 from __future__ import annotations
@@ -227,6 +230,10 @@ class WorkspaceUnreachableError(WorkspaceError):
     """A shared workspace does not answer, or not in time. Trying again may help."""
 
 
+class CommitUnclearError(WorkspaceUnreachableError):
+    """A shared workspace stopped answering while something was committed: nobody knows yet whether it is recorded."""
+
+
 class LedgerConflict(WorkspaceError):  # noqa: N818 - a race, which the commit loop resolves, rather than a failure
     """The sequence number of a commit is already taken."""
 
@@ -241,6 +248,10 @@ class RunLostError(WorkspaceError):
 
 class FormatError(WorkspaceError):
     """A workspace was written by a version of Drystone that this one cannot read."""
+
+
+class StaleWarning(UserWarning):
+    """A shared workspace does not answer, so what is said of it comes from this machine's copy; it says how old."""
 
 
 def listed(problems: Sequence[str]) -> str:

@@ -30,11 +30,13 @@ class Event:
         TYPE: What it is called in the ledger; never changes.
         V: The version of its fields.
         critical: Whether a package that does not know the type must refuse the ledger instead of skipping it.
+        granted: Whether it counts in a shared workspace only if somebody who may do that has vouched for its commit.
     """
 
     TYPE: ClassVar[str] = ""
     V: ClassVar[int] = 1
     critical: ClassVar[bool] = True
+    granted: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if cls.TYPE:
@@ -324,6 +326,7 @@ class StageMoved(Event):
     """A stage of a model went from one version to another."""
 
     TYPE: ClassVar[str] = "model.stage_moved"
+    granted: ClassVar[bool] = True
 
     model: str
     stage: str
@@ -373,6 +376,11 @@ class Untagged(Event):
 def event_to_json(event: Event) -> dict[str, Any]:
     """An event as the ledger keeps it."""
     return {"type": event.TYPE, "v": event.V, "critical": event.critical, **unstructure(event)}
+
+
+def needs_grant(data: Mapping[str, Any]) -> bool:
+    """Whether an event counts in a shared workspace only with a grant."""
+    return EVENTS.get(data["type"], Event).granted
 
 
 def is_known(data: Mapping[str, Any]) -> bool:

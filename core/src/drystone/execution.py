@@ -19,7 +19,7 @@ from drystone.projects import find_pipeline, project_root, target_of
 from drystone.replays import Announce, replayed, restored_parameters
 from drystone.runs import COMPLETE, CRASHED, RUNNING, SUCCEEDED, Plan, Replay, Run
 from drystone.signatures import host_name
-from drystone.traversal import Walk
+from drystone.traversal import GROUP, Walk
 from drystone.workspaces import LeaseLock, RunLock, View, Workspace
 
 
@@ -35,7 +35,7 @@ class Driver:
         """
         prepared = prepare(pipeline, parameters)
         _settle(prepared)
-        with prepared.workspace.lock() as lock:
+        with prepared.workspace.patient(GROUP), prepared.workspace.lock() as lock:
             return Walk(prepared, _announced(prepared, lock), epoch=1, done={}).finish()
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
@@ -65,7 +65,7 @@ class Driver:
         parameters = restored_parameters(workspace, record)
         prepared = prepare(pipeline, parameters, workspace=workspace, root=root, apart=crashed, at=record.started_at)
         _settle(prepared)
-        with workspace.lock() as lock:
+        with workspace.patient(GROUP), workspace.lock() as lock:
             epoch = _claimed(workspace, run, lock)
             done = {name: step for name, step in record.steps.items() if step.status in COMPLETE}
             return Walk(prepared, run, epoch, done).finish()

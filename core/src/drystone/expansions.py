@@ -74,6 +74,11 @@ class Expansion:
         decision = self._decisions[_index(element)] = self._elements.decide(element)
         return decision
 
+    def overtaken(self) -> None:
+        """Others make the same, or have made it; that is looked at element by element, and does not count again."""
+        with self._journal.workspace.reading() as records:
+            self.decision = attrs.evolve(self.decision, seen=records.index.position()[0])
+
     def takes_stored(self, element: Node, decision: Decision) -> bool:
         """Whether a stored result, of this run before it was resumed or of another one, stands for an element."""
         if self._is_kept(element, decision):

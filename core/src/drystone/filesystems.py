@@ -22,8 +22,8 @@ from drystone.secrets import Secret
 SPOOL = "spool/"
 """Where files stand on their way into a store on another filesystem."""
 
-EXCLUSIVE = ("file", "local", "s3", "s3a")
-"""Schemes of URLs where of several writers that create a file one succeeds."""
+EXCLUSIVE = ("file", "local")
+"""Schemes of URLs where of several writers that create a file one succeeds, since the kernel decides."""
 
 NEAR = ("file", "local", "memory")
 """Schemes of URLs that lead nowhere else, so that a cache of what is there would save nothing."""
@@ -126,8 +126,6 @@ class FsspecArtifactStore(ArtifactStore):
         except (FileNotFoundError, FileExistsError):
             raise
         except Exception as exc:
-            if getattr(exc, "errno", None) == errno.EINVAL and "pre-conditions" in str(exc):  # how s3fs may say it
-                raise FileExistsError(errno.EEXIST, "The key is taken", key) from exc
             raise ArtifactStoreError(f"The artifact store {self.url!r} cannot be used: {exc}.") from exc
 
     def upload(self, local_path: Path, key: str) -> None:
@@ -193,11 +191,8 @@ class FsspecArtifactStore(ArtifactStore):
         """Store bytes under a key that must be free."""
         if CREATE not in self.capabilities:
             super().create(key, data)
-        with self._at(key) as (filesystem, path):
-            if "file" in filesystem.protocol:
-                self._link(path, data)
-            else:
-                filesystem.pipe_file(path, data, mode="create")
+        with self._at(key) as (_, path):
+            self._link(path, data)
 
     def _link(self, path: str, data: bytes) -> None:
         """Make a file that is whole when it appears; fsspec would check, then write."""

@@ -8,8 +8,8 @@ from drystone.graphs import Node
 from drystone.hits import Decision
 from drystone.workspaces import Workspace
 
-LOOK = 0.1
-"""Seconds between two looks at what other runs are making."""
+LOOKS = 2
+"""How often others are looked at for what they are making, in the time that the workspace sets the pace with."""
 
 
 class Flights:
@@ -64,7 +64,7 @@ class Flights:
     def released(self, *, all_of_them: bool = False) -> list[Node]:
         """The steps that need not wait for another run any more: it is done, has failed or died."""
         now = time.monotonic()
-        if not self._elsewhere or (not all_of_them and now - self._looked_at < LOOK):
+        if not self._elsewhere or (not all_of_them and now - self._looked_at < self._workspace.pace / LOOKS):
             return []
         self._looked_at = now
         self._workspace.mark_crashed()

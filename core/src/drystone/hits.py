@@ -42,6 +42,7 @@ class Decision:
             causes and what these were compared with.
         is_shareable: Whether a result that somebody else is making now would do.
         dynamic: Whether what the step loaded when it last ran decides.
+        seen: Number of the last commit when a result was found that cannot be used; what was made since may do.
     """
 
     key: str | None
@@ -51,6 +52,7 @@ class Decision:
     facts: Mapping[str, Any]
     is_shareable: bool
     dynamic: bool
+    seen: int = 0
 
 
 class Hits:
@@ -116,10 +118,11 @@ class Hits:
         closure = self.fingerprints.closure(node.step, given.classes)
         key = self._key(node, closure, given) if closure.digest and not given.problems else None
         refused = self._refused(node, closure)
-        causes, cached, last = refused or given.problems, None, None
+        causes, cached, last, seen = refused or given.problems, None, None, 0
         if key is not None and not causes:
             with self.workspace.reading() as records:
                 cached, causes = self._stored(node, key, records)
+                seen = records.index.position()[0] if causes else 0
                 if cached is None and not causes and node.of is None:
                     last = records.index.last_execution(self.graph.pipeline, node.name)
                     causes = self._compared(node, records.index, last, closure, given)
@@ -142,6 +145,7 @@ class Hits:
             facts=facts,
             is_shareable=not refused,
             dynamic=dynamic,
+            seen=seen,
         )
 
     def unstored(self, node: Node) -> tuple[Cause, ...]:

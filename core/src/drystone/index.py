@@ -50,7 +50,7 @@ class Index(Documents):
         for commit in ledger.read(seq):
             if commit.seq == seq + 1 and commit.prev != digest:
                 raise LedgerDamagedError(f"Commit {seq} of the ledger is not the one that was entered here: altered.")
-            self.apply(commit)
+            self.apply(ledger.counted(commit))
         return ledger.head()
 
     def apply(self, commit: Commit) -> None:
@@ -77,6 +77,12 @@ class Index(Documents):
         query = "SELECT run FROM v3_documents WHERE kind = 'step' AND status = 'running' AND key = ?"
         runs = [run for (run,) in self._execute(query, (key,)).fetchall()]
         return any((self.get("run", run) or {}).get("status") == RUNNING for run in runs)
+
+    def was_made(self, key: str, since: int) -> bool:
+        """Whether a step with this key has succeeded since the commit of a number."""
+        query = """SELECT 1 FROM v3_documents WHERE key = ? AND status = 'succeeded' AND +kind = 'step' AND ended > ?
+                   LIMIT 1"""
+        return self._one(query, key, since) is not None
 
     def steps(self, run: str) -> list[Document]:
         """The steps of a run that have begun or ended, in that order."""

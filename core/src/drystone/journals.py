@@ -128,7 +128,7 @@ class Journal:
         self._entries.append(entry)
 
     def claimed(self, node: Node, decision: Decision, where: str, elements: int | None = None) -> bool:
-        """Begin the first attempt at a step, unless another run is making the same result; commits at once.
+        """Begin the first attempt at a step, unless another run makes the same result, or has since; commits at once.
 
         A map begins with all its elements. Whoever has a started step of this key in a live run holds the claim on it.
         """
@@ -136,7 +136,8 @@ class Journal:
 
         def entry(view: View) -> Iterator[Event]:
             nonlocal is_free
-            is_free = decision.key is None or not decision.is_shareable or not view.is_being_made(decision.key)
+            key = decision.key if decision.is_shareable else None
+            is_free = key is None or not (view.is_being_made(key) or view.was_made(key, decision.seen))
             if is_free:
                 yield from begin(view)
 

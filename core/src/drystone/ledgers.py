@@ -257,6 +257,14 @@ class SQLiteLedger:
         """Number, digest and text of the commits after a number, as they are, even if that is no text any more."""
         yield from self._connection.execute(f"{_STORED} WHERE seq > ? ORDER BY seq", (after,))
 
+    def counted(self, commit: Commit) -> Commit:
+        """What counts of a commit that is here: all of it."""
+        return commit
+
+    def ungranted(self) -> list[int]:
+        """The numbers of commits that do not count in full."""
+        return []
+
     def append(self, commit: Commit) -> None:
         """Add a commit.
 

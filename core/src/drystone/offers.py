@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from drystone.choices import Stacks
+from drystone.locations import default_location
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import project_root
 from drystone.publications import PublishedStack
-from drystone.replicas import default_location
 from drystone.workspaces import Workspace
 
 

@@ -44,13 +44,19 @@ class Queries:
             yield Records(index, cast(Source, self))
 
     def info(self) -> dict[str, Any]:
-        """What the workspace is and how much it holds."""
+        """What the workspace is and how much it holds.
+
+        Of a shared one also whether it answers (`reachable`), how many commits were not here before (`lag`, None if it
+        does not answer), since when (`fetched_at`, `age`), its `size` in bytes, the `round_trip` in seconds, and who
+        wrote to it of late (`writers`).
+        """
         kinds = {"runs": "run", "artifact_versions": "artifact", "models": "model"}
+        copied = self._database.state()
         with self._database.snapshot() as (ledger, index):
             head = ledger.head()
             counts = {name: index.count(kind) for name, kind in kinds.items()}
         location = self.url or str(self.directory)
-        return {"location": location, "format": FORMAT, "commits": head.seq, "head": head.digest} | counts
+        return {"location": location, "format": FORMAT, "commits": head.seq, "head": head.digest} | counts | copied
 
     def run(self, name: str) -> Run:
         """One run, as `training-17`.

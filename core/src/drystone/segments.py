@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -48,10 +47,6 @@ def opened_segment(block: int, data: bytes | None) -> Sequence[Commit]:
     """The commits of a block. None if it is missing or damaged: each of them is there on its own as well."""
     with suppress(OSError, EOFError, ValueError, TypeError, LookupError, LedgerDamagedError):
         lines = gzip.decompress(data or b"").split(b"\n")
-        commits = [
-            checked_commit(json.loads(body)["seq"], digest, body)
-            for digest, body in zip(lines[::2], lines[1::2], strict=True)
-        ]
-        if [each.seq for each in commits] == [*range(block * SEGMENT + 1, (block + 1) * SEGMENT + 1)]:
-            return commits
+        numbers = range(block * SEGMENT + 1, (block + 1) * SEGMENT + 1)
+        return [checked_commit(*each) for each in zip(numbers, lines[::2], lines[1::2], strict=True)]
     return ()

@@ -102,7 +102,7 @@ class Shipments(Promotions, ABC):
         return self._read_from_any([store], read)
 
     def load_version(self, version: ArtifactVersion, **options: Any) -> Any:
-        """The value of an artifact version, or the part of it that the options ask for, from whatever store has it.
+        """The value of an artifact version, or the part of it that the options ask for, from any store that has it.
 
         Raises:
             BlobLostError: Its bytes are missing or damaged.

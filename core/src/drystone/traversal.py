@@ -197,6 +197,7 @@ class Walk:
         if is_new and not expansion.is_begun:
             expansion.is_begun = self._claimed(expansion.node, expansion.decision, len(expansion))
         if is_new and not expansion.is_begun:
+            expansion.overtaken()
             self._flights.wait(element, expansion.decision)
             return
         self._ready.extend(expansion.following())

@@ -6,7 +6,7 @@ import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import attrs
 
 from drystone import contexts
 from drystone.artifacts import LATEST, Artifact, ArtifactVersion
-from drystone.audits import RESTORE, Finding, findings, spoilt
+from drystone.audits import Finding, findings, spoilt
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
 from drystone.databases import Database
 from drystone.decisions import crash
 from drystone.declarations import ColumnLabels, RowSpan, given
-from drystone.errors import LedgerConflict, NotFoundError, StepContextError, WorkspaceError
+from drystone.errors import NotFoundError, StepContextError, WorkspaceError
 from drystone.events import (
     ArtifactSaved,
     CancelRequested,
@@ -30,7 +30,8 @@ from drystone.events import (
     Untagged,
 )
 from drystone.index import Index
-from drystone.ledgers import Commit
+from drystone.ledgers import Commit, SharedLedger
+from drystone.locations import default_location, is_url, location_directory, opener
 from drystone.locks import LeaseLock as LeaseLock
 from drystone.locks import RunLock as RunLock
 from drystone.models import Model, ModelRecord, ModelVersion
@@ -38,7 +39,7 @@ from drystone.pipelines import runner
 from drystone.plugins import load_plugins
 from drystone.projects import project_root
 from drystone.records import address_of
-from drystone.replicas import Replica, default_location, is_url, location_directory, opened_ledger
+from drystone.replicas import Replica
 from drystone.runs import RUNNING, Run, StepRun
 from drystone.shipments import Shipments
 from drystone.stores import Stores
@@ -57,7 +58,13 @@ class Workspace(Shipments):
         url: Where the ledger of a shared workspace is, else None.
     """
 
-    def __init__(self, location: str | Path | None = None, *, allow_pickle: bool | None = None) -> None:
+    def __init__(
+        self,
+        location: str | Path | None = None,
+        *,
+        allow_pickle: bool | None = None,
+        ledger: Callable[[], SharedLedger] | None = None,
+    ) -> None:
         """Open a workspace, making it if it does not exist.
 
         Args:
@@ -65,6 +72,8 @@ class Workspace(Shipments):
                 `.drystone` in the project's root.
             allow_pickle: Whether values may be pickled where nothing better fits. A local workspace allows it,
                 a shared one does not.
+            ledger: Opens what is at the URL, for a plugin that knows more of it than the URL says. Then nothing is
+                asked of it before the workspace is used.
 
         Raises:
             WorkspaceError: Nothing can be opened there; the message says why and what to do.
@@ -75,8 +84,13 @@ class Workspace(Shipments):
         self.directory = location_directory(found)
         self.allow_pickle = self.url is None if allow_pickle is None else allow_pickle
         self._stores = Stores(self.published)
-        self._database = Replica(self.directory, opened_ledger(self.url)) if self.url else Database(self.directory)
-        self.mark_crashed()
+        self._opener = ledger or (opener(self.url) if self.url else None)
+        if ledger is None:
+            self.mark_crashed()
+
+    @functools.cached_property
+    def _database(self) -> Database:  # type: ignore[override]  # which is read only, and opened when that is first done
+        return Replica(self.directory, self._opener) if self._opener else Database(self.directory)
 
     @classmethod
     def current(cls, root: Path | None = None) -> Workspace:
@@ -104,7 +118,8 @@ class Workspace(Shipments):
         """Let go of the database. The workspace cannot be used afterwards."""
         if _current.get(self.directory) is self:
             del _current[self.directory]
-        self._database.close()
+        if "_database" in vars(self):
+            self._database.close()
 
     def commit(self, decide: Callable[[View], Sequence[Event]], *, author: str | None = None) -> Commit | None:
         """Add events to the ledger, all or none.
@@ -118,9 +133,7 @@ class Workspace(Shipments):
             The commit, or None if there was nothing to say.
         """
         _check_outside("write to the workspace")
-        while True:
-            with suppress(LedgerConflict):  # somebody elsewhere was faster: look again, and decide again
-                return self._database.commit(decide, author)
+        return self._database.commit(decide, author)
 
     def mark_crashed(self) -> list[str]:
         """Record the runs whose drivers died without a word; returns their names."""
@@ -147,6 +160,28 @@ class Workspace(Shipments):
         shared = self._database.shared if isinstance(self._database, Replica) else None
         return LeaseLock(shared, **names) if shared is not None else RunLock(self.directory, **names)
 
+    def patient(self, seconds: float) -> AbstractContextManager[None]:
+        """Let answers of a shared workspace be so many seconds old meanwhile, so that not every question asks anew.
+
+        What this process commits is seen at once all the same. Those of a local workspace are never old.
+        """
+        return self._database.patient(seconds)
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two looks for what others did, for whoever waits for that."""
+        return self._database.PACE
+
+    def keep_checkpoint(self) -> str:
+        """Keep a copy of this machine's replica beside a shared ledger, for new machines; returns its name.
+
+        Raises:
+            WorkspaceError: The workspace is not shared.
+        """
+        if not isinstance(self._database, Replica):
+            raise WorkspaceError(f"{self!r} is not shared: only a shared ledger has checkpoints.")
+        return self._database.keep_checkpoint()
+
     def checkpoint(self) -> None:
         """Make everything committed so far survive a power failure."""
         self._database.sync()
@@ -158,8 +193,9 @@ class Workspace(Shipments):
     def verify(self) -> list[Finding]:
         """Everything that is wrong: with the commits, the index, or the bytes behind artifacts."""
         self.mark_crashed()
-        if damage := self._database.damage():
-            return [Finding("commit", str(self.url), damage, RESTORE)]
+        damage = self._database.damage()
+        if any(each.kind == "commit" for each in damage):
+            return damage
         with self._database.snapshot(as_it_is=True) as (ledger, index):
             found, blobs = findings(ledger, index)
         missing = defaultdict[str, list[str]](list)
@@ -167,7 +203,7 @@ class Workspace(Shipments):
         found += spoilt(blobs, within_reach, lambda store, digest: missing[store].append(digest))
         for store, digests in missing.items():
             self.note_missed(self.store_for(store), digests)
-        return found
+        return [*damage, *found]
 
     def cancel(self, run: str | Run) -> None:
         """Ask the driver of a run to cancel it, wherever that driver runs. It does so within a moment.

@@ -96,4 +96,5 @@ def test_a_step_loads_some_columns_and_what_a_step_stored_is_not_downloaded(
     run = with_stack()
     assert run.steps["total"].outputs["output"].load() == float(given["c3"][:1000].sum())
     assert workspace.run(run.name).steps["features"].outputs["output"].load(columns=["c0"]).shape == (20_000, 1)
-    assert MOVED["down"] < 100_000, "what was stored here is in the cache"
+    stored = workspace.artifact("given").size + run.steps["features"].outputs["output"].size
+    assert MOVED["down"] < 0.03 * stored, "one column of one row group; what the step before stored is in the cache"

@@ -96,7 +96,9 @@ def test_a_workspace_moves_into_a_bucket_and_its_results_are_used_there(
     back.close()
 
 
-def test_a_blob_that_a_bucket_lost_is_made_anew(workspace: Workspace, team: Stack) -> None:
+def test_a_blob_that_a_bucket_lost_is_made_anew(
+    workspace: Workspace, team: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = sums.with_options(stack=team)()
     (lost,) = done.steps["numbers"].outputs.values()
     team.artifact_store.delete(blob_key(lost.manifest.blobs[0].digest))
@@ -104,6 +106,8 @@ def test_a_blob_that_a_bucket_lost_is_made_anew(workspace: Workspace, team: Stac
     assert sums.with_options(stack=team)(plus=1).executed == 2
     assert lost.load() == list(range(1000))
     team.artifact_store.delete(blob_key(lost.manifest.blobs[0].digest))
+    assert lost.load() == list(range(1000)), "whoever has read it has kept it"
+    monkeypatch.setenv("DRYSTONE_CACHE", str(workspace.directory / "another machine's"))
     with pytest.raises(BlobLostError):
         lost.load()
     assert sums.with_options(stack=team)().executed == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,11 @@ class ArtifactStoreContract(SharedStores, ABC):
     def secret_store(self) -> tuple[ArtifactStore, str]:
         """A store with a secret among its settings, and the secret's text; by default nothing is tested of it."""
         pytest.skip("The author gives no `secret_store`.")
+
+    @pytest.fixture
+    def another_store(self) -> ArtifactStore:
+        """A store of the same class in another place; by default nothing is tested of it."""
+        pytest.skip("The author gives no `another_store`.")
 
     # What is stored comes back
 
@@ -262,6 +268,7 @@ class ArtifactStoreContract(SharedStores, ABC):
                 artifact_store.modified(KEY)
             return
         before = artifact_store.now()
+        assert abs(before - time.time()) < 86_400, f"now() gave {before}, which is days away, in seconds since 1970"
         artifact_store.write(KEY, b"x")
         artifact_store.write("created", b"x")
         after = artifact_store.now()
@@ -279,6 +286,14 @@ class ArtifactStoreContract(SharedStores, ABC):
         assert isinstance(before, str)
         assert before
         assert artifact_store.identity == before
+
+    def test_another_store_is_told_apart(self, artifact_store: ArtifactStore, another_store: ArtifactStore) -> None:
+        """It has another identity, and nothing of what is stored in this one."""
+        artifact_store.write(KEY, b"here")
+        assert another_store.identity != artifact_store.identity, "the identity must differ between two stores"
+        assert not another_store.exists(KEY)
+        another_store.write(KEY, b"there")
+        assert_stored(artifact_store, KEY, b"here")
 
     def test_it_is_found_by_a_name_and_its_capabilities_are_known(self, artifact_store: ArtifactStore) -> None:
         """Its kind is `artifact_store`; it declares nothing that Drystone does not know."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from drystone.errors import LedgerConflict
 from drystone.ledgers import Commit, next_commit
+from drystone.locations import opened_ledger
 from drystone.projects import HOME
-from drystone.replicas import opened_ledger
 
 PATIENCE = 500
 """Conflicts in a row after which a ledger is broken, and not busy."""

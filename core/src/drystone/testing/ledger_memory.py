@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from drystone.errors import LedgerConflict, LedgerDamagedError
-from drystone.ledgers import Commit, Head, check_follows, checked_commit
+from drystone.errors import LedgerConflict, LedgerDamagedError, WorkspaceError
+from drystone.ledgers import Commit, Head, check_follows, checked_commit, next_commit
 
 
 class MemoryLedger:
@@ -15,14 +15,16 @@ class MemoryLedger:
 
     Args:
         url: Only its name.
-        clock: Seconds by the clock that leases are judged by.
+        clock: Seconds since 1970 by the clock that leases are judged by.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         self._url, self._clock = url, clock
         self._lock = threading.RLock()
         self._commits: list[tuple[int, bytes, bytes]] = []
         self._leases: dict[str, tuple[str, float]] = {}
+        self._grants: set[str] = set()
+        self._checkpoints: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"MemoryLedger({self._url!r})"
@@ -85,3 +87,45 @@ class MemoryLedger:
         with self._lock:
             holder, until = self._leases.get(name, ("", float("-inf")))
             return holder if self._clock() < until else None
+
+    def now(self) -> float:
+        """The time by its clock."""
+        return self._clock()
+
+    def probe(self) -> None:
+        """Try out whether of two that add a commit one is refused, on a ledger of the same class.
+
+        Raises:
+            WorkspaceError: Both were added.
+        """
+        scratch = type(self)("memory://probe", clock=self._clock)
+        scratch.append(next_commit(Head(), [{"type": "probe", "v": 1, "critical": False}]))
+        try:
+            scratch.append(next_commit(Head(), [{"type": "probe", "v": 1, "critical": False}]))
+        except LedgerConflict:
+            return
+        raise WorkspaceError(f"{self!r} lets two add a commit of one number, and would lose one of them.")
+
+    def grant(self, commit: Commit) -> None:
+        """Vouch for a commit."""
+        self._grants.add(commit.digest)
+
+    def is_granted(self, commit: Commit) -> bool:
+        """Whether somebody has vouched for exactly this commit."""
+        return commit.digest in self._grants
+
+    def oddities(self) -> Iterator[str]:
+        """Nothing is foreign in memory."""
+        return iter(())
+
+    def checkpoints(self) -> list[str]:
+        """The names of the checkpoints that are kept."""
+        return list(self._checkpoints)
+
+    def checkpoint(self, name: str) -> bytes | None:
+        """One of them, if it is there."""
+        return self._checkpoints.get(name)
+
+    def keep_checkpoint(self, name: str, data: bytes) -> None:
+        """Keep one."""
+        self._checkpoints.setdefault(name, data)

@@ -34,7 +34,8 @@ class LedgerContract(SharedLedgers, ABC):
 
     `ledger_url` is optional: give it if an installed plugin opens that URL, and several processes at once, killed ones
     and whole runs are tested as well. `unreachable_ledger` gives a ledger whose service does not answer;
-    `secret_ledger` one that knows a secret, with that. Override `damage` to show that damage is noticed.
+    `unsafe_ledger` one on a store that would lose commits; `secret_ledger` one that knows a secret, with that.
+    Override `damage` to show that damage is noticed.
 
     Class attributes:
         leases: Whether it is a `SharedLedger`. Only the one that core uses in a local workspace is not.

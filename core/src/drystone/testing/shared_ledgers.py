@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,8 @@ from drystone.testing.ledger_attempts import FLOW, STACKS, added, event, python
 from drystone.workspaces import Workspace
 
 Open = Callable[[], Any]
+CHECKPOINT = f"v0-{7:020}-{'0123456789abcdef' * 4}"
+COUNTED = ("commits", "head", "artifact_versions", "models")
 APPEND = "drystone.testing.ledger_attempts:append"
 
 
@@ -42,6 +45,11 @@ class SharedLedgers:
     def unreachable_ledger(self) -> Any:
         """A ledger that is open, and whose service does not answer any more; by default nothing is tested of it."""
         pytest.skip("The author gives no `unreachable_ledger`.")
+
+    @pytest.fixture
+    def unsafe_ledger(self) -> Any:
+        """A ledger on a store that lets all of several win that create one object; by default nothing is tested."""
+        pytest.skip("The author gives no `unsafe_ledger`.")
 
     @pytest.fixture
     def secret_ledger(self) -> tuple[Any, str]:
@@ -116,6 +124,61 @@ class SharedLedgers:
         other.forget("never")
         assert ledger.holder("run") is None, "forget() must remove a lease"
         assert ledger.holder("another") == "a", "forget() must remove one lease alone"
+
+    # The store's clock, what it promises, and who may promote
+
+    def test_now_is_the_time_by_the_store(self, open_ledger: Open) -> None:
+        """In seconds since 1970, the same for every handle, and it does not go back."""
+        self._needs_leases()
+        ledger, other = open_ledger(), open_ledger()
+        before, between, after = ledger.now(), other.now(), ledger.now()
+        assert before <= between <= after, "now() must not go back"
+        assert 1_600_000_000 < before < 32_000_000_000, "now() must be in seconds since 1970"
+        assert after - before < 60, "all handles must go by one clock"
+
+    def test_a_probe_changes_nothing(self, open_ledger: Open) -> None:
+        """It can be made by several at once, before and after anything was added."""
+        self._needs_leases()
+        ledger = open_ledger()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: open_ledger().probe(), range(4)))
+        assert list(ledger.read()) == [], "a probe must add no commit"
+        kept = added(ledger, "kept")
+        ledger.probe()
+        assert [each.id for each in open_ledger().read()] == [kept.id], "a probe must change no commit"
+
+    def test_a_store_that_loses_commits_is_refused(self, unsafe_ledger: Any) -> None:
+        """Where both of two that add a commit are told that they did, the probe says so."""
+        assert raises(WorkspaceError, unsafe_ledger.probe), "probe() must refuse a store that would lose commits"
+
+    def test_a_grant_is_for_one_commit(self, open_ledger: Open) -> None:
+        """It counts from any handle, before and after the commit is added, and for no other of the same number."""
+        self._needs_leases()
+        ledger, other = open_ledger(), open_ledger()
+        ledger.probe()
+        commit, rival = (next_commit(ledger.head(), [event(text)]) for text in ("mine", "theirs"))
+        assert not other.is_granted(commit), "nobody has granted it"
+        ledger.grant(commit)
+        ledger.grant(commit)
+        assert other.is_granted(commit), "a grant must be seen from everywhere"
+        assert not other.is_granted(rival), "a grant is for exactly one commit"
+        ledger.append(commit)
+        assert other.is_granted(next(iter(other.read()))), "a grant must outlive that its commit is added"
+        assert not other.is_granted(next_commit(commit.head, [event("next")]))
+
+    def test_checkpoints_are_kept_as_they_are(self, open_ledger: Open) -> None:
+        """Of a ledger that keeps any: the first of a name stays."""
+        self._needs_leases()
+        ledger, other = open_ledger(), open_ledger()
+        ledger.probe()
+        assert ledger.checkpoints() == []
+        assert ledger.checkpoint(CHECKPOINT) is None
+        ledger.keep_checkpoint(CHECKPOINT, b"\x00first")
+        ledger.keep_checkpoint(CHECKPOINT, b"second")
+        if other.checkpoints() == []:
+            pytest.skip("The ledger keeps no checkpoints.")
+        assert other.checkpoints() == [CHECKPOINT]
+        assert other.checkpoint(CHECKPOINT) == b"\x00first", "what is kept must not be overwritten"
 
     # Commits from elsewhere
 
@@ -201,10 +264,10 @@ class SharedLedgers:
             assert numbers == [each.number for each in ben.model_versions(model, limit=None)]
             assert sum("production" in each.stages for each in ann.model_versions(model, limit=None)) <= 1
             assert ann.stage_history(model) == ben.stage_history(model)
-        before = ann.info()
+        before = [ann.info()[name] for name in COUNTED]
         assert ann.verify() == ben.verify() == [], "the index must be what the ledger says"
         ann.rebuild()
-        assert ann.info() == before
+        assert [ann.info()[name] for name in COUNTED] == before
         assert ann.verify() == []
 
     # Faults, and what it says of itself
@@ -219,6 +282,9 @@ class SharedLedgers:
             "lease": lambda: unreachable_ledger.lease("run", "a", 600),
             "holder": lambda: unreachable_ledger.holder("run"),
             "release": lambda: unreachable_ledger.release("run", "a"),
+            "probe": unreachable_ledger.probe,
+            "grant": lambda: unreachable_ledger.grant(commit),
+            "is_granted": lambda: unreachable_ledger.is_granted(commit),
         }
         answered = [name for name, call in calls.items() if not raises(WorkspaceError, call)]
         assert answered == [], f"{answered} answered although the service cannot be reached"

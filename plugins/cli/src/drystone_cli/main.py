@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +30,7 @@ COMMANDS = {
     "stacks": ("drystone_cli.stacks:stacks", "List, show, choose, check, compare and publish stacks."),
     "plugins": ("drystone_cli.plugins:plugins", "List plugins, find out what is wrong, write new ones."),
     "workspace": ("drystone_cli.workspaces:workspace", "Show, verify, rebuild and copy the workspace."),
-    "cache": ("drystone_cli.caches:cache", "Show and clear what is kept here of artifact stores elsewhere."),
+    "cache": ("drystone_cli.caches:cache", "Show and clear the local cache of artifacts that are stored elsewhere."),
 }
 
 DEBUG = "--debug"
@@ -123,6 +126,14 @@ def cli() -> None:
     """Machine-learning pipelines on stacks of plugins."""
 
 
+def _warned(otherwise: Callable[..., None], message: Warning | str, category: type, *where: Any, **told: Any) -> None:
+    """Print what Drystone warns of as one line, since where in its own code it does tells nobody anything."""
+    if category.__module__ == "drystone.errors":
+        print(message, file=sys.stderr)
+    else:
+        otherwise(message, category, *where, **told)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -130,7 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the arrows of a plan
     try:
         options: dict[str, Any] = {"prog_name": "drystone", "standalone_mode": False, "obj": DEBUG in given}
-        with extensions.surroundings():
+        with extensions.surroundings(), warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_warned, warnings.showwarning)
             return int(cli.main([each for each in given if each != DEBUG], **options))
     except (Exception, KeyboardInterrupt) as exc:
         from drystone_cli.failures import report

@@ -29,8 +29,15 @@ def info(as_json: bool) -> None:
     found = records.workspace().info()
     if as_json:
         tables.print_json([found])
-    else:
-        tables.fields({name.replace("_", " "): value for name, value in found.items()})
+        return
+    if "size" in found:
+        writers = [
+            f"{each['author']}@{each['host']} ({each['drystone']}, {each['at'][:16]})" for each in found["writers"]
+        ]
+        found |= {"size": tables.size(found["size"]), "writers": "; ".join(writers)}
+        if found["round_trip"] is not None:
+            found["round_trip"] = f"{1000 * found['round_trip']:.0f} ms"
+    tables.fields({name.replace("_", " "): value for name, value in found.items()})
 
 
 @workspace.command()
@@ -43,6 +50,16 @@ def verify(ctx: click.Context, as_json: bool) -> None:
     if not found and not as_json:
         print("Everything is whole.")
     ctx.exit(1 if found else 0)
+
+
+@workspace.command()
+@tables.json_option
+def checkpoint(as_json: bool) -> None:
+    """Keep a copy of this machine's replica beside a shared ledger: new machines open it faster."""
+    current = records.workspace()
+    name = current.keep_checkpoint()
+    text = f"The checkpoint {name} is kept. Machines with the same version of Drystone begin with it."
+    tables.answer({"checkpoint": name}, text, as_json=as_json)
 
 
 @workspace.command()

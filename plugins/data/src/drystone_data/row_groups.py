@@ -23,6 +23,9 @@ TABLE = "rows.json"
 THREADS = 8
 """How many groups are read at once, at most: from a store elsewhere each of them is some round trips."""
 
+WRITERS = 4
+"""How many groups are written at once, each of which may be in memory a second time meanwhile."""
+
 T = TypeVar("T")
 
 
@@ -68,8 +71,13 @@ def write_groups(writer: BlobWriter, suffix: str, total: int, each: int, write: 
         each: How many rows a group has.
         write: Called with the rows of each group and a path for them.
     """
-    for number, start in enumerate(range(0, total, each)):
+
+    def write_group(number: int) -> None:
+        start = number * each
         write(range(start, min(total, start + each)), f"rows/{number:05}.{suffix}")
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(write_group, range(-(-total // each))))
     writer.write(TABLE, json.dumps({"rows": total, "each": each}).encode())
 
 

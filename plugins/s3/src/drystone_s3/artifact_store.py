@@ -59,13 +59,15 @@ class S3ArtifactStore(ArtifactStore):
     @property
     def endpoint(self) -> str:
         """Where the service answers, by the setting or AWS's own variables; empty if that is AWS itself."""
-        return settings.endpoint(self.endpoint_url)
+        return settings.endpoint(self.endpoint_url or settings.usual_endpoint())
 
     @property
     def identity(self) -> str:
-        """The URL, and the endpoint if there is one: two servers may have buckets of one name."""
-        url = "/".join(filter(None, ("s3:/", *settings.split(self.root))))
-        return f"{url}?endpoint_url={self.endpoint}" if self.endpoint else url
+        """The URL, and the `endpoint_url` that the settings give, since two servers may have buckets of one name.
+
+        An endpoint of the environment is no part of it: machines may reach one service in different ways.
+        """
+        return settings.located(self.root, settings.endpoint(self.endpoint_url))
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import errno
+import io
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,9 +16,12 @@ from typing import Any, BinaryIO, TypeVar
 
 from drystone_s3.attempts import attempted
 from drystone_s3.failures import TruncatedError, cause_of, status_of
-from drystone_s3.transfers import MARK, TRIES, fetch, store, whole
+from drystone_s3.transfers import MARK, TRIES, Land, fetch, store, whole
 
 T = TypeVar("T")
+
+PIECE = 1 << 20
+"""Bytes that are taken from a connection at once, at most."""
 
 STALE = 24 * 3600
 """Seconds after which nobody goes on with an upload that is not finished."""
@@ -115,14 +119,20 @@ class Bucket:
         if length == 0:
             self.head(key)
             return b""
-        pieces: dict[int, bytes] = {}
-        self._run(fetch(self, key, start, length, pieces.__setitem__))
-        return b"".join(pieces[offset] for offset in sorted(pieces))
+        buffer = io.BytesIO()
+
+        def land(offset: int, data: bytes) -> None:
+            buffer.seek(offset)
+            buffer.write(data)
+
+        buffer.truncate(self._run(fetch(self, key, start, length, land)))
+        return buffer.getvalue()
 
     def download(self, key: str, local_path: Path) -> None:
         """Copy an object to a local file."""
         with local_path.open("wb") as file:
-            self._run(fetch(self, key, 0, None, lambda offset, data: _write(file.fileno(), offset, data)))
+            handle = file.fileno()
+            file.truncate(self._run(fetch(self, key, 0, None, lambda offset, data: _write(handle, offset, data))))
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys that begin with a prefix, with sizes, page by page."""
@@ -155,17 +165,22 @@ class Bucket:
         """What `ask` gives."""
         return await attempted(lambda: self._requested(method, key, **request))
 
-    async def got(self, key: str, start: int, length: int, **request: Any) -> tuple[dict[str, Any], bytes]:
-        """An answer and the bytes of a range, all of them that the answer promises."""
+    async def got(self, key: str, start: int, length: int, land: Land, **request: Any) -> dict[str, Any]:
+        """Get a range, and give each piece of it to `land` as it arrives, with its position; the answer.
 
-        async def get() -> tuple[dict[str, Any], bytes]:
-            wanted = f"bytes={start}-{start + length - 1}"
+        After an attempt that failed, all pieces come again.
+        """
+
+        async def get() -> dict[str, Any]:
+            wanted, at = f"bytes={start}-{start + length - 1}", start
             answer = await self._requested("get_object", key, Range=wanted, **request)
             async with answer["Body"] as body:
-                data = await body.read()
-            if len(data) != answer["ContentLength"]:
-                raise TruncatedError(f"{len(data)} of {answer['ContentLength']} bytes arrived.")
-            return answer, data
+                while data := await body.read(PIECE):
+                    land(at, data)
+                    at += len(data)
+            if at - start != answer["ContentLength"]:
+                raise TruncatedError(f"{at - start} of {answer['ContentLength']} bytes arrived.")
+            return answer
 
         return await attempted(get)
 
@@ -174,7 +189,7 @@ class Bucket:
             return await self.asked("head_object", key)
         except Exception as exc:
             if status_of(exc) in (301, 400, 403):  # which is all there is in an answer to HEAD
-                await self.got(key, 0, 1)  # says why
+                await self.got(key, 0, 1, lambda at, data: None)  # says why
             raise
 
     async def mark(self, key: str) -> str | None:

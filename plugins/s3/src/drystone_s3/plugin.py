@@ -1,6 +1,8 @@
 """What this plugin offers."""
 
-from drystone import StackComponent, hookimpl
+from collections.abc import Callable
+
+from drystone import FilesystemLedger, StackComponent, hookimpl
 from drystone_s3.artifact_store import S3ArtifactStore
 
 
@@ -8,3 +10,11 @@ from drystone_s3.artifact_store import S3ArtifactStore
 def drystone_components() -> list[type[StackComponent]]:
     """The artifact store in a bucket."""
     return [S3ArtifactStore]
+
+
+@hookimpl
+def drystone_ledgers() -> dict[str, Callable[[str], FilesystemLedger]]:
+    """Ledgers in buckets."""
+    from drystone_s3.workspaces import opened_ledger
+
+    return {"s3": opened_ledger, "s3a": opened_ledger}

@@ -98,14 +98,24 @@ def check_together(store: S3ArtifactStore) -> None:
 
 def endpoint(url: str | None) -> str:
     """Where a service answers, written in one way; empty if that is AWS, whose bucket names are unique."""
-    url = url or next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
-    parts = urlsplit(url)
+    parts = urlsplit(url or "")
     host = (parts.hostname or "").lower()
     if not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return ""
     host = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+
+
+def usual_endpoint() -> str:
+    """Where the service answers on this machine, if no setting says so."""
+    return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
+
+
+def located(root: str, endpoint: str) -> str:
+    """A URL of a bucket, with its endpoint if that is not AWS."""
+    url = "/".join(filter(None, ("s3:/", *split(root))))
+    return f"{url}?endpoint_url={endpoint}" if endpoint else url
 
 
 def of_filesystem(store: S3ArtifactStore) -> dict[str, Any]:

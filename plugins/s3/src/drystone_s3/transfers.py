@@ -35,6 +35,10 @@ def whole(data: bytes) -> dict[str, Any]:
     return {"Body": data, "ContentMD5": b64encode(md5(data, usedforsecurity=False).digest()).decode()}
 
 
+Land = Callable[[int, bytes], object]
+"""Is given each piece of what is fetched, with where in it the piece begins."""
+
+
 def part_size(size: int) -> int:
     """Bytes of each part of an object, in whole MiB."""
     return max(PART, -(-size // MOST >> 20) + 1 << 20 if size > PART * MOST else 0)
@@ -76,8 +80,8 @@ async def _sent(
     return sorted(sent, key=lambda part: part["PartNumber"])
 
 
-async def fetch(bucket: Bucket, key: str, start: int, length: int | None, land: Callable[[int, bytes], object]) -> None:
-    """Fetch bytes of an object from `start` on; `land` is given each piece and where in them it begins.
+async def fetch(bucket: Bucket, key: str, start: int, length: int | None, land: Land) -> int:
+    """Fetch bytes of an object from `start` on; returns how many there are.
 
     An object that is replaced meanwhile is fetched anew, so that nobody gets a mixture.
     """
@@ -90,24 +94,24 @@ async def fetch(bucket: Bucket, key: str, start: int, length: int | None, land: 
     return await _fetched(bucket, key, start, length, land)
 
 
-async def _fetched(
-    bucket: Bucket, key: str, start: int, length: int | None, land: Callable[[int, bytes], object]
-) -> None:
+async def _fetched(bucket: Bucket, key: str, start: int, length: int | None, land: Land) -> int:
+    def landed(at: int, data: bytes) -> None:
+        land(at - start, data)
+
     try:
-        answer, data = await bucket.got(key, start, PART if length is None else min(PART, length))
+        answer = await bucket.got(key, start, PART if length is None else min(PART, length), landed)
     except Exception as exc:
         if status_of(exc) == 416:  # there is nothing from `start` on
-            return
+            return 0
         raise
-    land(0, data)
     total = int(answer["ContentRange"].rpartition("/")[2])
     end = total if length is None else min(total, start + length)
 
-    async def get(offset: int) -> None:
-        _, data = await bucket.got(key, offset, min(PART, end - offset), IfMatch=answer["ETag"])
-        await asyncio.to_thread(land, offset - start, data)
+    async def get(at: int) -> None:
+        await bucket.got(key, at, min(PART, end - at), landed, IfMatch=answer["ETag"])
 
-    await in_parallel(get, range(start + len(data), end, PART), FLYING // PART)
+    await in_parallel(get, range(start + answer["ContentLength"], end, PART), FLYING // PART)
+    return end - start
 
 
 async def in_parallel(work: Callable[[int], Awaitable[None]], items: Iterable[int], at_once: int) -> None:
