@@ -43,10 +43,15 @@ if os.getppid() == int(sys.argv[1]):
 
 @attrs.frozen
 class Identity:
-    """Who may do what: actions as SeaweedFS has them, such as `Admin`, `Read`, `Write:bucket/prefix`."""
+    """Who may do what: actions as SeaweedFS has them, such as `Admin`, `Read`, `Write:bucket/prefix`, or policies.
+
+    Attributes:
+        policies: Policies of AWS, as texts; the server judges by them as AWS does.
+    """
 
     name: str
     actions: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -62,7 +67,13 @@ class Identity:
     def settings(self) -> dict[str, Any]:
         """As the server's configuration has it."""
         credentials = [{"accessKey": self.key, "secretKey": self.secret}]
-        return {"name": self.name, "credentials": credentials, "actions": [*self.actions]}
+        named = {"policyNames": [each["name"] for each in self.attached]} if self.policies else {}
+        return {"name": self.name, "credentials": credentials, "actions": [*self.actions], **named}
+
+    @property
+    def attached(self) -> list[dict[str, str]]:
+        """Its policies, as the server's configuration has them."""
+        return [{"name": f"{self.name}-{number}", "content": text} for number, text in enumerate(self.policies)]
 
 
 ADMIN = Identity("admin", ("Admin", "Read", "Write", "List", "Tagging"))
@@ -148,9 +159,7 @@ class S3Server:
     def allow(self, *identities: Identity) -> None:
         """Make identities known, in place of those of the same names, while it runs."""
         with locked(self.directory / "configuring"):
-            known = {each["name"]: each for each in json.loads(self._settings.read_text())["identities"]}
-            known.update({each.name: each.settings for each in identities})
-            self._configure(*known.values())
+            self._configure(*identities, before=json.loads(self._settings.read_text()))
         os.kill(int((self.directory / "pid").read_text()), signal.SIGHUP)
         for each in identities:
             self._await(each)
@@ -169,9 +178,16 @@ class S3Server:
     def _settings(self) -> Path:
         return self.directory / "s3.json"
 
-    def _configure(self, *settings: dict[str, Any]) -> None:
+    def _configure(self, *identities: Identity, before: dict[str, Any] | None = None) -> None:
+        added = {
+            "identities": [each.settings for each in identities],
+            "policies": [policy for each in identities for policy in each.attached],
+        }
+        names = {kind: {each["name"] for each in of_kind} for kind, of_kind in added.items()}
+        for kind, of_kind in (before or {}).items():
+            added[kind] += [each for each in of_kind if each["name"] not in names[kind]]
         staged = self._settings.with_suffix(".staged")
-        staged.write_text(json.dumps({"identities": settings}))
+        staged.write_text(json.dumps(added))
         staged.replace(self._settings)
 
     def _await(self, identity: Identity) -> None:
@@ -192,7 +208,7 @@ class S3Server:
 
     def _spawn(self) -> None:
         if not self._settings.exists():
-            self._configure(*(each.settings for each in (ADMIN, READER, NOBODY, *self.identities)))
+            self._configure(ADMIN, READER, NOBODY, *self.identities)
         master, volume, filer, s3 = self.ports
         options: dict[str, object] = {
             "ip": "127.0.0.1",

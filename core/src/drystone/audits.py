@@ -6,33 +6,23 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
-import attrs
-
 from drystone.blobs import blob_key, set_aside
 from drystone.caches import file_digest
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, WorkspaceError
 from drystone.index import Index
 from drystone.kinds import ArtifactStore
+from drystone.ledgers import Finding as Finding
 from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
 from drystone.stores import out_of_reach
 
+INSTALL = "Install the version of Drystone that wrote it, or a newer one."
 RESTORE = "Restore the workspace's directory from a backup."
 REBUILD = "drystone workspace rebuild makes the index anew from the ledger."
 RERUN = "Run the pipeline again: what made it counts as not cached."
 AGAIN = "Another store holds it: drystone artifacts push copies it there again."
 PROMOTE = "Promote again, as somebody who may."
 DEFINE = "Define a stack whose artifact_store is this one."
-
-
-@attrs.frozen
-class Finding:
-    """Something that is wrong: what kind of thing, which one, how, and what can be done."""
-
-    kind: str
-    subject: str
-    message: str
-    remedy: str
 
 
 Blobs = dict[tuple[str, tuple[str, ...]], tuple[str, int | None]]
@@ -65,8 +55,8 @@ def _chain(ledger: SQLiteLedger, index: Index, replay: Index) -> Iterator[Findin
         try:
             check_follows(commit := checked_commit(seq, digest, body), head)
             if whole:
-                replay.apply(ledger.counted(commit))
-        except (WorkspaceError, LookupError, TypeError) as exc:
+                replay.enter(ledger.counted(commit))
+        except WorkspaceError as exc:
             whole = False
             yield Finding("commit", str(seq), str(exc), RESTORE)
         head = Head(seq, digest.decode(errors="replace"))

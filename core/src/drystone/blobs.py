@@ -53,11 +53,11 @@ def set_aside(store: ArtifactStore, digest: str) -> None:
     """Take damaged bytes away, so that neither a plan nor a writer takes them for the blob.
 
     They are read once more before they go: the way here may have damaged them, or somebody has stored the blob anew.
-    On this machine they are kept in the spool.
+    On this machine they are kept in the spool. Who may not do that leaves them.
     """
     key = blob_key(digest)
     local = store.local_path(key)
-    with suppress(OSError):
+    with suppress(OSError, ArtifactStoreError):
         if local is None:
             if digest_bytes(store.read_range(key, 0, None)) != digest:
                 store.delete(key)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from drystone.errors import (
     ArtifactStoreError,
     FormatError,
+    LedgerDamagedError,
     StoreAccessError,
     StoreUnreachableError,
     WorkspaceAccessError,
@@ -18,6 +19,7 @@ from drystone.errors import (
 )
 from drystone.kinds import CLOCK, CREATE, ArtifactStore
 from drystone.ledgers import FORMAT
+from drystone.segments import LARGEST, commit_name, segment_name
 
 THREADS = 16
 """So many objects are asked for at the same time."""
@@ -53,24 +55,28 @@ class Drive:
         self.name = store.identity
         self._contact = 0.0 if self.name.startswith("file:") else CONTACT
 
-    def read(self, names: Iterable[str], *, was_there: bool = True) -> dict[str, bytes | None]:
-        """Objects by name, all at once; None where there is none.
+    def read(self, names: Iterable[str], *, was_there: bool = True, most: int = LARGEST) -> dict[str, bytes | None]:
+        """Objects by name, all at once; None where there is none. Of what is too large only the beginning is read.
 
         The format is read with them: a drive that is not mounted must not be taken for one where nothing is new.
 
         Args:
             names: Which ones.
             was_there: Whether it is an error if there is no ledger here.
+            most: So many bytes an object may have, and one more is read.
         """
         wanted = ["format", *names]
         with self._told("read"), ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
-            found = dict(zip(wanted, pool.map(self._object, wanted), strict=True))
-        self._check_format(found.pop("format"), was_there=was_there)
+            found = dict(zip(wanted, pool.map(lambda name: self._object(name, most), wanted), strict=True))
+        number = found.pop("format")
+        if number is None and not was_there and any(found.values()):
+            number = self._format_of_commits()
+        self._check_format(number, was_there=was_there)
         return found
 
-    def object(self, name: str) -> bytes | None:
+    def object(self, name: str, *, most: int = LARGEST) -> bytes | None:
         """One object, or None."""
-        return self.read([name])[name]
+        return self.read([name], most=most)[name]
 
     def create(self, name: str, data: bytes) -> None:
         """Make an object, where there is none of this name.
@@ -79,7 +85,7 @@ class Drive:
             FileExistsError: There is one.
         """
         self.make()
-        with self._told("written to"):
+        with self._told(f"written to at {name}"):
             self._store.create(name, data)
 
     def make(self) -> None:
@@ -88,9 +94,28 @@ class Drive:
             return
         with self._told("opened"):
             if self._seen_at < 0 and self._object("format") is None:
-                with suppress(FileExistsError):
-                    self._store.create("format", str(FORMAT).encode())
+                self._begin()
             self._check_format(self._object("format"))
+
+    def _begin(self) -> None:
+        if any(self._object(name) is not None for name in (commit_name(1), segment_name(0))):
+            self._format_of_commits()
+        with suppress(FileExistsError):
+            self._store.create("format", str(FORMAT).encode())
+
+    def _format_of_commits(self) -> bytes:
+        """The format, where there are commits; somebody may have made both since it was last asked for.
+
+        Raises:
+            LedgerDamagedError: There is none.
+        """
+        number = self._object("format")
+        if number is None:
+            raise LedgerDamagedError(
+                f"The ledger {self.name} has commits, and no object `format`, which says how they are written. If it "
+                f"was deleted by mistake, make it again: it holds {FORMAT}, and nothing else."
+            )
+        return number
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens if there is none."""
@@ -116,9 +141,9 @@ class Drive:
         with self._told("asked for the time"):
             return self._store.now()
 
-    def _object(self, name: str) -> bytes | None:
+    def _object(self, name: str, most: int = LARGEST) -> bytes | None:
         try:
-            return self._store.read_range(name, 0, None)
+            return self._store.read_range(name, 0, most + 1)
         except FileNotFoundError:
             return None
 
@@ -126,6 +151,11 @@ class Drive:
         number = None if data is None else data.decode(errors="replace").strip()
         if number == str(FORMAT):
             self._seen_at = time.monotonic()
+        elif number is not None and not number.isdecimal():
+            raise LedgerDamagedError(
+                f"The object `format` of the ledger {self.name} is altered: it holds {number[:40]!r}, and no number. "
+                "Restore it from a backup."
+            )
         elif number is not None:
             raise FormatError(
                 f"The ledger {self.name} has format {number:.20}; the installed Drystone reads and writes format "

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
 from drystone.drives import Drive
-from drystone.errors import DrystoneError, LedgerConflict, LedgerDamagedError, WorkspaceError
+from drystone.errors import DrystoneError, LedgerConflict, LedgerDamagedError, WorkspaceAccessError, WorkspaceError
+from drystone.inspections import inspected
 from drystone.kinds import ArtifactStore
 from drystone.leases import Leases
-from drystone.ledgers import CURE, Commit, Head, check_follows
+from drystone.ledgers import CURE, Commit, Finding, Head, check_follows
 from drystone.segments import SEGMENT, commit_name, opened, opened_segment, packed, packed_segment, segment_name
-
-_FOLDERS = ("format", "commits", "segments", "grants", "leases", "checkpoints", "probes", "clock")
 
 AHEAD = 64
 """So many segments are asked for at once, at most."""
+
+FARTHEST = 16
+"""As many doublings of the distance at which somebody who thinks to be at the end looks whether it goes on there."""
+
+LARGEST_CHECKPOINT = 1 << 30
+"""Bytes of a checkpoint at most: more than that is not loaded, and commits are read instead."""
 
 
 class FilesystemLedger:
@@ -42,6 +48,7 @@ class FilesystemLedger:
         self._last = Head()
         self._recent: deque[Commit] = deque(maxlen=2 * SEGMENT)
         self._unsegmented: set[int] = set()
+        self._has_looked = False
 
     def __repr__(self) -> str:
         return f"FilesystemLedger({self._drive.name!r})"
@@ -90,15 +97,19 @@ class FilesystemLedger:
     def _from(self, head: Head) -> Iterator[Commit]:
         """Commits after a head, without a listing: growing numbers of them are asked for, and two at least.
 
-        The first that is not there is the end, unless the one after it is there.
+        The first that is not there is the end, unless the one after it is there, or others far behind.
         """
         singles, segments = 2, int(head.seq != self._last.seq or head.seq == 0)
         while True:
             start, block = head.seq, head.seq // SEGMENT
             names = [commit_name(start + number) for number in range(1, singles + 1)]
             names += [segment_name(block + number) for number in range(segments)]
+            names += [commit_name((block + segments) * SEGMENT)] if segments else []
             found = self._drive.read(names, was_there=start > 0)
-            for commit in _in_order(found, head.seq):
+            commits = [*_in_order(found, head)]
+            if commits and commits[-1].seq % SEGMENT == 0:
+                self._confirm(commits[-1], found)
+            for commit in commits:
                 check_follows(commit, head)
                 head = commit.head
                 self._enter(commit)
@@ -106,12 +117,40 @@ class FilesystemLedger:
                     self._unsegmented.add(commit.seq)
                 yield commit
             if head.seq + 2 <= start + singles:
-                if found[commit_name(head.seq + 2)] is None:
+                if found[commit_name(head.seq + 2)] is None and not self._goes_on(head.seq):
                     return
                 self._head_at(head.seq + 1)  # somebody has just added both, or a segment has it; else it is gone
                 singles, segments = 2, 1
                 continue
             singles, segments = _more(head.seq - start, singles, segments)
+
+    def _confirm(self, commit: Commit, found: dict[str, bytes | None]) -> None:
+        """Check that what may come from a segment alone is there on its own as well, or is followed by others.
+
+        Raises:
+            LedgerDamagedError: It is not: somebody may have made the segment before there were such commits.
+        """
+        seq, following = commit.seq, segment_name(commit.seq // SEGMENT)
+        data = found.get(commit_name(seq)) or self._drive.object(commit_name(seq))
+        if data is None:
+            found = self._drive.read([commit_name(seq + 1), following])
+            is_there = any(each.prev == commit.digest for each in itertools.islice(_in_order(found, commit.head), 1))
+        if not (is_there if data is None else opened(seq, data).digest == commit.digest):
+            raise LedgerDamagedError(
+                f"The segment {segment_name(seq // SEGMENT - 1)} of the ledger {self._drive.name} ends with a commit "
+                f"that is not commit {seq} of the ledger, and is believed by nobody.{CURE}"
+            )
+
+    def _goes_on(self, seq: int) -> bool:
+        """Whether commits are there behind a gap, which is the end for whoever sees no farther. Looked at once.
+
+        A gap is seen if at least as many commits follow it as are missing; `oddities` sees each.
+        """
+        has_looked, self._has_looked = self._has_looked, True
+        if has_looked:
+            return False
+        far = [commit_name(seq + distance) for distance in (3, *(1 << doublings for doublings in range(2, FARTHEST)))]
+        return any(data is not None for data in self._drive.read(far, was_there=False).values())
 
     def _head_at(self, seq: int) -> Head:
         if seq == 0:
@@ -180,8 +219,15 @@ class FilesystemLedger:
         Raises:
             WorkspaceAccessError: Whoever this is may not.
         """
-        with suppress(FileExistsError):
+        try:
             self._drive.create(grant_name(commit), commit.author.encode())
+        except FileExistsError:
+            pass
+        except WorkspaceAccessError as exc:
+            raise WorkspaceAccessError(
+                f"You may not promote in {self._drive.name}: a stage moves only with a grant, an object below grants/, "
+                f"and you may not make one. Ask somebody who may. ({exc})"
+            ) from exc
 
     def is_granted(self, commit: Commit) -> bool:
         """Whether somebody who may do that has vouched for exactly this commit."""
@@ -208,31 +254,9 @@ class FilesystemLedger:
         finally:
             self._drive.delete(name)
 
-    def oddities(self) -> Iterator[str]:
-        """What is foreign, missing or altered beside the commits that `read` gives; looks at every object."""
-        names, last = self._drive.names(""), self.head().seq
-        commits = {commit_name(seq) for seq in range(1, last + 1)}
-        segments = {segment_name(block): block for block in range(last // SEGMENT)}
-        for name in sorted(commits.difference(names)):
-            yield f"The object {name} is missing; the commit is in a segment."
-        for name in names:
-            folder = name.partition("/")[0]
-            if folder == "commits" and name not in commits:
-                yield f"The object {name} is no commit of this ledger, which ends with commit {last}."
-            elif folder == "segments" and not self._is_whole(name, segments.get(name)):
-                yield f"The segment {name} is not what the commits are: damaged, or of another ledger."
-            elif folder not in _FOLDERS:
-                yield f"The object {name} is foreign: no part of a ledger is called like this."
-
-    def _is_whole(self, name: str, block: int | None) -> bool:
-        if block is None:
-            return False
-        wanted = [commit_name(seq) for seq in range(block * SEGMENT + 1, (block + 1) * SEGMENT + 1)]
-        found = self._drive.read([name, *wanted])
-        commits = opened_segment(block, found[name])
-        return bool(commits) and all(
-            found[each] in (None, packed(of)) for each, of in zip(wanted, commits, strict=True)
-        )
+    def oddities(self) -> Iterator[Finding]:
+        """What is foreign, missing or altered; looks at every object."""
+        return inspected(self._drive)
 
     # Checkpoints
 
@@ -241,8 +265,9 @@ class FilesystemLedger:
         return [name.partition("/")[2] for name in self._drive.names("checkpoints/")]
 
     def checkpoint(self, name: str) -> bytes | None:
-        """What is stored as a checkpoint, if it is there."""
-        return self._drive.object(f"checkpoints/{name}")
+        """What is stored as a checkpoint, if it is there, and no larger than one can be."""
+        data = self._drive.object(f"checkpoints/{name}", most=LARGEST_CHECKPOINT)
+        return data if data is not None and len(data) <= LARGEST_CHECKPOINT else None
 
     def keep_checkpoint(self, name: str, data: bytes) -> None:
         """Store a checkpoint; nothing happens if there is one of that name."""
@@ -262,16 +287,19 @@ def grant_name(commit: Commit) -> str:
     return f"grants/{commit.digest}"
 
 
-def _in_order(found: dict[str, bytes | None], seq: int) -> Iterator[Commit]:
-    """What was found and goes on from a number; from segments where they are whole."""
+def _in_order(found: dict[str, bytes | None], head: Head) -> Iterator[Commit]:
+    """What was found and goes on from a head; from segments where they are whole and go on from it, too."""
+    opened_block, segment = -1, tuple[Commit, ...]()
     while True:
-        block = seq // SEGMENT
-        segment = opened_segment(block, found.get(segment_name(block)))[seq - block * SEGMENT :]
-        yield from segment
-        seq += len(segment)
-        data = None if segment else found.get(commit_name(seq + 1))
-        if data is not None:
-            seq += 1
-            yield opened(seq, data)
-        elif not segment:
+        block, seq = head.seq // SEGMENT, head.seq
+        if block != opened_block:
+            opened_block, segment = block, opened_segment(block, found.get(segment_name(block)))
+        rest, data = segment[seq - block * SEGMENT :], found.get(commit_name(seq + 1))
+        if rest and rest[0].prev == head.digest:
+            yield from rest
+            head = rest[-1].head
+        elif data is not None:
+            yield (commit := opened(seq + 1, data))
+            head = commit.head
+        else:
             return

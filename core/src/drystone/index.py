@@ -11,7 +11,7 @@ from drystone.artifacts import LATEST
 from drystone.documents import Document, Documents
 from drystone.errors import LedgerDamagedError
 from drystone.ledgers import Commit, Head, SQLiteLedger
-from drystone.projections import project
+from drystone.projections import impossible, project
 from drystone.runs import RUNNING, SUCCEEDED
 
 
@@ -50,11 +50,22 @@ class Index(Documents):
         for commit in ledger.read(seq):
             if commit.seq == seq + 1 and commit.prev != digest:
                 raise LedgerDamagedError(f"Commit {seq} of the ledger is not the one that was entered here: altered.")
-            self.apply(ledger.counted(commit))
+            self.enter(ledger.counted(commit))
         return ledger.head()
 
+    def enter(self, commit: Commit) -> None:
+        """Enter the commit of a ledger that follows the last one entered.
+
+        Raises:
+            LedgerDamagedError: It names what is no text; who says so of his own has merely mistyped it.
+        """
+        try:
+            self.apply(commit)
+        except UnicodeEncodeError as exc:
+            raise impossible(commit, exc) from exc
+
     def apply(self, commit: Commit) -> None:
-        """Enter the commit that follows the last one entered."""
+        """Enter the commit that follows the last one entered, which may not be in the ledger yet."""
         project(self, commit)
         self._execute("UPDATE v3_position SET seq = ?, digest = ?", (commit.seq, commit.digest))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 
 from drystone.drives import Drive
@@ -40,28 +41,46 @@ class Leases:
             self._drive.delete(key)
 
     def _last(self, name: str) -> tuple[list[int], str | None]:
-        """The numbers of what was said, and who holds it now."""
+        """The numbers of what was said, and who holds it now; what nobody can have said holds nothing."""
         while True:
-            numbers = sorted(int(key.rpartition(".")[2]) for key in self._drive.names(_key(name)))
+            keys = [key for key in self._drive.names(_key(name)) if is_lease(key)]
+            numbers = sorted(int(key.rpartition(".")[2]) for key in keys)
             if not numbers:
                 return [], None
             key = _key(name, numbers[-1])
             now, data = self._drive.now(), self._drive.object(key)
             if data is not None:  # else the next thing was said meanwhile, or it is forgotten
                 with suppress(FileNotFoundError):
-                    said = json.loads(data)
-                    return numbers, said["holder"] if now < self._drive.modified(key) + said["seconds"] else None
+                    holder, seconds = said(data) or ("", 0.0)
+                    return numbers, holder if now < self._drive.modified(key) + seconds else None
 
     def _say(self, name: str, numbers: list[int], holder: str, seconds: float) -> bool:
         """Say the next thing, unless somebody else does; the last one stays, so that no number is given twice."""
-        said = {"holder": holder, "seconds": seconds, "id": os.urandom(8).hex()}
+        data = {"holder": holder, "seconds": seconds, "id": os.urandom(8).hex()}
         try:
-            self._drive.create(_key(name, max(numbers, default=0) + 1), json.dumps(said).encode())
+            self._drive.create(_key(name, max(numbers, default=0) + 1), json.dumps(data).encode())
         except FileExistsError:
             return False
         for number in numbers:
             self._drive.delete(_key(name, number))
         return True
+
+
+def said(data: bytes) -> tuple[str, float] | None:
+    """Who holds a lease, and for how many seconds, as it stands in an object; None if nothing like that does."""
+    with suppress(ValueError, TypeError, LookupError, RecursionError):
+        found = json.loads(data)
+        if isinstance(found["holder"], str) and isinstance(found["seconds"], int | float):
+            return found["holder"], found["seconds"]
+    return None
+
+
+def is_lease(key: str) -> bool:
+    """Whether an object is called as what is said of a lease."""
+    return _CALLED.fullmatch(key) is not None
+
+
+_CALLED = re.compile(r"leases/[\w-]+\.[0-9]{20,}")
 
 
 def _key(name: str, number: int | None = None) -> str:

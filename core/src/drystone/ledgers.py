@@ -96,6 +96,7 @@ def checked_commit(seq: int, digest: bytes, body: bytes) -> Commit:
     try:
         text = body.decode()
         data = json.loads(text)
+        _check_fields(data)
         commit = Commit(**{**{name: data[name] for name in _WRITTEN}, "events": tuple(data["events"])}, body=text)
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         problem = f"the text {body[:80]!r} is no commit ({exc!r:.80})"
@@ -104,6 +105,19 @@ def checked_commit(seq: int, digest: bytes, body: bytes) -> Commit:
             return commit
         problem = "its text does not fit its digest"
     raise LedgerDamagedError(f"Commit {seq} of the ledger is altered: {problem}.{CURE}")
+
+
+def _check_fields(data: Mapping[str, Any]) -> None:
+    texts = [data[name] for name in _WRITTEN if name not in ("seq", "events")]
+    if type(data["seq"]) is not int or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a field is of another type")
+    if not isinstance(data["events"], list) or not all(map(_is_event, data["events"])):
+        raise TypeError("its events are none")
+    datetime.datetime.fromisoformat(data["at"])
+
+
+def _is_event(data: object) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("type"), str)
 
 
 def check_follows(commit: Commit, head: Head) -> None:
@@ -124,6 +138,16 @@ def check_follows(commit: Commit, head: Head) -> None:
 
 
 CURE = " Restore the workspace from a backup; `drystone workspace verify` lists everything that is wrong."
+
+
+@attrs.frozen
+class Finding:
+    """Something that is wrong: what kind of thing, which one, how, and what can be done."""
+
+    kind: str
+    subject: str
+    message: str
+    remedy: str
 
 
 class Ledger(Protocol):
@@ -189,8 +213,8 @@ class SharedLedger(Ledger, Protocol):
     def is_granted(self, commit: Commit) -> bool:
         """Whether somebody who may do that has vouched for exactly this commit."""
 
-    def oddities(self) -> Iterator[str]:
-        """What is foreign, missing or altered beside the commits that `read` gives, each in a sentence."""
+    def oddities(self) -> Iterator[Finding]:
+        """What is foreign, missing or altered among all that is stored; of the kind `commit`, if nobody can read on."""
 
     def checkpoints(self) -> list[str]:
         """The names of the checkpoints that are there, in order; a ledger may have none ever."""

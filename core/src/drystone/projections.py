@@ -5,12 +5,14 @@ Only taking over a run touches every step of it that is not complete.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection
 
 from drystone.documents import MODEL_ITSELF, Document, Documents, Fields
+from drystone.errors import LedgerDamagedError, WorkspaceError
 from drystone.events import is_known
 from drystone.fans import element_name
-from drystone.ledgers import Commit
+from drystone.ledgers import CURE, Commit
 from drystone.runs import CACHED, COMPLETE, PENDING, RUNNING
 from drystone.stack_events import StackPublished, StackUnpublished
 from drystone.store_events import ArtifactsCopied, BlobsMissed
@@ -21,11 +23,41 @@ def project(index: Documents, commit: Commit) -> None:
 
     Raises:
         FormatError: It holds something that this package does not know and must not skip.
+        LedgerDamagedError: It holds what no version of Drystone writes.
         WorkspaceError: It leaves a number out, or gives one twice.
     """
     for event in commit.events:
-        if is_known(event):
-            _PROJECTIONS[event["type"]](index, event, commit)
+        try:
+            if is_known(event):
+                _PROJECTIONS[event["type"]](index, event, commit)
+        except WorkspaceError as exc:
+            raise type(exc)(f"Commit {commit.seq} cannot be entered. {exc}") from exc
+        except UnicodeEncodeError:
+            raise
+        except _IMPOSSIBLE as exc:
+            raise impossible(commit, exc) from exc
+
+
+def impossible(commit: Commit, exc: Exception) -> LedgerDamagedError:
+    """What to say of a commit that no version of Drystone writes."""
+    types = ", ".join(str(event.get("type"))[:40] for event in commit.events[:5])
+    return LedgerDamagedError(
+        f"Commit {commit.seq} of the ledger has an event that no version of Drystone writes, of the types {types} "
+        f"({exc!r:.80}).{CURE}"
+    )
+
+
+_IMPOSSIBLE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.IntegrityError,
+)
+"""What goes wrong where an event lacks a field, or has one of another type."""
 
 
 def _facts(event: Fields, *without: str) -> Document:

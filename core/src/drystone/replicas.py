@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from drystone.audits import REBUILD, RESTORE, Finding
+from drystone.audits import INSTALL, REBUILD, RESTORE, Finding
 from drystone.checkpoints import install, made, spoilt
 from drystone.databases import FILE, Database, Decide, decided
 from drystone.errors import (
     CommitUnclearError,
+    FormatError,
     LedgerConflict,
     LedgerDamagedError,
     WorkspaceAccessError,
@@ -160,7 +161,7 @@ class Replica(Database):
                     _check_same(ledger, commit)
                     continue
                 check_follows(commit, head)
-                index.apply(ledger.enter(commit, granted=commit.seq not in refused))
+                index.enter(ledger.enter(commit, granted=commit.seq not in refused))
                 head = commit.head
 
     # Committing
@@ -179,8 +180,8 @@ class Replica(Database):
             return self._committed(decide, author)
         except CommitUnclearError:
             raise
-        except WorkspaceUnreachableError as exc:
-            raise WorkspaceUnreachableError(f"{exc} Nothing of this was recorded.") from exc
+        except (WorkspaceUnreachableError, WorkspaceAccessError) as exc:
+            raise type(exc)(f"{exc} Nothing of this was recorded.") from exc
 
     def _committed(self, decide: Decide, author: str | None) -> Commit | None:
         self._probe()
@@ -244,6 +245,8 @@ class Replica(Database):
         begun = time.monotonic()
         try:
             self.shared.append(commit)
+        except (LedgerDamagedError, FormatError):  # nothing was added to what cannot be read
+            raise
         except Exception as exc:
             self._read_back(commit, exc)
             digest = self._digest(commit.seq)
@@ -260,10 +263,19 @@ class Replica(Database):
         try:
             self.pull()
         except WorkspaceError as lost:
+            if self._is_another(commit):
+                raise
             raise CommitUnclearError(
                 f"It is not known whether this was recorded, as commit {commit.seq}: {exc} Then, when that was looked "
                 f"at: {lost} Look whether it is there before you do it again."
             ) from exc
+
+    def _is_another(self, commit: Commit) -> bool:
+        """Whether what the shared ledger has under a commit's number is known to be somebody else's."""
+        with suppress(WorkspaceError):
+            there = next(iter(self.shared.read(commit.seq - 1)), commit)
+            return there.digest != commit.digest
+        return False
 
     def _digest(self, seq: int) -> str | None:
         with super().snapshot(as_it_is=True):
@@ -292,27 +304,42 @@ class Replica(Database):
             self._ledger.clear()
             index.clear()
             for commit in commits:
-                index.apply(self._ledger.enter(commit, granted=commit.seq not in refused))
+                index.enter(self._ledger.enter(commit, granted=commit.seq not in refused))
         self._freshness.current(begun)
 
     def damage(self) -> list[Finding]:
         """What is wrong with the shared ledger, where it is not what was fetched, and with its checkpoints."""
+        found = [*self.shared.oddities()]
+        if any(each.kind == "commit" for each in found):
+            return found
+        try:
+            changed = [*self._changed()]
+            self.pull()
+        except (WorkspaceUnreachableError, WorkspaceAccessError):
+            raise
+        except WorkspaceError as exc:
+            remedy = INSTALL if isinstance(exc, FormatError) else RESTORE
+            return [Finding("commit", repr(self.shared), str(exc).removesuffix(CURE), remedy), *found]
+        with super().snapshot(as_it_is=True):
+            ungranted = self._ledger.ungranted()
+        return [*found, *changed, *spoilt(self.shared, ungranted)]
+
+    def _changed(self) -> Iterator[Finding]:
+        """The commits whose grants are not as they were when they were fetched.
+
+        Raises:
+            LedgerDamagedError: A commit itself is not what was fetched, or is missing.
+        """
         with super().snapshot(as_it_is=True) as (ledger, _):
             here = {seq: digest.decode(errors="replace") for seq, digest, _ in ledger.rows()}
             ungranted = {*ledger.ungranted()}
-        found: list[Finding] = []
-        try:
-            for commit in self.shared.read():
-                if here.pop(commit.seq, commit.digest) != commit.digest:
-                    raise LedgerDamagedError(f"Commit {commit.seq} is not the one that was fetched before.{CURE}")
-                if is_to_be_granted(commit) and self.shared.is_granted(commit) is (commit.seq in ungranted):
-                    found.append(Finding("grant", str(commit.seq), _CHANGED, REBUILD))
-            if here:
-                raise LedgerDamagedError(f"Commit {min(here)} was fetched before, and is missing now.{CURE}")
-        except LedgerDamagedError as exc:
-            return [Finding("commit", repr(self.shared), str(exc), RESTORE)]
-        found += [Finding("object", repr(self.shared), each, _REMOVE) for each in self.shared.oddities()]
-        return [*found, *spoilt(self.shared, ungranted)]
+        for commit in self.shared.read():
+            if here.pop(commit.seq, commit.digest) != commit.digest:
+                raise LedgerDamagedError(f"Commit {commit.seq} is not the one that was fetched before.{CURE}")
+            if is_to_be_granted(commit) and self.shared.is_granted(commit) is (commit.seq in ungranted):
+                yield Finding("grant", str(commit.seq), _CHANGED, REBUILD)
+        if here:
+            raise LedgerDamagedError(f"Commit {min(here)} was fetched before, and is missing now.{CURE}")
 
     def keep_checkpoint(self) -> str:
         """Keep a copy of this replica beside the ledger, for new machines; returns its name."""
@@ -341,8 +368,6 @@ class Replica(Database):
             "writers": writers,
         }
 
-
-_REMOVE = "Nothing that counts depends on it. Find out who did that; what is foreign or damaged can be removed."
 
 _CHANGED = (
     "It moves a stage, and whether that is granted has changed since it was fetched. What this machine says of stages "

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from drystone.errors import LedgerConflict, LedgerDamagedError, WorkspaceError
-from drystone.ledgers import Commit, Head, check_follows, checked_commit, next_commit
+from drystone.ledgers import Commit, Finding, Head, check_follows, checked_commit, next_commit
 
 
 class MemoryLedger:
@@ -114,7 +114,7 @@ class MemoryLedger:
         """Whether somebody has vouched for exactly this commit."""
         return commit.digest in self._grants
 
-    def oddities(self) -> Iterator[str]:
+    def oddities(self) -> Iterator[Finding]:
         """Nothing is foreign in memory."""
         return iter(())
 

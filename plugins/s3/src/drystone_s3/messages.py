@@ -11,7 +11,7 @@ Message = tuple[type[ArtifactStoreError], str]
 DENIED: Message = (
     StoreAccessError,
     "access denied{where}: the credentials are known, and may not do this. Look at `key` or `profile`, or have the "
-    "policy of the bucket changed; docs/how-to/s3.md lists what each role needs.",
+    "policy of the bucket changed; docs/how-to/s3-access.md lists what each role needs.",
 )
 KEY: Message = (
     StoreAccessError,
