@@ -24,19 +24,19 @@ FLYING = 128 << 20
 """Bytes of one transfer that are on their way, and in memory, at once."""
 
 TRIES = 5
-"""So often an object that changes while it is read is read again."""
+"""So often an object that changes while it is read is read again, or one that comes and goes is asked for."""
 
 MARK = "drystone"
 """The name of the metadata that tells a writer which object is its own."""
 
 
+Land = Callable[[int, bytes], object]
+"""Is given each piece of what is fetched, with where in it the piece begins."""
+
+
 def whole(data: bytes) -> dict[str, Any]:
     """A body, and what tells it from a part of it: some servers store an empty object if its writer dies before it."""
     return {"Body": data, "ContentMD5": b64encode(md5(data, usedforsecurity=False).digest()).decode()}
-
-
-Land = Callable[[int, bytes], object]
-"""Is given each piece of what is fetched, with where in it the piece begins."""
 
 
 def part_size(size: int) -> int:
