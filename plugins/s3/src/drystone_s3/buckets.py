@@ -174,7 +174,8 @@ class Bucket:
         async def get() -> dict[str, Any]:
             wanted, at = f"bytes={start}-{start + length - 1}", start
             answer = await self._requested("get_object", key, Range=wanted, **request)
-            async with answer["Body"] as body:
+            body = answer["Body"]
+            async with body:  # which older versions of aiobotocore enter as what is below it
                 while data := await body.read(PIECE):
                     land(at, data)
                     at += len(data)
