@@ -115,8 +115,8 @@ def test_what_cannot_be_indexed_cannot_be_read(workspace, monkeypatch):
 
 
 def test_a_url_is_refused_with_the_way_out():
-    with pytest.raises(WorkspaceError, match=r"No plugin opens a workspace at s3://.*file://"):
-        Workspace("s3://team/workspace")
+    with pytest.raises(WorkspaceError, match=r"No plugin opens a workspace at gs://.*file://"):
+        Workspace("gs://team/workspace")
 
 
 def test_a_network_filesystem_is_refused(tmp_path):

@@ -16,7 +16,8 @@ import pytest
 
 from drystone import FilesystemLedger, Secret
 from drystone.artifacts import Blob, Manifest
-from drystone.blobs import BlobReader, blob_key, store_bytes
+from drystone.blobs import BlobReader, blob_key
+from drystone.digests import digest_bytes
 from drystone.errors import BlobLostError, StoreAccessError, WorkspaceAccessError
 from drystone.ledgers import Head, next_commit
 from drystone_s3 import S3ArtifactStore
@@ -151,7 +152,7 @@ def test_a_reader_reads_and_changes_nothing(enter: Enter, store: Store, home: Ho
 
 def test_a_reader_is_told_of_a_damaged_blob_although_he_cannot_take_it_away(enter: Enter, store: Store) -> None:
     enter("runner")
-    digest = store_bytes(store("artifacts"), b"value")
+    digest = digest_bytes(b"value")
     store("artifacts").write(blob_key(digest), b"other")
     enter("reader")
     manifest = Manifest(

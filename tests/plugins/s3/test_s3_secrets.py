@@ -85,7 +85,7 @@ def failing():
 
 
 if __name__ == "__main__":
-    flow.with_options(stack="stranger")()
+    flow.with_options(stack="stranger", cache=False)()
 """
 
 SECRETS = {
