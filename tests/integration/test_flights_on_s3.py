@@ -11,8 +11,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from services.proxies import Proxy
 
+from services.proxies import Proxy
 from services.seaweed import S3Server
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/flights"

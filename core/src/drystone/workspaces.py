@@ -86,6 +86,7 @@ class Workspace(Shipments):
         self._stores = Stores(self.published)
         self._opener = ledger or (opener(self.url) if self.url else None)
         if ledger is None:
+            _ = self._database
             self.mark_crashed()
 
     @functools.cached_property

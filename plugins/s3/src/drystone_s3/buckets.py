@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from drystone_s3.attempts import attempted
 from drystone_s3.failures import TruncatedError, cause_of, status_of
-from drystone_s3.transfers import MARK, Land, fetch, store
+from drystone_s3.transfers import MARK, TRIES, Land, fetch, store, whole
 
 T = TypeVar("T")
 
@@ -94,13 +94,25 @@ class Bucket:
             FileExistsError: It is not.
         """
         mark = os.urandom(16).hex()
+        for _ in range(TRIES):
+            refusal = self._refusal(key, data, mark)
+            found = self._run(self.mark(key)) if refusal is not None else mark
+            if found == mark:
+                return
+            if found is not None:
+                raise FileExistsError(errno.EEXIST, "The key is taken", key) from refusal
+        assert refusal is not None
+        raise refusal  # what was in the way was gone each time
+
+    def _refusal(self, key: str, data: bytes, mark: str) -> Exception | None:
+        """Try to make an object; returns what a service raises that says that the key is taken."""
         try:
-            self.ask("put_object", key, Body=data, IfNoneMatch="*", Metadata={MARK: mark})
+            self.ask("put_object", key, **whole(data), IfNoneMatch="*", Metadata={MARK: mark})
         except Exception as exc:
             if status_of(exc) != 412:
                 raise
-            if self._run(self.mark(key)) != mark:
-                raise FileExistsError(errno.EEXIST, "The key is taken", key) from exc
+            return exc
+        return None
 
     def read(self, key: str, start: int, length: int | None) -> bytes:
         """Bytes from `start` on."""
@@ -181,10 +193,10 @@ class Bucket:
             raise
 
     async def mark(self, key: str) -> str | None:
-        """What the writer of an object marked it with, if it is there and did."""
+        """What the writer of an object marked it with, empty if with nothing; None if there is no object."""
         with suppress(FileNotFoundError):
             found: dict[str, str] = (await self._headed(key))["Metadata"]
-            return found.get(MARK)
+            return found.get(MARK, "")
         return None
 
     async def abandoned(self, key: str, upload: dict[str, str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 from drystone_s3.failures import code_of, status_of
@@ -22,7 +24,7 @@ FLYING = 128 << 20
 """Bytes of one transfer that are on their way, and in memory, at once."""
 
 TRIES = 5
-"""So often an object that changes while it is read is read again."""
+"""So often an object that changes while it is read is read again, or one that comes and goes is asked for."""
 
 MARK = "drystone"
 """The name of the metadata that tells a writer which object is its own."""
@@ -30,6 +32,11 @@ MARK = "drystone"
 
 Land = Callable[[int, bytes], object]
 """Is given each piece of what is fetched, with where in it the piece begins."""
+
+
+def whole(data: bytes) -> dict[str, Any]:
+    """A body, and what tells it from a part of it: some servers store an empty object if its writer dies before it."""
+    return {"Body": data, "ContentMD5": b64encode(md5(data, usedforsecurity=False).digest()).decode()}
 
 
 def part_size(size: int) -> int:
@@ -40,7 +47,7 @@ def part_size(size: int) -> int:
 async def store(bucket: Bucket, key: str, size: int, read: Callable[[int, int], bytes]) -> None:
     """Store an object, which appears when all of it is there; `read` gives bytes from a position on."""
     if size <= PART:
-        await bucket.asked("put_object", key, Body=read(0, size))
+        await bucket.asked("put_object", key, **whole(read(0, size)))
         return
     await bucket.tidied_once()
     mark = os.urandom(16).hex()
