@@ -230,16 +230,16 @@ def test_damage_to_the_ledger_is_named_and_not_replayed(operations, damage, data
 
 def assert_laws(store):
     """Numbers are dense and unique; a stage has one holder; what is tagged is found by its tags, and only that."""
-    numbered = "SELECT min(number), max(number), count(DISTINCT number), count(*) FROM v3_documents"
+    numbered = "SELECT min(number), max(number), count(DISTINCT number), count(*) FROM v4_documents"
     for facts in store.connection.execute(f"{numbered} WHERE number IS NOT NULL GROUP BY kind, parent"):
         assert facts == (1, facts[1], facts[1], facts[1])
-    bodies = list(store.connection.execute("SELECT kind, name, body FROM v3_documents"))
+    bodies = list(store.connection.execute("SELECT kind, name, body FROM v4_documents"))
     tagged = [
         (kind, tag, json.dumps(value), name)
         for kind, name, body in bodies
         for tag, value in json.loads(body).get("tags", {}).items()
     ]
-    assert sorted(tagged) == sorted(store.connection.execute("SELECT kind, tag, value, name FROM v3_tags"))
+    assert sorted(tagged) == sorted(store.connection.execute("SELECT kind, tag, value, name FROM v4_tags"))
     for model in store.index.names("model"):
         last = {move["stage"]: move["number"] for move in store.index.moves(model)}
         holders = {stage: number for stage, number in last.items() if number is not None}
@@ -318,7 +318,7 @@ def test_no_question_reads_more_than_it_answers(store, ask, indices):
     ask(store.index)
     store.connection.set_trace_callback(None)
     plans = [row[3] for query in seen for row in store.connection.execute(f"EXPLAIN QUERY PLAN {query}")]
-    used = [plan.partition(" USING ")[2].partition(" (")[0].rpartition("INDEX v3_")[2] for plan in plans]
+    used = [plan.partition(" USING ")[2].partition(" (")[0].rpartition("INDEX v4_")[2] for plan in plans]
     assert used == indices
 
 

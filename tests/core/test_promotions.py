@@ -39,6 +39,20 @@ def test_a_stage_goes_from_holder_to_holder(models):
     assert models.models()[0].stages == {"production": 2}
 
 
+@pytest.mark.parametrize("stage", ["production", "canary"])
+def test_a_version_that_somebody_names_like_a_stage_does_not_take_its_place(models, stage):
+    if stage == "canary":
+        models.promote("m", 1, "canary")
+        models.promote("m", 2, "canary")
+    forged = ModelVersionCreated(model="m", number=4, name=stage)
+    models.commit(lambda view: [forged])  # past the check of names, which is the writer's own
+    if stage == "production":
+        with pytest.raises(NotFoundError, match="no version, name or stage 'production'"):
+            models.model_version("m", stage)
+    else:
+        assert models.model_version("m", stage).number == 2
+
+
 def test_holding_another_stage_is_not_archived(models):
     models.promote("m", 1, "staging")
     models.promote("m", 1, "production")

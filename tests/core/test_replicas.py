@@ -631,7 +631,7 @@ LIES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         changed("CREATE TRIGGER t AFTER INSERT ON commits BEGIN DELETE FROM commits; END"),
         "tables are not those of a replica",
     ),
-    "another place": (changed("UPDATE v3_position SET seq = 3"), "index does not end with commit 4"),
+    "another place": (changed("UPDATE v4_position SET seq = 3"), "index does not end with commit 4"),
 }
 
 
@@ -670,7 +670,7 @@ def test_a_checkpoint_that_goes_while_it_is_looked_for_is_skipped(
 
 
 @pytest.mark.parametrize(
-    "lie", ["UPDATE v3_documents SET body = replace(body, 'production', 'staging')", "INSERT INTO ungranted VALUES (4)"]
+    "lie", ["UPDATE v4_documents SET body = replace(body, 'production', 'staging')", "INSERT INTO ungranted VALUES (4)"]
 )
 def test_an_index_that_lies_is_named_by_verify(team: Team, shelf: Shelf, history: Workspace, lie: str) -> None:
     """Nobody can tell before the ledger is replayed, so whoever may write checkpoints is trusted with the index."""

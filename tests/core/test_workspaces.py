@@ -106,7 +106,7 @@ def test_what_cannot_be_written_to_can_be_read(tmp_path, monkeypatch, is_open):
 def test_what_cannot_be_indexed_cannot_be_read(workspace, monkeypatch):
     with sqlite3.connect(workspace.directory / FILE) as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            if name.startswith("v3_"):
+            if name.startswith("v4_"):
                 connection.execute(f"DROP TABLE {name}")
     connection.close()
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
@@ -222,7 +222,7 @@ def test_a_commit_inside_another_is_refused_and_breaks_nothing(workspace):
 def test_what_cannot_be_read_is_named(workspace):
     finished_run(workspace)
     with sqlite3.connect(workspace.directory / FILE) as connection:
-        connection.execute("UPDATE v3_documents SET body = CAST(x'ff' AS TEXT)")
+        connection.execute("UPDATE v4_documents SET body = CAST(x'ff' AS TEXT)")
     connection.close()
     with pytest.raises(WorkspaceError, match=r"cannot be read: Could not decode.*is damaged, restore it"):
         workspace.run("p-1")
@@ -630,11 +630,11 @@ def test_verify_names_what_is_wrong_with_blobs(workspace):
         ("UPDATE commits SET body = replace(body, 'tester', 'someone') WHERE seq = 2", "commit", "2"),
         ("DELETE FROM commits WHERE seq = 2", "commit", "3"),
         ("DELETE FROM commits WHERE seq = 3", "commit", "3"),
-        ("UPDATE v3_documents SET status = 'failed' WHERE name = 'p-1'", "index", "v3_documents"),
-        ("DELETE FROM v3_documents WHERE name = 'x@2'", "index", "v3_documents"),
-        ("UPDATE v3_documents SET body = 'no JSON' WHERE name = 'x@2'", "index", "v3_documents"),
-        ("UPDATE v3_documents SET body = CAST(x'ff' AS TEXT) WHERE name = 'x@2'", "index", "v3_documents"),
-        ("DELETE FROM v3_links", "index", "v3_links"),
+        ("UPDATE v4_documents SET status = 'failed' WHERE name = 'p-1'", "index", "v4_documents"),
+        ("DELETE FROM v4_documents WHERE name = 'x@2'", "index", "v4_documents"),
+        ("UPDATE v4_documents SET body = 'no JSON' WHERE name = 'x@2'", "index", "v4_documents"),
+        ("UPDATE v4_documents SET body = CAST(x'ff' AS TEXT) WHERE name = 'x@2'", "index", "v4_documents"),
+        ("DELETE FROM v4_links", "index", "v4_links"),
         ("UPDATE commits SET body = CAST(x'ff' AS TEXT) WHERE seq = 2", "commit", "2"),
         ("UPDATE commits SET body = '[' WHERE seq = 3", "commit", "3"),
     ],
@@ -652,7 +652,7 @@ def test_verify_names_what_is_wrong_with_commits_and_index(workspace, change, ki
 def test_a_damaged_index_is_made_anew(workspace):
     runs = [finished_run(workspace) for _ in range(3)]
     with sqlite3.connect(workspace.directory / FILE) as connection:
-        connection.execute("DELETE FROM v3_documents WHERE kind = 'run'")
+        connection.execute("DELETE FROM v4_documents WHERE kind = 'run'")
     connection.close()
     assert workspace.runs() == []
     workspace.rebuild()

@@ -259,6 +259,15 @@ def test_segments_and_foreign_objects_are_named_and_do_no_harm(team: Team) -> No
         ]
 
 
+def test_a_checkpoint_that_unpacks_to_too_much_is_not_unpacked(team: Team) -> None:
+    name = team.machine("known").keep_checkpoint()
+    assert told(team.machine("fresh")) == []
+    team.monkeypatch.setattr("drystone.checkpoints.LARGEST", 5000)
+    another = team.machine("another")
+    assert [each.name for each in another.models()] == ["m"], "it reads the commits instead"
+    assert told(another) == [("checkpoint", name)]
+
+
 def test_a_damaged_blob_is_an_error_and_never_a_value(team: Team) -> None:
     fresh = team.machine("fresh")
     (manifest,) = [fresh.artifact("numbers").manifest]

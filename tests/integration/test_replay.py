@@ -247,7 +247,7 @@ def test_lost_inputs_are_named(flows: Path, python: Python, workspace: Workspace
     next(project.glob(f".drystone/**/blobs/*/{blob.digest}")).unlink()
     assert refused(python, "fit").startswith("The input numbers@1 cannot be read: The blob ")
     with workspace._database.transaction() as (_, index):
-        index._execute("DELETE FROM v3_documents WHERE kind = 'artifact' AND name = 'numbers@1'")
+        index._execute("DELETE FROM v4_documents WHERE kind = 'artifact' AND name = 'numbers@1'")
     assert refused(python, "fit") == "Argument 'data' was numbers@1, which was deleted."
 
 

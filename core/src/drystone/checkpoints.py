@@ -29,6 +29,9 @@ _NAME = re.compile(rf"{PREFIX.rstrip('_')}-(\d{{20}})-([0-9a-f]+)")
 
 _DELETE = "Delete it, and make a new one with drystone workspace checkpoint."
 
+LARGEST = 4 << 30
+"""Bytes of a replica that is unpacked into memory at most."""
+
 _PART = ".checkpoint"
 
 
@@ -57,7 +60,7 @@ def loaded(shared: SharedLedger, name: str) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.deserialize(zlib.decompress(shared.checkpoint(name) or b""))
+        connection.deserialize(_unpacked(shared.checkpoint(name) or b""))
         problem = next(_problems(connection, shared, name), None)
     except (zlib.error, sqlite3.Error, UnicodeDecodeError) as exc:
         problem = f"it is damaged ({exc})"
@@ -68,6 +71,14 @@ def loaded(shared: SharedLedger, name: str) -> sqlite3.Connection:
         connection.close()
         raise WorkspaceError(f"The checkpoint {name} is not what it says: {problem}.")
     return connection
+
+
+def _unpacked(data: bytes) -> bytes:
+    unpacking = zlib.decompressobj()
+    unpacked = unpacking.decompress(data, LARGEST)
+    if not unpacking.eof:
+        raise zlib.error("it is cut off, or too large")
+    return unpacked
 
 
 def _problems(connection: sqlite3.Connection, shared: SharedLedger, name: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from drystone.documents import Document
 from drystone.errors import NotFoundError, RunLostError, StageError, suggestion
 from drystone.events import Event, ModelVersionCreated, Pair, RunFinished, StageMoved, StepFinished
 from drystone.index import Index
+from drystone.models import COMMON_STAGES
 from drystone.runs import CACHED, CRASHED, FAILED, RUNNING, SUCCEEDED
 from drystone.stores import is_shared
 
@@ -18,7 +19,6 @@ ANYONE: Any = object()
 """Stands for `expect` not being given: whoever holds the stage may lose it."""
 
 RESERVED = (LATEST, "shared", "archived")
-COMMON_STAGES = ("staging", "production")
 _STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 

@@ -16,24 +16,24 @@ from typing import Any
 from drystone.errors import WorkspaceError
 from drystone.serialization import to_text
 
-PREFIX = "v3_"
+PREFIX = "v4_"
 
 SCHEMA = (
-    "TABLE v3_position (seq INTEGER, digest TEXT)",
-    """TABLE v3_documents (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, parent TEXT, number INTEGER, status TEXT,
+    "TABLE v4_position (seq INTEGER, digest TEXT)",
+    """TABLE v4_documents (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, parent TEXT, number INTEGER, status TEXT,
        run TEXT, key TEXT, ended INTEGER, epoch INTEGER, body TEXT)""",
-    "UNIQUE INDEX v3_documents_name ON v3_documents (kind, name)",
-    "INDEX v3_documents_kind ON v3_documents (kind)",
-    "INDEX v3_documents_parent ON v3_documents (kind, parent, number)",
-    "INDEX v3_documents_run ON v3_documents (run, kind) WHERE run IS NOT NULL",
-    "INDEX v3_documents_running ON v3_documents (kind) WHERE status = 'running'",
-    "INDEX v3_documents_key ON v3_documents (key, ended) WHERE key IS NOT NULL AND status = 'succeeded'",
-    """INDEX v3_documents_complete ON v3_documents (parent, ended)
+    "UNIQUE INDEX v4_documents_name ON v4_documents (kind, name)",
+    "INDEX v4_documents_kind ON v4_documents (kind)",
+    "INDEX v4_documents_parent ON v4_documents (kind, parent, number)",
+    "INDEX v4_documents_run ON v4_documents (run, kind) WHERE run IS NOT NULL",
+    "INDEX v4_documents_running ON v4_documents (kind) WHERE status = 'running'",
+    "INDEX v4_documents_key ON v4_documents (key, ended) WHERE key IS NOT NULL AND status = 'succeeded'",
+    """INDEX v4_documents_complete ON v4_documents (parent, ended)
        WHERE kind = 'step' AND status IN ('succeeded', 'cached')""",
-    """TABLE v3_links (kind TEXT, owner TEXT, number INTEGER, role TEXT, name TEXT, version INTEGER,
+    """TABLE v4_links (kind TEXT, owner TEXT, number INTEGER, role TEXT, name TEXT, version INTEGER,
        PRIMARY KEY (kind, owner, number, name, version, role)) WITHOUT ROWID""",
-    "INDEX v3_links_name ON v3_links (name, kind, version)",
-    """TABLE v3_tags (kind TEXT, tag TEXT, value TEXT, name TEXT,
+    "INDEX v4_links_name ON v4_links (name, kind, version)",
+    """TABLE v4_tags (kind TEXT, tag TEXT, value TEXT, name TEXT,
        PRIMARY KEY (kind, tag, value, name)) WITHOUT ROWID""",
 )
 
@@ -49,7 +49,7 @@ Fields = Mapping[str, Any]
 
 @functools.cache
 def _put(*columns: str) -> str:
-    return f"""INSERT INTO v3_documents (kind, name, {", ".join(columns)}) VALUES (?, ?{", ?" * len(columns)})
+    return f"""INSERT INTO v4_documents (kind, name, {", ".join(columns)}) VALUES (?, ?{", ?" * len(columns)})
                ON CONFLICT (kind, name) DO UPDATE SET {", ".join(f"{each} = excluded.{each}" for each in columns)}"""
 
 
@@ -65,7 +65,7 @@ class Documents:
         if not self.tables():
             for statement in SCHEMA:
                 self._execute(f"CREATE {statement}")
-            self._execute("INSERT INTO v3_position VALUES (0, '')")
+            self._execute("INSERT INTO v4_position VALUES (0, '')")
 
     def clear(self) -> None:
         """Empty it, so that `catch_up` fills it anew."""
@@ -105,22 +105,22 @@ class Documents:
     def tag(self, kind: str, name: str, tags: Fields) -> None:
         """Make a document found by its tags."""
         for tag, value in tags.items():
-            self._execute("INSERT OR IGNORE INTO v3_tags VALUES (?, ?, ?, ?)", (kind, tag, to_text(value), name))
+            self._execute("INSERT OR IGNORE INTO v4_tags VALUES (?, ?, ?, ?)", (kind, tag, to_text(value), name))
 
     def untag(self, kind: str, name: str, tags: Fields) -> None:
         """Undo `tag`."""
         for tag, value in tags.items():
             row = (kind, tag, to_text(value), name)
-            self._execute("DELETE FROM v3_tags WHERE kind = ? AND tag = ? AND value = ? AND name = ?", row)
+            self._execute("DELETE FROM v4_tags WHERE kind = ? AND tag = ? AND value = ? AND name = ?", row)
 
     def link(self, kind: str, owner: str, number: int, role: str, name: str, version: int) -> None:
         """Note that a version of an artifact, or a run that ended with this commit, belongs to something."""
         row = (kind, owner, number, role, name, version)
-        self._execute("INSERT OR IGNORE INTO v3_links VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._execute("INSERT OR IGNORE INTO v4_links VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def get(self, kind: str, name: str) -> Document | None:
         """One document."""
-        row = self._execute("SELECT body FROM v3_documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        row = self._execute("SELECT body FROM v4_documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
         return json.loads(row[0]) if row else None
 
     def select(
@@ -150,25 +150,25 @@ class Documents:
         if tag is not None:
             label, keyed, value = tag.partition("=")
             of_value = " AND value IN (?, ?)" if keyed else ""
-            clauses.append(f"name IN (SELECT name FROM v3_tags WHERE kind = ? AND tag = ?{of_value})")
+            clauses.append(f"name IN (SELECT name FROM v4_tags WHERE kind = ? AND tag = ?{of_value})")
             values += [kind, label, *([to_text(value), value] if keyed else [])]  # text, or a number
         order = order or ("number DESC" if facts.get("parent") else "id DESC")  # the same, each by its own index
-        query = f"SELECT body FROM v3_documents WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"
+        query = f"SELECT body FROM v4_documents WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"
         return [json.loads(body) for (body,) in self._execute(query, (*values, -1 if limit is None else limit))]
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether there is such a document."""
-        return self._one("SELECT 1 FROM v3_documents WHERE kind = ? AND name = ?", kind, name) is not None
+        return self._one("SELECT 1 FROM v4_documents WHERE kind = ? AND name = ?", kind, name) is not None
 
     def names(self, kind: str) -> list[str]:
         """The names of every document of a kind, or of what numbers are counted by, the newest first."""
         column = "name" if kind in ("run", "model") else "parent"
-        query = f"SELECT {column} FROM v3_documents WHERE kind = ? GROUP BY {column} ORDER BY max(id) DESC"
+        query = f"SELECT {column} FROM v4_documents WHERE kind = ? GROUP BY {column} ORDER BY max(id) DESC"
         return [name for (name,) in self._execute(query, (kind,))]
 
     def count(self, kind: str) -> int:
         """How many documents of a kind there are."""
-        return int(self._one("SELECT count(*) FROM v3_documents WHERE kind = ?", kind))
+        return int(self._one("SELECT count(*) FROM v4_documents WHERE kind = ?", kind))
 
     def _one(self, query: str, *values: Any) -> Any:
         row = self._execute(query, values).fetchone()
@@ -176,7 +176,7 @@ class Documents:
 
     def last_number(self, kind: str, parent: str) -> int:
         """The highest number given so far: of a `run` of a pipeline, an `artifact` or a `model_version`; or 0."""
-        return self._one("SELECT max(number) FROM v3_documents WHERE kind = ? AND parent = ?", kind, parent) or 0
+        return self._one("SELECT max(number) FROM v4_documents WHERE kind = ? AND parent = ?", kind, parent) or 0
 
     def next_number(self, kind: str, parent: str) -> int:
         """The number after that; it stays the same until it is committed."""

@@ -11,6 +11,7 @@ from drystone.artifacts import LATEST
 from drystone.documents import Document, Documents
 from drystone.errors import LedgerDamagedError
 from drystone.ledgers import Commit, Head, SQLiteLedger
+from drystone.models import COMMON_STAGES
 from drystone.projections import impossible, project
 from drystone.runs import RUNNING, SUCCEEDED
 
@@ -23,7 +24,7 @@ class Index(Documents):
 
     def position(self) -> tuple[int, str]:
         """Number and digest of the last commit that was entered."""
-        seq, digest = self._execute("SELECT seq, digest FROM v3_position").fetchone()
+        seq, digest = self._execute("SELECT seq, digest FROM v4_position").fetchone()
         return seq, digest
 
     def is_behind(self, ledger: SQLiteLedger) -> bool:
@@ -67,31 +68,31 @@ class Index(Documents):
     def apply(self, commit: Commit) -> None:
         """Enter the commit that follows the last one entered, which may not be in the ledger yet."""
         project(self, commit)
-        self._execute("UPDATE v3_position SET seq = ?, digest = ?", (commit.seq, commit.digest))
+        self._execute("UPDATE v4_position SET seq = ?, digest = ?", (commit.seq, commit.digest))
 
     def epoch(self, run: str) -> int:
         """How often a run was started and claimed; 0 if there is no such run."""
-        return self._one("SELECT epoch FROM v3_documents WHERE kind = 'run' AND name = ?", run) or 0
+        return self._one("SELECT epoch FROM v4_documents WHERE kind = 'run' AND name = ?", run) or 0
 
     def is_driven(self, run: str, epoch: int) -> bool:
         """Whether a run is running, and was not claimed since."""
-        query = "SELECT status = 'running' AND epoch = ? FROM v3_documents WHERE kind = 'run' AND name = ?"
+        query = "SELECT status = 'running' AND epoch = ? FROM v4_documents WHERE kind = 'run' AND name = ?"
         return bool(self._one(query, epoch, run))
 
     def running(self) -> list[Document]:
         """Every run that is said to be running."""
-        rows = self._execute("SELECT body FROM v3_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")
+        rows = self._execute("SELECT body FROM v4_documents WHERE kind = 'run' AND status = 'running' ORDER BY id")
         return [json.loads(body) for (body,) in rows]
 
     def is_being_made(self, key: str) -> bool:
         """Whether a step with this key is running in a run whose driver, as far as is known, lives."""
-        query = "SELECT run FROM v3_documents WHERE kind = 'step' AND status = 'running' AND key = ?"
+        query = "SELECT run FROM v4_documents WHERE kind = 'step' AND status = 'running' AND key = ?"
         runs = [run for (run,) in self._execute(query, (key,)).fetchall()]
         return any((self.get("run", run) or {}).get("status") == RUNNING for run in runs)
 
     def was_made(self, key: str, since: int) -> bool:
         """Whether a step with this key has succeeded since the commit of a number."""
-        query = """SELECT 1 FROM v3_documents WHERE key = ? AND status = 'succeeded' AND +kind = 'step' AND ended > ?
+        query = """SELECT 1 FROM v4_documents WHERE key = ? AND status = 'succeeded' AND +kind = 'step' AND ended > ?
                    LIMIT 1"""
         return self._one(query, key, since) is not None
 
@@ -105,12 +106,12 @@ class Index(Documents):
 
     def counts(self, run: str, step: str) -> dict[str, int]:
         """How many elements of a map have ended how."""
-        query = "SELECT status, count(*) FROM v3_documents WHERE kind = 'element' AND parent = ? GROUP BY status"
+        query = "SELECT status, count(*) FROM v4_documents WHERE kind = 'element' AND parent = ? GROUP BY status"
         return dict(self._execute(query, (f"{run}/{step}",)).fetchall())
 
     def cached(self, kind: str, key: str) -> Document | None:
         """The step, or the element of a map, that last succeeded under a key."""
-        query = """SELECT body FROM v3_documents WHERE key = ? AND status = 'succeeded' AND +kind = ?
+        query = """SELECT body FROM v4_documents WHERE key = ? AND status = 'succeeded' AND +kind = ?
                    ORDER BY ended DESC LIMIT 1"""
         body = self._one(query, key, kind)
         return json.loads(body) if body else None
@@ -118,7 +119,7 @@ class Index(Documents):
     def same_result(self, key: str | None, artifact: str, digest: str) -> int | None:
         """The version of an artifact that a cached step with this key was given for this content."""
         number: int | None = self._one(
-            """SELECT l.version FROM v3_links l JOIN v3_documents d ON d.kind = 'artifact'
+            """SELECT l.version FROM v4_links l JOIN v4_documents d ON d.kind = 'artifact'
                AND d.name = l.name || '@' || l.version WHERE l.kind = 'key' AND l.owner = ? AND l.name = ?
                AND json_extract(d.body, '$.manifest.digest') = ? ORDER BY l.version DESC LIMIT 1""",
             *(key, artifact, digest),
@@ -130,7 +131,7 @@ class Index(Documents):
         return next(iter(self._complete(pipeline, step, 1)), None)
 
     def _complete(self, pipeline: str, step: str, limit: int) -> list[Document]:
-        query = """SELECT body FROM v3_documents WHERE parent = ? AND kind = 'step'
+        query = """SELECT body FROM v4_documents WHERE parent = ? AND kind = 'step'
                    AND status IN ('succeeded', 'cached') ORDER BY ended DESC LIMIT ?"""
         return [json.loads(body) for (body,) in self._execute(query, (f"{pipeline}/{step}", limit))]
 
@@ -168,12 +169,14 @@ class Index(Documents):
         if selector == LATEST:
             return self._latest(model)
         holder: int | None = self.stages(model).get(selector)
-        named = self.get("version_name", f"{model}@{selector}") if holder is None else None
-        return named["number"] if named else holder
+        if holder is not None or selector in COMMON_STAGES:
+            return holder  # a name cannot take the place of a stage that nobody has held yet: it needs no grant
+        named = self.get("version_name", f"{model}@{selector}")
+        return named["number"] if named else None
 
     def _latest(self, model: str) -> int | None:
         number: int | None = self._one(
-            """SELECT v.number FROM v3_documents v LEFT JOIN v3_documents r ON r.kind = 'run' AND r.name = v.run
+            """SELECT v.number FROM v4_documents v LEFT JOIN v4_documents r ON r.kind = 'run' AND r.name = v.run
                WHERE v.kind = 'model_version' AND v.parent = ? AND coalesce(r.status, ?) = ?
                ORDER BY v.number DESC LIMIT 1""",
             *(model, SUCCEEDED, SUCCEEDED),
@@ -192,7 +195,7 @@ class Index(Documents):
     def linked(self, model: str, number: int | None) -> list[tuple[str, str, int]]:
         """Role (`output`, `input`, `run`), name and version of what belongs to a model version; with None to any."""
         of_number = () if number is None else (number,)
-        query = f"""SELECT role, name, version FROM v3_links WHERE kind = 'model' AND owner = ?
+        query = f"""SELECT role, name, version FROM v4_links WHERE kind = 'model' AND owner = ?
                     {"AND number = ?" * len(of_number)} ORDER BY name, version"""
         return self._execute(query, (model, *of_number)).fetchall()
 
@@ -205,7 +208,7 @@ class Index(Documents):
         given = {"owner": model, "name": artifact} | {name: each for name, each in given.items() if each is not None}
         produced_first = "role = 'output' DESC," if number is not None else ""
         linked: int | None = self._one(
-            f"""SELECT version FROM v3_links WHERE {" AND ".join(f"{name} = ?" for name in given)}
+            f"""SELECT version FROM v4_links WHERE {" AND ".join(f"{name} = ?" for name in given)}
                 AND kind = 'model' AND role <> 'run' ORDER BY {produced_first} version DESC LIMIT 1""",
             *given.values(),
         )
@@ -213,7 +216,7 @@ class Index(Documents):
 
     def users(self, artifact: str, version: int) -> list[str]:
         """The steps that read an artifact version, as `training-3/fit`."""
-        query = "SELECT owner FROM v3_links WHERE name = ? AND version = ? AND kind = 'step' ORDER BY owner"
+        query = "SELECT owner FROM v4_links WHERE name = ? AND version = ? AND kind = 'step' ORDER BY owner"
         return [owner for (owner,) in self._execute(query, (artifact, version))]
 
     def missed(self, store: str) -> set[str]:
@@ -222,7 +225,7 @@ class Index(Documents):
 
     def blobs(self) -> Iterator[tuple[str, tuple[str, ...], str, int | None]]:
         """What every blob belongs to, the stores that should hold it, its digest, and its size if that is known."""
-        query = "SELECT name, body FROM v3_documents WHERE kind = ? ORDER BY id"
+        query = "SELECT name, body FROM v4_documents WHERE kind = ? ORDER BY id"
         for kind in ("step", "element"):
             for name, body in self._execute(query, (kind,)):
                 step = json.loads(body)

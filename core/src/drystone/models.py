@@ -14,6 +14,9 @@ from drystone.declarations import Model as Model
 from drystone.declarations import current_source
 from drystone.errors import NotFoundError, suggestion
 
+COMMON_STAGES = ("staging", "production")
+"""Stages that no version can be named like, in a model whose versions have never held one, too."""
+
 
 @attrs.frozen(kw_only=True)
 class ModelVersion:
