@@ -12,10 +12,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pandas as pd
 
@@ -23,36 +21,8 @@ from drystone import Artifact, Secret, blob_cache, load_plugins
 from drystone.artifacts import Manifest
 from drystone.kinds import ArtifactStore
 from drystone.materializers import Materializers
-from drystone_s3 import S3ArtifactStore
+from services.counters import MOVED, Counted
 from services.seaweed import running
-
-MOVED = {"up": 0, "down": 0}
-
-
-@attrs.frozen
-class Counted(S3ArtifactStore):
-    """A bucket whose traffic is counted."""
-
-    def upload(self, local_path: Path, key: str) -> None:
-        """Store a file, counted."""
-        MOVED["up"] += local_path.stat().st_size
-        super().upload(local_path, key)
-
-    def write(self, key: str, data: bytes) -> None:
-        """Store bytes, counted."""
-        MOVED["up"] += len(data)
-        super().write(key, data)
-
-    def download(self, key: str, local_path: Path) -> None:
-        """Fetch a file, counted."""
-        super().download(key, local_path)
-        MOVED["down"] += local_path.stat().st_size
-
-    def read_range(self, key: str, start: int, length: int | None) -> bytes:
-        """Fetch bytes, counted."""
-        data = super().read_range(key, start, length)
-        MOVED["down"] += len(data)
-        return data
 
 
 def told(what: str, whole: int, call: Callable[[], Any]) -> Any:

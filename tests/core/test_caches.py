@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,33 +232,42 @@ def test_a_cache_that_cannot_be_made_is_not_in_the_way(
     assert reader(store, writer.blobs[0].digest, len(data) - 1).read("data.bin") == data[1:]
 
 
-def test_a_full_disk_is_not_in_the_way(store: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(self: Elsewhere, key: str, path: Path) -> None:
-        if "arriving" in path.parts:
+@attrs.frozen(kw_only=True)
+class WithoutRoom(Elsewhere):
+    """A store whose files find no room where the cache takes them in."""
+
+    def download(self, key: str, local_path: Path) -> None:
+        if "arriving" in local_path.parts:
             try:
                 raise OSError(errno.ENOSPC, "No space left on device")
             except OSError as exc:
                 raise ArtifactStoreError("The store cannot be used.") from exc
-        MemoryArtifactStore.download(self, key, path)
+        super().download(key, local_path)
 
-    monkeypatch.setattr(Elsewhere, "download", download)
-    data = content(2 * MIB)
-    assert stored(store, data).file("data.bin").read_bytes() == data
-    assert stored(store, data).read("data.bin") == data
+
+def test_a_full_disk_is_not_in_the_way(store: Elsewhere) -> None:
+    data, without_room = content(2 * MIB), WithoutRoom(shelf=store.shelf)
+    assert stored(without_room, data).file("data.bin").read_bytes() == data
+    assert stored(without_room, data).read("data.bin") == data
     assert blob_cache().info().files == 0
 
 
-def test_a_store_that_cannot_be_reached_is_told_of_once(store: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+@attrs.frozen(kw_only=True)
+class OutOfReach(Elsewhere):
+    """A store that gives nothing away."""
 
-    def download(self: Elsewhere, key: str, path: Path) -> None:
-        calls.append(key)
+    calls: list[str] = attrs.field(factory=list, eq=False)
+
+    def download(self, key: str, local_path: Path) -> None:
+        self.calls.append(key)
         raise ArtifactStoreError("It cannot be reached.")
 
-    monkeypatch.setattr(Elsewhere, "download", download)
+
+def test_a_store_that_cannot_be_reached_is_told_of_once(store: Elsewhere) -> None:
+    away = OutOfReach(shelf=store.shelf)
     with pytest.raises(ArtifactStoreError, match="cannot be reached"):
-        stored(store, content(2 * MIB)).file("data.bin")
-    assert len(calls) == 1
+        stored(away, content(2 * MIB)).file("data.bin")
+    assert len(away.calls) == 1
 
 
 def test_a_blob_that_is_missing_is_lost(store: Elsewhere) -> None:
@@ -514,7 +524,9 @@ def test_on_a_full_disk_others_make_room(tmp_path: Path, monkeypatch: pytest.Mon
     for seed in range(4):
         put(cache, content(MIB, seed))
     usage = caches.shutil.disk_usage("/")
-    monkeypatch.setattr(caches.shutil, "disk_usage", lambda path: usage._replace(free=MIB // 2))
+    monkeypatch.setattr(
+        caches.shutil, "disk_usage", lambda path: usage._replace(free=MIB // 2)
+    )  # no disk of CI's is full
     put(cache, content(2 * MIB, 9))
     assert [has(cache, content(MIB, seed)) for seed in range(4)] == [False, False, True, True]
     assert has(cache, content(2 * MIB, 9))
