@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from drystone import Artifact, Secret, blob_cache, load_plugins
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Manifest
-from drystone.kinds import ArtifactStore
 from drystone.materializers import Materializers
 from services.counters import MOVED, Counted
 from services.seaweed import running

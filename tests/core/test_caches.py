@@ -20,12 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drystone import caches
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Blob, Manifest
 from drystone.blobs import AHEAD, WHOLE, BlobReader, BlobWriter, blob_key
 from drystone.caches import CHECKED, BlobCache, CacheInfo, DamagedError, allowed_size, blob_cache
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, BlobLostError, StackError
-from drystone.kinds import ArtifactStore
 from drystone.testing import MemoryArtifactStore
 from services.elsewhere import Elsewhere
 

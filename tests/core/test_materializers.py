@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drystone import parts
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Artifact
 from drystone.blobs import BlobReader, BlobWriter
 from drystone.errors import BlobLostError, DuplicateComponentError, MaterializerError
 from drystone.filesystems import FsspecArtifactStore
-from drystone.kinds import ArtifactStore
 from drystone.materializers import (
     BytesMaterializer,
     JSONMaterializer,

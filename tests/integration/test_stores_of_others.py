@@ -9,9 +9,9 @@ import attrs
 import pytest
 
 from drystone import FsspecArtifactStore, Model, Run, Stack, Workspace, pipeline, step
+from drystone.artifact_stores import SHARED
 from drystone.blobs import blob_key
 from drystone.errors import BlobLostError, NotFoundError, PlanError, StackError, StageError, StoreUnreachableError
-from drystone.kinds import SHARED
 from drystone.testing import MemoryArtifactStore, faulty, memory_stack
 from drystone_local import LocalArtifactStore
 

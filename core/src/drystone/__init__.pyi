@@ -1,3 +1,4 @@
+from drystone.artifact_stores import ArtifactStore as ArtifactStore
 from drystone.artifacts import ArtifactVersion as ArtifactVersion
 from drystone.blobs import BlobReader as BlobReader
 from drystone.blobs import BlobWriter as BlobWriter
@@ -20,16 +21,17 @@ from drystone.fans import unmapped as unmapped
 from drystone.file_ledgers import FilesystemLedger as FilesystemLedger
 from drystone.filesystems import FsspecArtifactStore as FsspecArtifactStore
 from drystone.hookspecs import hookimpl as hookimpl
-from drystone.kinds import ArtifactStore as ArtifactStore
-from drystone.kinds import Orchestrator as Orchestrator
-from drystone.kinds import RunContext as RunContext
-from drystone.kinds import StepNeeds as StepNeeds
 from drystone.materializers import Materializer as Materializer
 from drystone.models import ModelVersion as ModelVersion
 from drystone.models import StageMove as StageMove
 from drystone.offers import find_stacks as find_stacks
 from drystone.options import Resources as Resources
 from drystone.options import Retry as Retry
+from drystone.orchestrators import Environment as Environment
+from drystone.orchestrators import Job as Job
+from drystone.orchestrators import Orchestrator as Orchestrator
+from drystone.orchestrators import RunContext as RunContext
+from drystone.orchestrators import StepNeeds as StepNeeds
 from drystone.pipelines import pipeline as pipeline
 from drystone.pipelines import step as step
 from drystone.plugins import load_plugins as load_plugins

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.blobs import blob_key, set_aside
 from drystone.caches import file_digest
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, WorkspaceError
 from drystone.index import Index
-from drystone.kinds import ArtifactStore
 from drystone.ledgers import Finding as Finding
 from drystone.ledgers import Head, SQLiteLedger, check_follows, checked_commit
 from drystone.stores import out_of_reach

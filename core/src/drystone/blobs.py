@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 from blake3 import blake3
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Blob, Manifest
 from drystone.caches import CHECKED, DamagedError, blob_cache, file_digest, is_whole
 from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, BlobLostError
-from drystone.kinds import ArtifactStore
 
 COMPARED = 1 << 20
 """Blobs up to this size that a store has are compared with what is to be stored; of larger ones the size counts."""

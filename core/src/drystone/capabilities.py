@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.catalogs import providers
 from drystone.errors import DrystoneError, DuplicateComponentError
 from drystone.graphs import Graph
-from drystone.kinds import RESOURCES, TIMEOUT, ArtifactStore, Orchestrator
+from drystone.orchestrators import RESOURCES, TIMEOUT, Orchestrator
 from drystone.plugins import Plugins
 from drystone.stacks import Stack
 

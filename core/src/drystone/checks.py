@@ -11,7 +11,7 @@ from drystone.choices import Stacks
 from drystone.components import Place, StackComponent, leaves
 from drystone.digests import SCRIPT_NAME
 from drystone.errors import DrystoneError, message_of
-from drystone.kinds import Orchestrator
+from drystone.orchestrators import Orchestrator
 from drystone.origins import find_spec
 from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory

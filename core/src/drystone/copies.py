@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.audits import differences
 from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.databases import FILE, Database
 from drystone.errors import LedgerConflict, StackError, WorkspaceError
 from drystone.events import Event
-from drystone.kinds import ArtifactStore
 from drystone.ledgers import Commit, Head, Ledger
 from drystone.locations import is_url, location_directory, opened_ledger, opener
 from drystone.mirrors import is_to_be_granted

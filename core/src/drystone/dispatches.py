@@ -24,8 +24,8 @@ from drystone.functions import Output
 from drystone.graphs import Binding, Items, Lookup, Node, OutputRef, Part
 from drystone.hits import Decision
 from drystone.journals import Journal
-from drystone.kinds import ISOLATION, PARALLEL
 from drystone.logs import LIMIT, bound_log_file, live_path, log_file, read_log_file, step_of
+from drystone.orchestrators import ISOLATION, PARALLEL
 from drystone.parts import brief
 from drystone.placements import INLINE
 from drystone.preparation import Prepared

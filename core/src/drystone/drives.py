@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+from drystone.artifact_stores import CLOCK, CREATE, ArtifactStore
 from drystone.errors import (
     ArtifactStoreError,
     FormatError,
@@ -17,7 +18,6 @@ from drystone.errors import (
     WorkspaceError,
     WorkspaceUnreachableError,
 )
-from drystone.kinds import CLOCK, CREATE, ArtifactStore
 from drystone.ledgers import FORMAT
 from drystone.segments import LARGEST, commit_name, segment_name
 

@@ -12,13 +12,13 @@ from typing import Any
 import attrs
 
 from drystone import errors
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import LATEST, Artifact, Manifest
 from drystone.contexts import checked_metadata
 from drystone.declarations import given
 from drystone.errors import DrystoneError, StepContextError, VersionPendingError, suggestion
 from drystone.events import ArtifactSaved, DynamicInput
 from drystone.graphs import filled
-from drystone.kinds import ArtifactStore
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.serialization import structure, to_text

@@ -29,6 +29,10 @@ Catch the class that matches the decision you can take; every one of them is a `
     │   ├── RegistryAccessError                   it wants other credentials, or forbids this to whoever has them
     │   ├── RegistryUnreachableError              it does not answer: trying again may help
     │   └── ImageNotFoundError (LookupError)      neither it nor the container engine has the image
+    ├── EngineError (OSError)                     a container engine refused a request or cannot be used
+    │   ├── EngineAccessError                     whoever this is may not use it
+    │   ├── EngineUnreachableError                it does not run, or does not answer
+    │   └── ImageBuildError                       an image could not be built; what the build printed says why
     ├── NotFoundError (LookupError)               no such run, artifact, model, version, stage
     ├── StageError (ValueError)                   a promotion or rollback that must not happen
     ├── StackError (ValueError)                   stacks.py or a stack does not fit
@@ -180,6 +184,22 @@ class RegistryUnreachableError(RegistryError):
 
 class ImageNotFoundError(RegistryError, LookupError):
     """An image is not where it is to be taken from: the container engine or the registry."""
+
+
+class EngineError(DrystoneError, OSError):
+    """A container engine refused a request or cannot be used."""
+
+
+class EngineAccessError(EngineError):
+    """A container engine may not be used by whoever this is."""
+
+
+class EngineUnreachableError(EngineError):
+    """A container engine does not run, or does not answer."""
+
+
+class ImageBuildError(EngineError):
+    """An image could not be built; what the build printed says why."""
 
 
 class NotFoundError(DrystoneError, LookupError):

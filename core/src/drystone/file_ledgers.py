@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.drives import Drive
 from drystone.errors import DrystoneError, LedgerConflict, LedgerDamagedError, WorkspaceAccessError, WorkspaceError
 from drystone.inspections import inspected
-from drystone.kinds import ArtifactStore
 from drystone.leases import Leases
 from drystone.ledgers import CURE, Commit, Finding, Head, check_follows
 from drystone.segments import SEGMENT, commit_name, opened, opened_segment, packed, packed_segment, segment_name

@@ -14,9 +14,9 @@ from typing import Any
 
 import attrs
 
+from drystone.artifact_stores import CLOCK, CREATE, ArtifactStore
 from drystone.catalogs import providing
 from drystone.errors import ArtifactStoreError
-from drystone.kinds import CLOCK, CREATE, ArtifactStore
 from drystone.secrets import Secret
 
 SPOOL = "spool/"

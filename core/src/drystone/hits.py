@@ -11,6 +11,7 @@ import attrs
 
 from drystone.annotations import bare
 from drystone.arguments import USES, Arguments, arguments_of, closure_of, unread, used_by
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import ArtifactVersion, Manifest, Reference
 from drystone.comparisons import changed, code_changes, recorded_text, told
 from drystone.components import StackComponent
@@ -19,7 +20,6 @@ from drystone.errors import NotFoundError, PlanError, shortened, suggestion
 from drystone.fingerprints import Closure, Fingerprints, step_key
 from drystone.graphs import Binding, Graph, Lookup, Node, OutputRef
 from drystone.holdings import Holdings
-from drystone.kinds import ArtifactStore
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
 from drystone.runs import Cause, StepRun

@@ -8,11 +8,11 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from drystone.artifact_stores import SHARED, ArtifactStore
 from drystone.artifacts import ArtifactVersion, Blob, Manifest
 from drystone.blobs import blob_key
 from drystone.errors import ArtifactStoreError
 from drystone.events import Event
-from drystone.kinds import SHARED, ArtifactStore
 from drystone.parts import brief, split
 from drystone.records import PART
 from drystone.shipments import copied

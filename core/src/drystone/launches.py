@@ -12,7 +12,7 @@ from typing import Any, Self
 from drystone.cancellations import Watch
 from drystone.digests import module_name
 from drystone.dispatches import Attempt, Dispatch
-from drystone.kinds import RunContext
+from drystone.orchestrators import RunContext
 from drystone.placements import INLINE
 from drystone.preparation import Prepared
 from drystone.serialization import structure, to_text, unstructure

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 from drystone import parts
 from drystone.annotations import bare, described
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import BlobReader, BlobWriter
 from drystone.catalogs import CORE, install, providing
 from drystone.digests import type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
-from drystone.kinds import ArtifactStore
 from drystone.values import dumps, from_json, to_json
 
 

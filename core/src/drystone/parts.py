@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Blob, Manifest
 from drystone.blobs import BlobReader, store_bytes
 from drystone.digests import digest_bytes, type_name
-from drystone.kinds import ArtifactStore
 from drystone.values import dumps
 
 NAME, VERSION = "parts", 1

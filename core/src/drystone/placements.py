@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from itertools import accumulate
 
 from drystone.graphs import Graph, Node
-from drystone.kinds import ISOLATION, Orchestrator, StepNeeds
+from drystone.orchestrators import ISOLATION, Orchestrator, StepNeeds
 from drystone.projects import target_of
 
 INLINE, WORKER = "inline", "worker"

@@ -22,10 +22,10 @@ from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
 from drystone.hits import Hits
-from drystone.kinds import ISOLATION
 from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
 from drystone.options import Retry
+from drystone.orchestrators import ISOLATION
 from drystone.pipelines import Pipeline
 from drystone.placements import INLINE, placements
 from drystone.plugins import Plugins, load_plugins

@@ -20,6 +20,10 @@ PLUGINS = "drystone.plugins:load_plugins"
 """What finds the plugins that know other schemes; imported when such a secret is first resolved, never before."""
 
 
+handed: dict[str, str] = {}
+"""Texts by reference that whoever started this process gave it, so that it need not know where they are kept."""
+
+
 @attrs.frozen
 class Secret:
     """A reference to a secret: `Secret("env:S3_KEY")` reads the environment variable when it is needed.
@@ -39,12 +43,14 @@ class Secret:
             )
 
     def resolve(self) -> str:
-        """The secret's text.
+        """The secret's text: what this process was handed, else what its scheme leads to.
 
         Raises:
             StackError: It is not there, or nothing installed knows its scheme.
             DuplicateComponentError: Two plugins claim its scheme.
         """
+        if self.reference in handed:
+            return handed[self.reference]
         scheme, _, name = self.reference.partition(":")
         if scheme == ENVIRONMENT:
             if name not in os.environ:

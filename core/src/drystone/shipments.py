@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from drystone.artifact_stores import SHARED, ArtifactStore
 from drystone.artifacts import ArtifactVersion
 from drystone.blobs import blob_key
 from drystone.choices import Stacks
@@ -17,7 +18,6 @@ from drystone.digests import digest_bytes
 from drystone.errors import ArtifactStoreError, BlobLostError, DrystoneError, StackError
 from drystone.events import Event
 from drystone.index import Index
-from drystone.kinds import SHARED, ArtifactStore
 from drystone.materializers import Materializers
 from drystone.plugins import load_plugins
 from drystone.projects import project_root, workspace_directory

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.components import Place, StackComponent, setting_to_json
 from drystone.digests import type_name
 from drystone.errors import StackError, listed, suggestion
-from drystone.kinds import ArtifactStore, Orchestrator
+from drystone.orchestrators import Orchestrator
 from drystone.origins import provider_of
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from drystone.artifact_stores import MAPPING, ArtifactStore
 from drystone.choices import Stacks
 from drystone.components import Place
 from drystone.errors import DrystoneError, NotFoundError, WorkspaceError
-from drystone.kinds import MAPPING, ArtifactStore
 from drystone.plugins import load_plugins
 from drystone.publications import PublishedStack
 

@@ -6,8 +6,8 @@ import threading
 import time
 from contextlib import suppress
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.blobs import blob_key
-from drystone.kinds import ArtifactStore
 
 SYNC_INTERVAL = 1.0
 """Seconds of new blobs that a power failure may take."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.blobs import blob_key, set_aside
 from drystone.caches import CHECKED, file_digest
 from drystone.errors import ArtifactStoreError
-from drystone.kinds import ArtifactStore
 
 AT_ONCE = 8
 """So many blobs are on their way at once."""

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import pytest
 
+from drystone.artifact_stores import CLOCK, CREATE, MAPPING, SHARED, ArtifactStore
 from drystone.components import setting_to_json
 from drystone.errors import ArtifactStoreError, CapabilityError
-from drystone.kinds import CLOCK, CREATE, MAPPING, SHARED, ArtifactStore
 from drystone.testing.attempts import assert_stored, content, raises, written
 from drystone.testing.shared_stores import KEY, SharedStores
 from drystone.values import dumps, to_json

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from drystone.kinds import CREATE, ArtifactStore
+from drystone.artifact_stores import CREATE, ArtifactStore
 
 
 def content(seed: str, size: int) -> bytes:

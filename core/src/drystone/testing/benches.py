@@ -16,7 +16,7 @@ import pytest
 
 from drystone.cancellations import Watch
 from drystone.errors import DrystoneError, RunCancelledError, RunFailedError
-from drystone.kinds import ISOLATION, PARALLEL, Orchestrator
+from drystone.orchestrators import ISOLATION, PARALLEL, Orchestrator
 from drystone.pipelines import Pipeline
 from drystone.runs import FAILED, RUNNING, SKIPPED, SUCCEEDED, Run
 from drystone.stacks import Stack

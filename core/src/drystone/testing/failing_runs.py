@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import pytest
 
 from drystone.errors import MemoryLimitError, PlanError, StepTimeoutError, WorkerDiedError
-from drystone.kinds import CANCEL, ISOLATION, PARALLEL, RESOURCES, TIMEOUT
 from drystone.options import Resources
+from drystone.orchestrators import CANCEL, ISOLATION, PARALLEL, RESOURCES, TIMEOUT
 from drystone.runs import CANCELLED, FAILED, SKIPPED, SUCCEEDED
 from drystone.testing import specimens
 from drystone.testing.benches import Bench

@@ -16,9 +16,9 @@ from typing import Any, cast
 import attrs
 
 from drystone import workers
+from drystone.artifact_stores import ArtifactStore
 from drystone.components import Place
 from drystone.errors import StackError, suggestion
-from drystone.kinds import ArtifactStore
 from drystone.pipelines import Step
 from drystone.values import class_name, find_class
 

@@ -6,7 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 import attrs
 
-from drystone.kinds import Orchestrator, RunContext, StepNeeds
+from drystone.orchestrators import Orchestrator, RunContext, StepNeeds
 
 
 @attrs.frozen(kw_only=True)

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Artifact, Manifest
 from drystone.blobs import blob_key
 from drystone.errors import BlobLostError
 from drystone.filesystems import FsspecArtifactStore
-from drystone.kinds import ArtifactStore
 from drystone.materializers import BUILT_IN, Materializer, Materializers
 from drystone.serialization import structure, unstructure
 from drystone.testing.children import import_by_file

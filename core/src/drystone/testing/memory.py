@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from drystone.kinds import CLOCK, CREATE, ArtifactStore
+from drystone.artifact_stores import CLOCK, CREATE, ArtifactStore
 
 _shelves: dict[str, dict[str, bytes]] = {}
 """What is stored, by the names of stores."""

@@ -13,20 +13,10 @@ from typing import ClassVar
 
 import pytest
 
+from drystone.artifact_stores import CREATE, MAPPING, SHARED, ArtifactStore
 from drystone.components import setting_to_json
 from drystone.filesystems import FsspecArtifactStore
-from drystone.kinds import (
-    CANCEL,
-    CREATE,
-    ISOLATION,
-    MAPPING,
-    PARALLEL,
-    RESOURCES,
-    SHARED,
-    TIMEOUT,
-    ArtifactStore,
-    Orchestrator,
-)
+from drystone.orchestrators import CANCEL, ISOLATION, PARALLEL, RESOURCES, TIMEOUT, Orchestrator
 from drystone.stacks import Stack
 from drystone.testing import specimens
 from drystone.testing.benches import BRIEFLY, Bench, expected, starts, taken_by

@@ -15,8 +15,8 @@ from typing import ClassVar
 
 import pytest
 
+from drystone.artifact_stores import CREATE, SHARED, ArtifactStore
 from drystone.errors import CapabilityError
-from drystone.kinds import CREATE, SHARED, ArtifactStore
 from drystone.testing.attempts import assert_stored, content, digest, needs, quick_switches, written
 from drystone.testing.children import started
 from drystone.values import dumps, from_json, to_json

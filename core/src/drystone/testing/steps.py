@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.artifacts import Artifact, ArtifactVersion, Manifest, Reference
 from drystone.blobs import blob_key
 from drystone.components import Place
@@ -19,7 +20,6 @@ from drystone.errors import DrystoneError, ParameterError, ReplayError, message_
 from drystone.events import ArtifactSaved, DynamicInput
 from drystone.fitting import accepts
 from drystone.graphs import unlike
-from drystone.kinds import ArtifactStore
 from drystone.materializers import Materializers
 from drystone.pipelines import Step
 from drystone.plugins import load_plugins

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from drystone.kinds import ISOLATION, PARALLEL
+from drystone.orchestrators import ISOLATION, PARALLEL
 from drystone.runs import SUCCEEDED
 from drystone.testing import specimens
 from drystone.testing.attempts import content, digest

@@ -1,15 +1,11 @@
-"""Orchestrators and artifact stores: the two kinds of component that every stack has.
-
-A kind is an abstract class; its `kind` is the keyword of a stack.
-"""
+"""Artifact stores: where the bytes of artifacts are kept."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,94 +13,11 @@ import attrs
 
 from drystone.caches import blob_cache
 from drystone.components import StackComponent
-from drystone.errors import CapabilityError, StackError
-from drystone.options import Resources
-
-
-def _unanswered(message: str) -> str:
-    raise StackError("Nobody answers what steps ask for here: no driver serves this run.")
-
-
-@attrs.frozen(kw_only=True)
-class RunContext:
-    """What an orchestrator is told of the run it serves.
-
-    Attributes:
-        run: Its name; `pipeline` and `stack` are those of its pipeline and stack.
-        steps: How many steps it has.
-        modules: The modules that its steps are defined in, which workers may import ahead.
-        root: The project's root.
-        answer: Answers what a running step asks of the workspace, one JSON text for another; from any thread.
-    """
-
-    run: str
-    pipeline: str
-    stack: str
-    steps: int
-    modules: tuple[str, ...] = ()
-    root: Path = attrs.field(factory=Path)
-    answer: Callable[[str], str] = attrs.field(default=_unanswered, eq=False, repr=False)
-
-
-@attrs.frozen(kw_only=True)
-class StepNeeds:
-    """What is known of a step before a run, for the orchestrator to decide where it runs.
-
-    Attributes:
-        alone: Whether no other step of its pipeline can run beside it.
-        importable: Whether another process could import it.
-        timeout: Seconds after which it is to be ended, or None.
-        resources: What it needs of the machine, or None.
-    """
-
-    name: str
-    alone: bool
-    importable: bool
-    timeout: float | None = None
-    resources: Resources | None = None
-
-
-PARALLEL, TIMEOUT, RESOURCES, CANCEL, ISOLATION = "parallel", "timeout", "resources", "cancel", "isolation"
-"""What an orchestrator may say that it is capable of."""
+from drystone.errors import CapabilityError
 
 CREATE, SHARED, MAPPING, CLOCK = "create", "shared", "mapping", "clock"
 """What an artifact store may say that it is capable of: making a key for one of several writers alone, being the same
 store on other machines, files to be mapped into memory, and saying when something was stored."""
-
-
-@attrs.frozen(kw_only=True)
-class Orchestrator(StackComponent, ABC):
-    """Says where steps run; never what runs or in which order."""
-
-    kind: ClassVar[str] = "orchestrator"
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What it can do, of the five above. A pipeline that needs more is refused before it starts."""
-        return frozenset({PARALLEL})
-
-    @property
-    def store_capabilities(self) -> frozenset[str]:
-        """What it needs of the stack's artifact store, such as `shared` where steps run on other machines."""
-        return frozenset()
-
-    @abstractmethod
-    def executor(self, run: RunContext) -> Executor:
-        """A `concurrent.futures.Executor` for one run.
-
-        The driver submits one module-level function and one JSON string per step, reads the JSON string it returns,
-        and shuts the executor down when the run is over. It asks for one when the first step needs it.
-
-        Whoever runs the function may pass it `ask=`, a function that takes a JSON text to `run.answer` and brings the
-        answer back. The JSON object has `timeout` (seconds) and `resources` (`cpus`, `memory` in bytes, `gpus`), each
-        null where the step says nothing. A future whose worker had to be ended raises `StepTimeoutError`,
-        `MemoryLimitError` or `WorkerDiedError`; `cancel` on a running one ends its step where the orchestrator has the
-        capability `cancel`.
-        """
-
-    def runs_inline(self, needs: StepNeeds) -> bool:
-        """Whether the driver runs this step itself, in its own process, while no other is running there."""
-        return False
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,1 @@
+"""Runs the steps of Drystone in containers of a Docker engine, from images that it builds."""

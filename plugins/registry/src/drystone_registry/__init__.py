@@ -1,0 +1,1 @@
+"""Container images of Drystone in any OCI registry."""
