@@ -70,6 +70,11 @@ class OciRegistry:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def outer(self) -> str:
+        """Where it answers those who call this machine from outside, if it listens there."""
+        return f"{outer_address()}:{self.port}"
+
+    @property
     def certificate(self) -> Path:
         """The certificate that it shows, which is its own authority."""
         return self.directory / "tls.crt"
@@ -98,7 +103,7 @@ class OciRegistry:
             self._process.wait()
 
     def _certify(self) -> None:
-        key, names = self.directory / "tls.key", "subjectAltName=DNS:localhost,IP:127.0.0.1"
+        key, names = self.directory / "tls.key", f"subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{outer_address()}"
         made = ["-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", self.certificate, "-days", "2"]
         command = ["openssl", "req", "-x509", *made, "-subj", "/CN=registry-of-tests", "-addext", names]
         subprocess.run(command, check=True, capture_output=True)
@@ -151,6 +156,13 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def outer_address() -> str:
+    """An address of this machine that is no loopback address; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
 
 
 @contextlib.contextmanager

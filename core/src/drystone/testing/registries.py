@@ -153,7 +153,7 @@ class ContainerRegistryContract(ABC):
     @pytest.fixture
     @abstractmethod
     def make_image(self) -> MakeImage:
-        """Makes small images, with the text as their label `text`; equal texts give equal images, others give others."""
+        """Makes small images with a text as their label `text`; equal texts give equal images, others give others."""
 
     @pytest.fixture
     def unreachable_registry(self) -> ContainerRegistry | None:
