@@ -91,6 +91,21 @@ def test_the_engine_s_certificates_are_trusted_here_too(
     assert ContainerRegistry(tls_registry.outer).digest("flights:never") is None
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_token_server_elsewhere_has_to_be_there_and_to_be_trusted(
+    there: bool, tls_registry: OciRegistry, oci_registry: OciRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the registry that names it is on this machine; no password is sent."""
+    monkeypatch.setenv("REGISTRY_PASSWORD", "hunter2")
+    realm = f"https://{tls_registry.outer if there else f'127.0.0.1:{free_port()}'}/token"
+    said = {"WWW-Authenticate": f'Bearer realm="{realm}"'}
+    with in_front_of(oci_registry.address, answers=lambda method, path: (401, said, b"")) as front:
+        registry = ContainerRegistry(front.address, username="a", password=Secret("env:REGISTRY_PASSWORD"))
+        reason = "its certificate is not trusted" if there else "Connection refused"
+        with pytest.raises(RegistryUnreachableError, match=rf"token server {realm}, which does not answer \({reason}"):
+            registry.digest("a:b")
+
+
 def test_plain_http_elsewhere_is_spoken_when_that_is_said(
     wide_registry: OciRegistry, small_image: Callable[[str], str]
 ) -> None:

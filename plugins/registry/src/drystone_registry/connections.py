@@ -56,7 +56,7 @@ class Connection:
         self._authorization: str | None = None
         self._known = False
         self._pools = ExitStack()
-        self._by_proxy: dict[str | None, Any] = {}
+        self._by_use: dict[tuple[str | None, bool], Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +103,12 @@ class Connection:
     def _authorize(self, wanted: tokens.Challenge) -> None:
         if not self._known:
             self.credentials, self._known = credentials.found(self.registry), True
-        self._authorization = tokens.authorization(wanted, self.credentials, self.send, self.host, self.scheme)
+        try:
+            self._authorization = tokens.authorization(wanted, self.credentials, self.send, self.host, self.scheme)
+        except _http_errors() as exc:
+            if isinstance(exc, RegistryError):
+                raise
+            raise failures.without_token(self.host, wanted.parameters.get("realm", ""), exc) from exc
 
     def _asked(self, method: str, path: str, headers: dict[str, str]) -> Answer:
         """The answer, of the protocol that is spoken, of where it sends us."""
@@ -159,7 +164,7 @@ class Connection:
         import urllib3  # noqa: PLC0415 - imported when a registry is asked, not when one is configured
 
         timeout = urllib3.Timeout(connect=CONNECT, read=READ)
-        pool = self._pool(self._proxy(url))
+        pool = self._pool(self._proxy(url), own=urlsplit(url).netloc == settings.api_host(self.registry.uri))
         said = pool.request(
             method, url, headers=dict(headers), body=body, timeout=timeout, retries=False, redirect=False
         )
@@ -171,17 +176,20 @@ class Connection:
             return None
         return getproxies().get(parts.scheme)
 
-    def _pool(self, proxy: str | None) -> Any:
+    def _pool(self, proxy: str | None, *, own: bool) -> Any:
+        """Connections by way of a proxy, to the registry itself or to others, who are trusted as anybody is."""
         import urllib3  # noqa: PLC0415
 
-        if proxy not in self._by_proxy:
-            own = {"ssl_context": self._trusting()}
-            pool = urllib3.ProxyManager(proxy, **own) if proxy else urllib3.PoolManager(**own)
-            self._by_proxy[proxy] = self._pools.enter_context(pool)
-        return self._by_proxy[proxy]
+        if (proxy, own) not in self._by_use:
+            context = self._trusting() if own else ssl.create_default_context()
+            pool = (
+                urllib3.ProxyManager(proxy, ssl_context=context) if proxy else urllib3.PoolManager(ssl_context=context)
+            )
+            self._by_use[proxy, own] = self._pools.enter_context(pool)
+        return self._by_use[proxy, own]
 
     def _trusting(self) -> ssl.SSLContext:
-        """What is trusted: what this machine trusts, and what Docker's engine does for this registry."""
+        """What this machine trusts, and what Docker's engine does for this registry."""
         context = ssl.create_default_context()
         if self.registry.is_local and self.registry.plain_http is None:  # as Docker does
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

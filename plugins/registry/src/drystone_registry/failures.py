@@ -45,6 +45,16 @@ def silent(host: str, tried: str, reason: str) -> RegistryUnreachableError:
     )
 
 
+def without_token(host: str, realm: str, exc: Exception) -> RegistryUnreachableError:
+    """Its token server did not answer, or has a certificate that is not trusted."""
+    tls = _cause(exc, ssl.SSLCertVerificationError)
+    reason = f"its certificate is not trusted: {tls.verify_message}" if tls else _reason(exc)
+    return RegistryUnreachableError(
+        f"The registry {host} sends everybody to the token server {realm}, which does not answer ({reason}). Look "
+        "whether it and the network are up, and whether this machine trusts its certificate (SSL_CERT_FILE)."
+    )
+
+
 def encrypted(host: str) -> RegistryUnreachableError:
     """Plain HTTP was tried with something that speaks TLS."""
     return RegistryUnreachableError(f"The registry {host} speaks https: http was tried. Leave plain_http=True away.")

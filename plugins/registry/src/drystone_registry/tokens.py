@@ -22,6 +22,9 @@ _PARAMETER = re.compile(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
 
 CLIENT = "drystone"
 
+TRIES = 3
+"""How often a token server is asked that breaks off or is busy."""
+
 Send = Callable[..., "Answer"]
 """Sends one request to any server, with no credentials but those in its headers."""
 
@@ -84,7 +87,7 @@ def _ask(realm: str, wanted: Challenge, credentials: Credentials | None, send: S
         return send("POST", realm, headers=headers, body=urlencode(form).encode())
     headers = {"Authorization": credentials.basic} if credentials else {}
     separator = "&" if urlsplit(realm).query else "?"
-    return send("GET", f"{realm}{separator}{urlencode({**asked, 'client_id': CLIENT})}", headers=headers)
+    return send("GET", f"{realm}{separator}{urlencode({**asked, 'client_id': CLIENT})}", headers=headers, tries=TRIES)
 
 
 def _token(answer: Answer, host: str, realm: str) -> str:
