@@ -23,7 +23,7 @@ from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
 from drystone.hits import Hits
-from drystone.materializers import Materializers, PickleMaterializer
+from drystone.materializers import Materializers
 from drystone.models import Model
 from drystone.options import Retry
 from drystone.orchestrators import ISOLATION, Orchestrator
@@ -341,8 +341,9 @@ def _unimportable(node: Node, stack: Stack) -> Iterator[str]:
 def _unpickled(node: Node, materializers: Materializers) -> Iterator[str]:
     """Annotated outputs that only pickle could store, in a workspace that forbids it."""
     for output in node.step.outputs:
-        name, _ = materializers.expected(output.annotation) or ("", 0)
-        if name == PickleMaterializer.name and not (materializers.allow_pickle or output.artifact.allow_pickle):
+        if materializers.only_pickle(output.annotation) and not (
+            materializers.allow_pickle or output.artifact.allow_pickle
+        ):
             yield (
                 f"Step {node.name!r} makes {output.name!r} as {described(output.annotation)}, which only pickle can "
                 "store, and this workspace forbids pickle. Install a plugin for the type, or declare "
