@@ -33,7 +33,7 @@ LISTED = 10
 """How many of the largest files an error lists."""
 
 LEVEL = 1
-"""Of gzip: a higher one takes several times as long for a tenth less."""
+"""Of gzip: the default takes twice as long for a fifth less."""
 
 PROJECT, METADATA, CONTENTS = "project", "metadata", "bundle.json"
 """What stands in a bundle: the files of the root, what is known of distributions, and what belongs on `sys.path`."""

@@ -62,13 +62,16 @@ class Rules:
     @classmethod
     def parse(cls, text: str) -> Rules:
         """The rules of a text, which says what `gitignore(5)` says."""
-        lines = (_without_spaces(line.removesuffix("\r")) for line in text.removeprefix("\ufeff").split("\n"))
+        lines = (
+            _without_spaces(line.removesuffix("\r")) for line in _bytewise(text.removeprefix("\ufeff")).split("\n")
+        )
         return cls(tuple(_rule(line) for line in lines if line.strip("/!") and not line.startswith("#")))
 
     def verdict(self, path: str, is_directory: bool) -> bool | None:
         """Whether they leave a path out (True), take it back (False) or say nothing; the last that fits counts."""
+        text = _bytewise(path)
         for rule in reversed(self.rules):
-            if (is_directory or not rule.directories_only) and rule.pattern.fullmatch(path):
+            if (is_directory or not rule.directories_only) and rule.pattern.fullmatch(text):
                 return not rule.takes_back
         return None
 
@@ -79,6 +82,11 @@ class Rules:
         if True in above:
             return True
         return next((each for each in (self.verdict(path, False), *reversed(above)) if each is not None), None)
+
+
+def _bytewise(text: str) -> str:
+    """A text with a character for each of its bytes, which is what Git compares."""
+    return text if text.isascii() else os.fsencode(text).decode("latin-1")
 
 
 def _without_spaces(line: str) -> str:
@@ -93,7 +101,7 @@ def _rule(line: str) -> Rule:
     bare = text.removesuffix("/")
     floating = "" if "/" in bare else "(?:.*/)?"
     try:
-        pattern = re.compile(floating + _expression(bare.removeprefix("/")), re.DOTALL)
+        pattern = re.compile(floating + _expression(bare.removeprefix("/")), re.DOTALL | re.ASCII)
     except re.error:  # such as a range from z to a
         pattern = re.compile("(?!)")
     return Rule(pattern, takes_back=line.startswith("!"), directories_only=text.endswith("/"))
