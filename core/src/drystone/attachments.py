@@ -71,8 +71,8 @@ def _of_pythonpath() -> Iterator[Path]:
 
 
 def _below(root: Path) -> Iterator[Path]:
-    places = (Path(each).resolve() for each in sys.path if each)
-    return (each for each in places if each.is_dir() and each.is_relative_to(root) and not set(SITES) & set(each.parts))
+    places = (Path(each).resolve() for each in sys.path if each and Path(each).is_dir())
+    return (each for each in places if each.is_relative_to(root) and not set(SITES) & set(each.parts))
 
 
 def _of_links(sites: list[Path]) -> Iterator[Path]:

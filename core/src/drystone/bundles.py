@@ -50,7 +50,7 @@ class _File:
         """The file that it leads to, and what it says as a link if it is one and stays one."""
         if not self.path.is_symlink():
             return self.path, None
-        source = self.path.resolve()
+        source = Path(os.path.realpath(self.path))  # which takes a loop as it is
         return source, os.path.relpath(source, self.path.parent) if source.is_relative_to(self.tree) else None
 
     @property
