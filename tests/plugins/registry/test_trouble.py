@@ -144,6 +144,18 @@ def test_something_else_than_a_registry_is_told(oci_registry: OciRegistry) -> No
         assert "418" in "".join(ContainerRegistry(front.address).check())
 
 
+def test_a_proxy_is_used_as_the_environment_says(oci_registry: OciRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for what is on this machine."""
+    with in_front_of(oci_registry.address, answers=lambda method, path: (404, {}, b"")) as front:
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://{front.address}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        assert ContainerRegistry("registry.invalid", plain_http=True).digest("flights:a") is None
+        assert ContainerRegistry(oci_registry.address).digest("flights:never") is None
+    assert [path for _, path, _ in front.asked] == ["http://registry.invalid/v2/flights/manifests/a"]
+
+
 def test_what_only_reads_is_tried_again_and_what_writes_is_not(oci_registry: OciRegistry) -> None:
     with in_front_of(oci_registry.address) as front:
         front.answers = lambda method, path: (503, {}, b"") if len(front.asked) % 3 or method != "HEAD" else None

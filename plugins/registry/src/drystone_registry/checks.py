@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from drystone.errors import EngineError, RegistryAccessError, RegistryError, StackError
+from drystone.errors import EngineError, RegistryError, StackError
 from drystone_registry import distribution, engines, failures, settings
 from drystone_registry.connections import Connection
 
@@ -27,8 +27,6 @@ def problems(registry: ContainerRegistry) -> Iterator[str]:
             connection.ask("GET", "", "let us in")
             scheme = connection.scheme
             distribution.try_to_push(connection, _probe(registry))
-    except RegistryAccessError as exc:
-        yield str(exc)
     except (RegistryError, StackError) as exc:
         yield str(exc)
     yield from _of_engine(registry, scheme)

@@ -11,6 +11,9 @@ from drystone.errors import RegistryAccessError, RegistryError, RegistryUnreacha
 if TYPE_CHECKING:
     from drystone_registry.connections import Answer, Connection
 
+NO_TLS = ("wrong version number", "wrong_version_number", "record layer failure", "record_layer_failure")
+"""What is said of bytes that are no TLS."""
+
 DAEMON = "/etc/docker/daemon.json"
 """Where a Docker engine finds its settings."""
 
@@ -87,9 +90,7 @@ def explained(exc: Exception, connection: Connection, scheme: str) -> RegistryUn
     tls = _cause(exc, ssl.SSLError)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return distrusted(host, tls.verify_message)
-    if tls is not None and "WRONG_VERSION_NUMBER" in str(tls).upper().replace(" ", "_"):
-        return plain(host)
-    if tls is not None and "record layer" in str(tls):
+    if tls is not None and any(each in str(tls).lower() for each in NO_TLS):
         return plain(host)
     return silent(host, scheme if scheme == connection.schemes[0] else " and ".join(connection.schemes), reason)
 
