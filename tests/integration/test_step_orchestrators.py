@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from drystone import Stack, Workspace
+from drystone import Orchestrator, Stack, Workspace
 from drystone.errors import PlanError
+from drystone.testing.commands import CommandOrchestrator
 from drystone_local import LocalArtifactStore, LocalOrchestrator
 
 FLOWS = """
@@ -40,7 +41,7 @@ def placed():
 INLINE, PROCESS = LocalOrchestrator(isolation="inline"), LocalOrchestrator(isolation="process")
 
 
-def stack(name: str = "s", orchestrator: LocalOrchestrator = INLINE, **on: LocalOrchestrator) -> Stack:
+def stack(name: str = "s", orchestrator: Orchestrator = INLINE, **on: Orchestrator) -> Stack:
     return Stack(name, orchestrator=orchestrator, artifact_store=LocalArtifactStore(), step_orchestrators=on)
 
 
@@ -70,6 +71,14 @@ def test_the_driver_may_run_what_is_on_another_orchestrator_while_workers_run_th
     run = flows.mixed.with_options(stack=stack(orchestrator=PROCESS, big=INLINE))()
     assert run.steps["small"].outputs["output"].load() != os.getpid()
     assert run.steps["large"].outputs["output"].load() == os.getpid()
+
+
+@pytest.mark.parametrize("rest", [INLINE, PROCESS], ids=["inline", "process"])
+def test_a_step_may_be_launched_as_a_command_while_the_rest_runs_here(flows, rest):
+    run = flows.mixed.with_options(stack=stack(orchestrator=rest, big=CommandOrchestrator()))()
+    made = {name: run.steps[name].outputs["output"].load() for name in ("small", "large", "large_2")}
+    assert (made["small"] == os.getpid()) == (rest is INLINE)
+    assert len({os.getpid(), made["small"], made["large"], *made["large_2"]}) == 4 + (rest is PROCESS)
 
 
 def test_a_plan_says_which_steps_run_on_another_orchestrator(flows):
