@@ -28,7 +28,7 @@ from drystone.models import Model
 from drystone.options import Retry
 from drystone.orchestrators import ISOLATION, Orchestrator
 from drystone.pipelines import Pipeline
-from drystone.placements import INLINE, needs_by_orchestrator, orchestrators_of, placements
+from drystone.placements import INLINE, needs_by_orchestrator, orchestrator_for, orchestrators_of, placements
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root, target_of
 from drystone.stacks import Stack
@@ -120,7 +120,7 @@ def prepare(
     found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
     now = (at or datetime.datetime.now()).astimezone()
     is_debugged = pipeline.options.debug
-    where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
+    where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack, apart)
     needs = [] if is_debugged else unmet(graph, stack)
     problems = obstacles(graph, stack, workspace.materializers, where, needs)
     if problems:
@@ -330,11 +330,12 @@ def obstacles(
 
 
 def _unimportable(node: Node, stack: Stack) -> Iterator[str]:
-    if ISOLATION in stack.orchestrator.capabilities and target_of(node.step) is None:
+    if ISOLATION in orchestrator_for(node, stack)[1].capabilities and target_of(node.step) is None:
         yield (
             f"Step {node.name!r} is to run in a process of its own on stack {stack.name!r}, but is defined inside a "
             "function, a notebook or a session, where no other process can import it. Move it to the top level of a "
-            "module, or run it in this process: without timeout= and resources=, with isolation='auto' or 'inline'."
+            "module, or run it in this process: without on=, timeout= and resources=, with isolation='auto' or "
+            "'inline'."
         )
 
 
