@@ -21,16 +21,19 @@ part "Python"
 python=$(command -v "$DRYSTONE_PYTHON") || exit 30
 "$python" -c 'import sys; print(sys.version); sys.exit(sys.version_info < (3, 11))' || exit 31
 
-get_uv() {
+install_uv() {
   if "$python" -m pip --version > /dev/null 2>&1; then
     "$python" -m pip install -q --target "$here/tools" uv
   else
     "$python" -m venv "$here/tools" && "$here/tools/bin/python" -m pip install -q uv
   fi
 }
-uv=$(command -v uv) || {
+kept="/drystone-cache/bin/uv-$(uname -m)"
+uv=$(command -v uv || find "$kept" -mtime -30 2> /dev/null)
+"${uv:-false}" --version > /dev/null 2>&1 || { # none, or that of another C library
   uv="$here/tools/bin/uv"
-  { [ -n "${DRYSTONE_INDEX:-}" ] && (export PIP_INDEX_URL="$DRYSTONE_INDEX" && get_uv 2> /dev/null); } || get_uv || exit 32
+  { [ -n "${DRYSTONE_INDEX:-}" ] && (export PIP_INDEX_URL="$DRYSTONE_INDEX" && install_uv 2> /dev/null); } || install_uv || exit 32
+  mkdir -p /drystone-cache/bin && cp "$uv" "$kept.$$" && mv "$kept.$$" "$kept"
 }
 
 part "packages"

@@ -50,7 +50,7 @@ class Local:
     digest: str
     path: str
     folder: Path | None = attrs.field(default=None, repr=False)
-    wheel: Distribution | None = attrs.field(default=None, eq=False, repr=False)
+    wheel: Installed | None = attrs.field(default=None, eq=False, repr=False)
     version: str = ""
 
     def files(self) -> Iterator[tuple[str, bytes]]:
@@ -104,9 +104,9 @@ class Installed:
 
     def local(self) -> Local:
         """Its files, where it did not come from an index."""
-        if self.folder is None:
-            return wheel_of(self)
-        return source_of(self.folder, self.name, self.version)
+        if self.travels and self.folder is not None:
+            return source_of(self.folder, self.name, self.version)
+        return wheel_of(self)
 
 
 @functools.cache
@@ -161,12 +161,15 @@ def source_of(folder: Path, name: str = "", version: str = "") -> Local:
         return Local(name, digest, f"wheels/{digest}/{folder.name}", folder)
     if not any((folder / each).is_file() for each in ("pyproject.toml", "setup.py")):
         raise StackError(f"{name or folder} is installed from {folder}, and there is no pyproject.toml any more.")
-    whole = hashlib.sha256()
-    for path, file in _tree(folder):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        whole.update(f"{path}\0{content}\n".encode())
-    digest = whole.hexdigest()[:20]
+    digest = _digest_of_files(_tree(folder))
     return Local(name, digest, f"sources/{digest}/{name or folder.name}", folder, version=version)
+
+
+def _digest_of_files(files: Iterable[tuple[str, Path]]) -> str:
+    whole = hashlib.sha256()
+    for name, file in files:
+        whole.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()[:20]
 
 
 def _tree(folder: Path) -> list[tuple[str, Path]]:
@@ -190,25 +193,25 @@ def wheel_of(each: Installed) -> Local:
     Raises:
         StackError: It was not installed from a wheel.
     """
-    record, wheel = each.distribution.read_text("RECORD"), each.distribution.read_text("WHEEL")
-    if record is None or wheel is None:
+    wheel = each.distribution.read_text("WHEEL")
+    if wheel is None or each.distribution.files is None:
         raise StackError(
             f"{each.name} {each.version} came from no index, and cannot be copied into an image, as its installer left "
             f"no list of its files. Install it anew: pip install --force-reinstall --no-deps {each.name}."
         )
-    digest = hashlib.sha256(record.encode()).hexdigest()[:20]
     tags = [line.partition(":")[2].strip().split("-") for line in wheel.splitlines() if line.startswith("Tag:")]
     tag = "-".join(".".join(dict.fromkeys(part)) for part in zip(*tags, strict=True))
-    file = f"{each.name.replace('-', '_')}-{each.version}-{tag}.whl"
-    return Local(each.name, digest, f"wheels/{digest}/{file}", wheel=each.distribution, version=each.version)
+    digest = _digest_of_files((name, file) for name, file in _members(each))
+    path = f"wheels/{digest}/{_stem(each)}-{tag}.whl"
+    return Local(each.name, digest, path, wheel=each)
 
 
-def repacked(found: Distribution) -> bytes:
-    """The wheel that a distribution was installed from, made of what it installed."""
-    stem = f"{normal(found.name).replace('-', '_')}-{found.version}"
-    members = dict(_members(found, stem))
-    record = "".join(f"{name},{_digest(content)},{len(content)}\n" for name, content in members.items())
-    members[f"{stem}.dist-info/RECORD"] = f"{record}{stem}.dist-info/RECORD,,\n".encode()
+def repacked(each: Installed) -> bytes:
+    """A wheel of what a distribution has installed; of an editable one, of what it leads to."""
+    members = {name: file.read_bytes() for name, file in _members(each)}
+    record = f"{_stem(each)}.dist-info/RECORD"
+    lines = [f"{name},{_digest(content)},{len(content)}\n" for name, content in members.items()]
+    members[record] = f"{''.join(lines)}{record},,\n".encode()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in members.items():
@@ -216,20 +219,41 @@ def repacked(found: Distribution) -> bytes:
     return packed.getvalue()
 
 
+def _stem(each: Installed) -> str:
+    return f"{each.name.replace('-', '_')}-{each.version}"
+
+
 def _digest(content: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
 
 
-def _members(found: Distribution, stem: str) -> Iterator[tuple[str, bytes]]:
-    scripts = {each.name for each in found.entry_points if each.group in ("console_scripts", "gui_scripts")}
-    for file in sorted(found.files or (), key=str):
-        folder, *_ = file.parts
-        if "__pycache__" in file.parts or file.suffix == ".pyc":
-            continue
+def _members(each: Installed) -> list[tuple[str, Path]]:
+    """The files of a wheel, by their names in it."""
+    found = dict(_placed(each))
+    if each.folder is not None:  # our own packages lie in src, and nothing else does
+        found = {name: file for name, file in found.items() if ".dist-info/" in name} | dict(_tree(each.folder / "src"))
+    return sorted(found.items())
+
+
+def _placed(each: Installed) -> Iterator[tuple[str, Path]]:
+    scripts = {
+        point.name for point in each.distribution.entry_points if point.group in ("console_scripts", "gui_scripts")
+    }
+    for file in each.distribution.files or ():
+        folder, *rest = file.parts
+        here = Path(str(file.locate()))
         if folder.endswith(".dist-info"):
-            if file.name not in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
-                yield f"{stem}.dist-info/{'/'.join(file.parts[1:])}", Path(file.locate()).read_bytes()
+            if file.name not in (
+                "RECORD",
+                "INSTALLER",
+                "REQUESTED",
+                "direct_url.json",
+                "uv_build.json",
+                "uv_cache.json",
+            ):
+                yield f"{_stem(each)}.dist-info/{'/'.join(rest)}", here
         elif folder != "..":
-            yield file.as_posix(), Path(file.locate()).read_bytes()
+            if file.suffix != ".pyc":
+                yield file.as_posix(), here
         elif file.parent.name == "bin" and file.name not in scripts:
-            yield f"{stem}.data/scripts/{file.name}", Path(file.locate()).read_bytes()
+            yield f"{_stem(each)}.data/scripts/{file.name}", here
