@@ -98,7 +98,7 @@ class Installed:
         chosen = ["", *extras]
         return [
             each
-            for each in _requires(self.distribution)
+            for each in _said(self.distribution)[1]
             if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in chosen)
         ]
 
@@ -109,7 +109,6 @@ class Installed:
         return wheel_of(self)
 
 
-@functools.cache
 def installed(name: str) -> Installed | None:
     """What the driver has installed of this normalised name."""
     try:
@@ -120,7 +119,20 @@ def installed(name: str) -> Installed | None:
     is_editable = bool(said.get("dir_info", {}).get("editable"))
     folder = Path(unquote(urlsplit(said["url"]).path)) if is_editable else None
     origin = EDITABLE if is_editable else BUILT if said else INDEX
-    return Installed(name, found.version, origin, folder, found)
+    return Installed(name, _said(found)[0], origin, folder, found)
+
+
+def _said(found: Distribution) -> tuple[str, tuple[Requirement, ...]]:
+    """The version and the requirements of a distribution."""
+    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    return _parsed(text.partition("\n\n")[0])  # the rest can be long, and importlib would parse it
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(header: str) -> tuple[str, tuple[Requirement, ...]]:
+    fields = [line.partition(": ") for line in header.splitlines()]
+    version = next((text for name, _, text in fields if name == "Version"), "")
+    return version.strip(), tuple(Requirement(text) for name, _, text in fields if name == "Requires-Dist")
 
 
 def of(requirement: Requirement) -> Installed | None:
@@ -143,11 +155,6 @@ def closure(requirements: Iterable[Requirement]) -> list[Installed]:
         found[here.name] = here
         pending += here.requires(each.extras)
     return [found[name] for name in sorted(found)]
-
-
-@functools.cache
-def _requires(found: Distribution) -> tuple[Requirement, ...]:
-    return tuple(map(Requirement, found.requires or ()))
 
 
 def source_of(folder: Path, name: str = "", version: str = "") -> Local:
