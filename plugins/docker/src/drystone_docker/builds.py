@@ -148,8 +148,11 @@ class Build:
 
     def _committed(self, container: str, name: str) -> str:
         repository, _, tag = name.rpartition(":")
-        done = self.engine.api.commit(container, repository, tag, conf=self._configuration(self._inventory(container)))
-        return str(done["Id"])
+        named = {"container": container, "repo": repository, "tag": tag}
+        api, configuration = self.engine.api, self._configuration(self._inventory(container))
+        # As `api.commit` does, which has no patience with an image of some gigabytes.
+        answer = api._post_json(api._url("/commit"), data=configuration, params=named, timeout=None)
+        return str(api._result(answer, json=True)["Id"])
 
     def _inventory(self, container: str) -> str:
         stream, _ = self.engine.api.get_archive(container, f"{BUILD}/environment.json")

@@ -50,14 +50,15 @@ def build(engine: DockerClient, file: Path, platform: str | None) -> str:
 
 def _followed(chunks: Iterable[dict[str, Any]], file: Path) -> str:
     kept: deque[str] = deque(maxlen=SHOWN)
-    step, id_ = "", ""
+    step, id_, error = "", "", ""
     for chunk in chunks:
-        for line in str(chunk.get("stream", "")).splitlines():
+        for line in str(chunk.get("stream", "")).strip("\n").splitlines():
             step = line.partition(" : ")[2] if line.startswith("Step ") else step
             kept.append(line)
             show(line)
         id_ = chunk.get("aux", {}).get("ID", id_)
-        if "error" in chunk:
-            at = f" at its instruction {step!r}" if step else ""
-            raise failed(f"{file} failed{at}", [*kept, str(chunk["error"])])
+        error = str(chunk.get("error", error))
+    if error:
+        at = f" at its instruction {step!r}" if step else ""
+        raise failed(f"{file} failed{at}", [*kept, error])
     return id_
