@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +43,7 @@ def repository(docker_engine: DockerClient, tmp_path_factory: pytest.TempPathFac
 def images(docker_engine: DockerClient, tmp_path: Path, repository: str) -> Iterator[Images]:
     """The images of an empty project. Nothing but images is left on the engine."""
     yield Images(docker_engine, tmp_path, repository=repository)
-    assert docker_engine.api.containers(all=True, filters={"label": f"{BUILD_LABEL}={repository}"}) == []
+    assert not any(repository in each["Labels"][BUILD_LABEL] for each in building(docker_engine))
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +71,19 @@ def run(docker_engine: DockerClient) -> Callable[..., str]:
 
 
 def test_an_image_is_built_once_and_then_known_at_once(
-    images: Images, plain: Image, docker_engine: DockerClient, tmp_path: Path, repository: str
+    images: Images,
+    plain: Image,
+    docker_engine: DockerClient,
+    tmp_path: Path,
+    repository: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     if images.environment(plain).unknown:
         assert images.environment(plain) == Environment(unknown="its image is not built yet")
-    images.provide(plain)
     again = Images(docker_engine, tmp_path, repository=repository)
+    with ThreadPoolExecutor() as pool:  # as two runs that start together
+        list(pool.map(lambda each: each.provide(plain), (images, again)))
+    assert capfd.readouterr().err.count("Building the image") <= 1
     start = time.process_time()
     again.provide(plain)
     assert time.process_time() - start < 0.5
@@ -315,17 +323,20 @@ def test_an_interrupted_build_leaves_nothing(
 ) -> None:
     from drystone_docker import builds
 
-    volumes = {each.id for each in docker_engine.volumes.list()}
+    image = Image(environment={"NEVER": "BUILT"}).over(plain)
+    name, seen = images.name(image), []
 
     def interrupt(line: str) -> None:
+        mine = [each["Id"] for each in building(docker_engine) if name in each["Labels"][BUILD_LABEL]]
+        seen.extend(docker_engine.api.inspect_container(mine[0])["Mounts"])
         raise KeyboardInterrupt
 
-    image = Image(environment={"NEVER": "BUILT"}).over(plain)
     monkeypatch.setattr(builds, "show", interrupt)
     with pytest.raises(KeyboardInterrupt):
         images.provide(image)
-    assert not any(images.name(image) in json.dumps(each["Labels"]) for each in building(docker_engine))
-    assert {each.id for each in docker_engine.volumes.list()} <= volumes | {"drystone-uv-cache"}
+    assert {each["Destination"] for each in seen} == {"/drystone-build", "/drystone-cache"}
+    left = {each.name for each in docker_engine.volumes.list()}
+    assert left & {each["Name"] for each in seen} == {"drystone-uv-cache"}
 
 
 def test_a_dockerfile_that_fails_is_told_with_its_instruction(images: Images, base_image: str, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Access:
 
     def _urls(self) -> Iterator[str]:
         for text in (*self.variables.values(), *self.expanded):
-            yield from (re.sub(r"^[\w-]+=(?=\w+://)", "", each) for each in text.split() if "://" in each)
+            yield from (_unnamed(each) for each in text.split() if "://" in each)
 
     def _secrets(self) -> set[str]:
         named = {text for name, text in self.variables.items() if name.endswith("_PASSWORD")}
@@ -94,7 +94,7 @@ def _for_uv(given: dict[str, str], first: str | None) -> dict[str, str]:
         "UV_INDEX": more,
         "UV_INSECURE_HOST": given.get("UV_INSECURE_HOST") or given.get("PIP_TRUSTED_HOST"),
         "UV_HTTP_TIMEOUT": given.get("UV_HTTP_TIMEOUT") or given.get("PIP_DEFAULT_TIMEOUT"),
-        "PIP_INDEX_URL": given.get("PIP_INDEX_URL") or given.get("UV_DEFAULT_INDEX", "").partition("=")[2] or None,
+        "PIP_INDEX_URL": given.get("PIP_INDEX_URL") or _unnamed(given.get("UV_DEFAULT_INDEX", "")),
         "DRYSTONE_INDEX": first,
     }
     reached = {
@@ -102,6 +102,11 @@ def _for_uv(given: dict[str, str], first: str | None) -> dict[str, str]:
     }
     lower = {name.lower(): text for name, text in given.items() if name.endswith("_PROXY")}  # apt reads these
     return {**lower, **given, **{name: text for name, text in reached.items() if text}}
+
+
+def _unnamed(index: str) -> str:
+    """The URL of an index that uv may be told a name of, as `team=https://…`."""
+    return re.sub(r"^[\w-]+=(?=\w+://)", "", index)
 
 
 def _is_file(url: str) -> bool:

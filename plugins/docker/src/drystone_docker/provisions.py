@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +182,9 @@ def _alone(name: str) -> Iterator[None]:
     """One process of a user at a time builds an image; others wait, and find it."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(os.environ.get("DRYSTONE_CACHE") or f"{home}/drystone").expanduser() / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name.rpartition(':')[2]}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with suppress(OSError):  # where nothing can be locked, two may build the same
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / f"{name.rpartition(':')[2]}.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -141,6 +141,8 @@ def _line(line: str, file: Path) -> Wishes:
         return Wishes(constraints=limits.lines + limits.constraints)
     if option in ("-e", "--editable"):
         return Wishes(tuple(_editable(value, file)))
+    if option in ("-f", "--find-links") and "://" not in value:
+        raise StackError(f"{file} has {line!r}, a folder that a build does not see. Name the wheels in it: ./a.whl.")
     if option in INDEX_OPTIONS:
         return Wishes(indexes=(line,))
     path = file.parent / line.removeprefix("file://")
