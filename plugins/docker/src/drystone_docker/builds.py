@@ -135,10 +135,14 @@ class Build:
         """Start it, show what it prints as it does, and return the last lines."""
         self.engine.api.start(container)
         kept: deque[str] = deque(maxlen=SHOWN)
-        for line in lines_of(self.engine.api.logs(container, stream=True, follow=True)):
-            line = self.access.hidden(line)
-            kept.append(line)
-            show(line)
+        stream = self.engine.api.logs(container, stream=True, follow=True)
+        try:
+            for line in map(self.access.hidden, lines_of(stream)):
+                kept.append(line)
+                show(line)
+        except BaseException:  # as of Ctrl-C: the engine would go on talking to nobody
+            stream.close()
+            raise
         return [*kept]
 
     def _check(self, code: int, output: list[str]) -> None:
