@@ -140,8 +140,10 @@ class Build:
             for line in map(self.access.hidden, lines_of(stream)):
                 kept.append(line)
                 show(line)
-        except BaseException:  # as of Ctrl-C: the engine would go on talking to nobody
-            stream.close()
+        except BaseException:  # as of Ctrl-C
+            with suppress(Exception):
+                self.engine.api.kill(container)
+                deque(stream, maxlen=0)  # to its end, which gives the connection back
             raise
         return [*kept]
 
