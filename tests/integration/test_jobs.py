@@ -176,7 +176,7 @@ def test_what_a_job_prints_is_its_log_and_shown_as_its_steps(pipelines, stack, c
 
 def test_the_messages_of_a_run_go_with_it(pipelines, stack, tmp_path):
     pipelines.alone.with_options(stack=stack(CommandOrchestrator()))()
-    assert [*(tmp_path / "store").rglob("task.json"), *(tmp_path / "store").rglob("result.json")] == []
+    assert [*(tmp_path / "store" / "tasks").rglob("*")] == []
 
 
 def test_an_edit_after_the_run_was_planned_is_refused(pipelines, stack, project):

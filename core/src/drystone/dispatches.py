@@ -218,6 +218,8 @@ class Dispatch:
             store = self._prepared.stack.artifact_store
             for key, _ in list(store.list(self.folder)):
                 store.delete(key)
+            if (here := store.local_path(self.folder.rstrip("/"))) is not None:  # where directories stay
+                shutil.rmtree(here, ignore_errors=True)
 
     def answer(self, question: str) -> str:
         """Answer what a step asks of the workspace; from any thread.

@@ -13,7 +13,6 @@ import contextvars
 import functools
 import json
 import os
-import pdb
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -107,7 +106,7 @@ def perform(
             if prints:
                 print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - to whoever reads along
             if task.debug:
-                pdb.post_mortem(exc.__traceback__)
+                import_module("pdb").post_mortem(exc.__traceback__)  # which takes long to import
     try:
         log = store_bytes(effects.store, output.content) if output is not None and output.content else None
     except Exception as exc:
