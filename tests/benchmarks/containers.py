@@ -83,28 +83,33 @@ class Project:
 
     def modules(self) -> list[str]:
         """The interpreter of a step, and the modules that it has imported."""
-        said = self._python("-c", "import json, steps; print(json.dumps(steps.chain().output.load()))")
+        said, _ = self._python("-c", "import json, steps; print(json.dumps(steps.chain().output.load()))")
         return list(json.loads(said))
 
     def first_container(self) -> tuple[float, str]:
         """Seconds from the command of a run until the engine started its first container, and the image of that."""
         began = time.time()
-        self.run()
+        _, driver = self._python("-m", "drystone_cli", "run", "steps.py:chain")
         named = {"type": "container", "event": "start"}
         events = self.client.api.events(since=int(began), until=int(time.time()) + 1, filters=named, decode=True)
-        mine = [
-            each for each in events if any(str(self.folder) in text for text in each["Actor"]["Attributes"].values())
-        ]
-        first = min(mine, key=lambda each: each["timeNano"])
-        return first["timeNano"] / 1e9 - began, first["Actor"]["Attributes"]["image"]
+        said = [(each["timeNano"], each["Actor"]["Attributes"]) for each in events]
+        at, container = min(
+            (each for each in said if each[1].get("org.drystone.driver", "").endswith(f":{driver}")),
+            key=lambda each: each[0],
+        )
+        return at / 1e9 - began, container["image"]
 
-    def _python(self, *arguments: str) -> str:
+    def _python(self, *arguments: str) -> tuple[str, int]:
+        """What a process of Python printed in the project, and its number."""
         environment = {name: text for name, text in os.environ.items() if not name.startswith("DRYSTONE_")}
-        command = [sys.executable, *arguments]
-        made = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        if made.returncode:
-            sys.exit(made.stdout + made.stderr)
-        return made.stdout
+        command, pipe = [sys.executable, *arguments], subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            out, errors = process.communicate()
+        if process.returncode:
+            sys.exit(out + errors)
+        return out, process.pid
 
 
 @contextlib.contextmanager
