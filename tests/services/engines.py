@@ -54,10 +54,11 @@ def image(client: DockerClient, name: str = BASE_IMAGE) -> str:
 
 
 def mentioning(client: DockerClient, text: str) -> dict[str, str]:
-    """Containers, running or not, with a text in their labels or their command: names by id."""
+    """Containers, running or not, with a text in their labels, command or mounted directories: names by id."""
 
     def said(container: dict[str, Any]) -> str:
-        return "\n".join([container["Command"], *(container["Labels"] or {}).values()])
+        mounted = [each.get("Source", "") for each in container["Mounts"]]
+        return "\n".join([container["Command"], *(container["Labels"] or {}).values(), *mounted])
 
     return {each["Id"]: each["Names"][0] for each in client.api.containers(all=True) if text in said(each)}
 
@@ -96,10 +97,10 @@ def base_image(docker_engine: DockerClient) -> str:
 
 @pytest.fixture
 def containers_left(docker_engine: DockerClient, tmp_path: Path) -> Iterator[Callable[..., list[str]]]:
-    """Tells the names of the containers, running or not, that have a text in their labels or their command.
+    """Tells the names of the containers, running or not, with a text in their labels, command or mounted directories.
 
-    By default the text is the directory of the test, as in the task of a step whose artifacts are there; the name of
-    a bucket is another. Whatever is left of them is removed after the test.
+    By default the text is the directory of the test, where the artifacts are that steps have mounted; the name of a
+    bucket, which is in the tasks of steps, is another. Whatever is left of them is removed after the test.
     """
     with removed(docker_engine, tmp_path) as left:
         yield left

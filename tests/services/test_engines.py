@@ -25,8 +25,9 @@ def test_containers_that_are_left_are_found_by_what_they_mention_and_removed(
         assert left() == []
         docker_engine.containers.run(base_image, ["true", str(tmp_path)], name=f"a-{tmp_path.name}", detach=True).wait()
         docker_engine.containers.run(base_image, ["sleep", "60"], labels={"of": f"{tmp_path}/x"}, detach=True)
+        docker_engine.containers.run(base_image, ["sleep", "60"], volumes=[f"{tmp_path}:/mounted"], detach=True)
         assert f"/a-{tmp_path.name}" in left()
-        assert len(left()) == 2
+        assert len(left()) == 3
         assert len(left(f"{tmp_path}/x")) == 1
     assert not mentioning(docker_engine, str(tmp_path))
 
