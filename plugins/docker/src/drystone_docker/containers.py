@@ -38,7 +38,7 @@ class Output(Protocol):
     """Where the output of a container comes from."""
 
     def pieces(self) -> Iterator[bytes]:
-        """It, as it is printed."""
+        """What is printed, as it is printed."""
 
     def close(self) -> None:
         """Give up the connection."""
@@ -53,8 +53,12 @@ class FollowedLog:
 
     def pieces(self) -> Iterator[bytes]:
         """What it has printed, and what it prints."""
-        with suppress(Exception), translated(self.engine.address):
-            yield from self.engine.api.logs(self.id, stream=True, follow=True, stdout=True, stderr=True)
+        with suppress(Exception):  # what is missing then, `wait` explains
+            stream = self.engine.api.logs(self.id, stream=True, follow=True, stdout=True, stderr=True)
+            try:
+                yield from stream
+            finally:
+                stream.close()
 
     def close(self) -> None:
         """Nothing is open unless somebody reads."""
@@ -193,7 +197,7 @@ def _unless_gone(engine: Engine, doing: str, method: Callable[..., object], *giv
 
 
 def started(
-    engine: Engine, name: str, command: Sequence[str], given: str, keeps_failed: bool, settings: Mapping[str, Any]
+    engine: Engine, name: str, command: Sequence[str], given: str, *, keeps_failed: bool, **settings: Any
 ) -> Container:
     """A container that runs a command.
 
@@ -203,7 +207,7 @@ def started(
         command: What it runs.
         given: What it reads from its standard input; if that is nothing, it has none.
         keeps_failed: Whether it is kept if the command fails.
-        settings: The rest of what docker-py's `create_container` takes.
+        settings: What else docker-py's `create_container` takes, `image` among it.
     """
     api = engine.api
     with translated(engine.address, "start a container"):

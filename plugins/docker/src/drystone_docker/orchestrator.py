@@ -22,17 +22,17 @@ from drystone import (
     StackComponent,
     StepNeeds,
 )
-from drystone.errors import ImageNotFoundError, StackError, listed
+from drystone.errors import StackError, listed
 from drystone_docker import labels, settings
 from drystone_docker.addresses import address
 from drystone_docker.checks import problems
-from drystone_docker.containers import Container, found, started
+from drystone_docker.containers import found, started
 from drystone_docker.engines import Engine, engine
 from drystone_docker.handovers import handed
 from drystone_docker.images import Image
 from drystone_docker.limits import Limits
 from drystone_docker.mounts import Surroundings, surroundings
-from drystone_docker.provisions import Provisions
+from drystone_docker.provisions import Images
 from drystone_docker.users import user_of, variables_of
 
 INTERPRETER = "/opt/drystone/bin/python"
@@ -193,18 +193,18 @@ class DockerOrchestrator(Orchestrator):
     # Images
 
     @cached_property
-    def _provisions(self) -> Provisions:
-        from drystone_docker.images import Images  # noqa: PLC0415 - what builds images is not needed by those who plan
-
-        return Provisions(Images(self.engine.client, self.root, self._registry))
+    def _images(self) -> Images:
+        return Images(self.engine.client, self.root, self._registry)
 
     def environment(self, step: StepNeeds) -> Environment:
         """What a step's code finds in its image."""
-        return self._provisions.environment(self.image_of(step.name))
+        return self._images.environment(self.image_of(step.name))
 
     def provide(self, steps: Iterable[StepNeeds]) -> None:
         """Build or pull the images that are not there."""
-        self._provisions.provide(self.image_of(step.name) for step in steps)
+        images = [self.image_of(step.name) for step in steps]
+        for image in {repr(each): each for each in images}.values():
+            self._images.provide(image)
 
     # Containers
 
@@ -227,7 +227,8 @@ class DockerOrchestrator(Orchestrator):
         called = [INTERPRETER if command[0] == "python" else command[0], *command[1:]]
         settings = self._settings(self.limits.of(resources), variables)
         settings |= {"labels": labels.of(task_uri, environment), "platform": image.platform}
-        return self._started(image, labels.name(environment), called, given, settings)
+        settings |= {"image": self._images.on_engine(image), "keeps_failed": self.keep_failed}
+        return started(self.engine, labels.name(environment), called, given, **settings)
 
     def _settings(self, limits: Limits, variables: Mapping[str, str]) -> dict[str, Any]:
         """What containers are made with, as docker-py takes it."""
@@ -239,18 +240,6 @@ class DockerOrchestrator(Orchestrator):
             "environment": {**variables_of(user), **limits.variables, **around.variables, **variables},
             "host_config": self.engine.api.create_host_config(**host),
         }
-
-    def _started(
-        self, image: Image, name: str, command: Sequence[str], given: str, settings: Mapping[str, Any]
-    ) -> Container:
-        """A container from an image; if that was removed since it was last seen, it is looked for again."""
-        id = self._provisions.on_engine(image)
-        try:
-            return started(self.engine, name, command, given, self.keep_failed, {"image": id, **settings})
-        except ImageNotFoundError:
-            self._provisions.forget(image)
-            id = self._provisions.on_engine(image)
-            return started(self.engine, name, command, given, self.keep_failed, {"image": id, **settings})
 
     def jobs(self, prefix: str) -> Mapping[str, Job]:
         """The containers of tasks whose uris begin so, whoever started them, running or ended."""
