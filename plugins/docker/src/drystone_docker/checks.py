@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drystone.errors import DrystoneError, ImageNotFoundError, StackError
+from drystone.errors import DrystoneError, StackError
+from drystone_docker.bases import base_image, inspected
 from drystone_docker.engines import Engine
 from drystone_docker.failures import translated
 from drystone_docker.images import Image
@@ -17,9 +17,6 @@ from drystone_docker.mounts import folder_of
 
 if TYPE_CHECKING:
     from drystone_docker.orchestrator import DockerOrchestrator
-
-DEFAULT = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
-"""The base image where no setting names one."""
 
 LEAST = 2 << 30
 """Bytes that must be free on the engine's disk: an image takes about half of it."""
@@ -62,46 +59,37 @@ def _of_limits(orchestrator: DockerOrchestrator, engine: Engine) -> Iterator[str
 
 def _of_images(orchestrator: DockerOrchestrator, engine: Engine) -> Iterator[str]:
     every = [orchestrator.image, *(step.over(orchestrator.image) for step in orchestrator.steps.values())]
-    for image in {(each.base_image, each.dockerfile, each.platform): each for each in every}.values():
-        if image.dockerfile is not None:
-            if not (orchestrator.root / image.dockerfile).is_file():
-                yield f"There is no dockerfile {image.dockerfile!r} below {orchestrator.root.absolute()}."
-        else:
-            yield from _of_base(image, engine)
+    said = [problem for image in every for problem in _of_image(orchestrator, image, engine)]
+    yield from dict.fromkeys(said)
 
 
-def _of_base(image: Image, engine: Engine) -> Iterator[str]:
-    """Whether a base image is there or can be had, for the right platform."""
-    name, wanted = image.base_image or DEFAULT, image.platform or engine.platform
+def _of_image(orchestrator: DockerOrchestrator, image: Image, engine: Engine) -> list[str]:
+    """What keeps an image from being built; nothing is pulled for the answer."""
+    with translated(engine.address, "show an image"):
+        there = None if image.dockerfile is not None else inspected(engine.client, base_image(image))
+    if image.dockerfile is not None or there is not None:
+        wrong = [*_of_platforms(image, engine, [f"{there['Os']}/{there['Architecture']}"])] if there is not None else []
+        return wrong or orchestrator.images.problems(image)
     try:
-        platforms = _platforms(engine, name)
-    except ImageNotFoundError as exc:
-        yield str(exc)
-        return
-    if platforms and not any(wanted.startswith(each) or each.startswith(wanted) for each in platforms):
-        way_out = "Take one that is for it, or set platform= to one of those" if image.platform is None else "Change it"
-        yield f"The base image {name} is for {', '.join(platforms)} and not for {wanted}. {way_out}."
-
-
-def _platforms(engine: Engine, name: str) -> list[str]:
-    """What an image is for, that is on the engine or that the engine could pull."""
-    from docker.errors import ImageNotFound  # noqa: PLC0415 - the engine has imported it
-
-    with translated(engine.address):
-        try:
-            there = engine.api.inspect_image(name)
-            return [f"{there['Os']}/{there['Architecture']}"]
-        except ImageNotFound:
-            pass
-    try:
-        with translated(engine.address):
-            offered = engine.api.inspect_distribution(name)["Platforms"]
-            return [f"{each['os']}/{each['architecture']}" for each in offered]
+        with translated(engine.address, "pull it"):
+            offered = engine.api.inspect_distribution(base_image(image))["Platforms"]
     except DrystoneError as exc:
-        raise ImageNotFoundError(
+        name = base_image(image)
+        return [
             f"The base image {name} is not on the container engine, and cannot be pulled: {exc} Is its name right? "
-            f"`docker pull {name}` tries the same; for a private registry `docker login` comes first."
-        ) from exc
+            f"`docker pull {name}` tries the same; for a private registry, `docker login` comes first."
+        ]
+    return [*_of_platforms(image, engine, [f"{each['os']}/{each['architecture']}" for each in offered])]
+
+
+def _of_platforms(image: Image, engine: Engine, offered: list[str]) -> Iterator[str]:
+    """Whether a base image is for the right machine."""
+    wanted = image.platform or engine.platform
+    if not any(wanted.startswith(each) for each in offered):
+        yield (
+            f"The base image {base_image(image)} is for {', '.join(offered)} and not for {wanted}. Take another "
+            "base_image, or set platform= to what it is for, where the engine can run that."
+        )
 
 
 def _of_surroundings(orchestrator: DockerOrchestrator, engine: Engine) -> Iterator[str]:

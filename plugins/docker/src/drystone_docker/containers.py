@@ -13,7 +13,7 @@ import attrs
 
 from drystone.errors import DrystoneError, EngineUnreachableError, MemoryLimitError, WorkerDiedError
 from drystone_docker.engines import Engine
-from drystone_docker.failures import translated
+from drystone_docker.failures import is_timeout, translated
 from drystone_docker.streams import Attachment
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ KEPT = "-failed"
 
 SETTLES = 1.0
 """Seconds after the end of a container in which the engine may still learn why it ended."""
+
+ASKED_AGAIN = 60.0
+"""Seconds after which an engine is asked once more whether a container runs, so that its absence is noticed."""
 
 RECONNECTS = 60.0
 """Seconds for which an engine may be away, as when it is restarted, while a container is waited for."""
@@ -105,10 +108,11 @@ class Container:
             WorkerDiedError: It was removed, or never started.
             EngineUnreachableError: The engine does not answer any more.
         """
-        state = self._ended()
-        if self._begun.wait(0 if self._is_unwanted else SETTLES):
-            self._drained.wait()
-        else:
+        try:
+            state = self._ended()
+            if self._begun.wait(0 if self._is_unwanted else SETTLES):
+                self._drained.wait()
+        finally:
             self.output.close()
         code = int(state["State"]["ExitCode"])
         self._let_go(code)
@@ -130,9 +134,11 @@ class Container:
         while True:
             try:
                 with translated(self.engine.address, "wait for a container"):
-                    self.engine.api.wait(self.id, timeout=None)
+                    self.engine.api.wait(self.id, timeout=ASKED_AGAIN)
                     return self._settled()
-            except EngineUnreachableError:
+            except EngineUnreachableError as exc:
+                if is_timeout(exc):
+                    continue
                 lost += SETTLES  # it may be restarted, and containers may survive that
                 if lost > RECONNECTS:
                     raise

@@ -134,6 +134,11 @@ def _unanswered(exc: BaseException, address: Address) -> EngineError:
     )
 
 
+def is_timeout(exc: BaseException) -> bool:
+    """Whether an engine has not answered in time, rather than not at all."""
+    return any(isinstance(each, TimeoutError) or type(each).__name__ == "ReadTimeoutError" for each in _causes(exc))
+
+
 def _last(causes: list[BaseException]) -> str:
     """The innermost failure, in few words."""
     return str(getattr(causes[-1], "strerror", None) or causes[-1]).strip(". ") or type(causes[-1]).__name__

@@ -34,5 +34,5 @@ def of(task_uri: str, variables: Mapping[str, str]) -> dict[str, str]:
 def name(variables: Mapping[str, str]) -> str:
     """A name for people, which no other container has: `drystone-training-17-train-1-3fa29c`."""
     parts = [variables[each] for each in ("DRYSTONE_RUN", "DRYSTONE_STEP", "DRYSTONE_ATTEMPT") if variables.get(each)]
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(["drystone", *parts]))
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(["drystone", *parts]))
     return f"{plain[:100].rstrip('-')}-{os.urandom(4).hex()}"

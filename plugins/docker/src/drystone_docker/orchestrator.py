@@ -25,6 +25,7 @@ from drystone import (
 from drystone.errors import StackError, listed
 from drystone_docker import labels, settings
 from drystone_docker.addresses import address
+from drystone_docker.builds import VENV
 from drystone_docker.checks import problems
 from drystone_docker.containers import found, started
 from drystone_docker.engines import Engine, engine
@@ -35,7 +36,7 @@ from drystone_docker.mounts import Surroundings, surroundings
 from drystone_docker.provisions import Images
 from drystone_docker.users import user_of, variables_of
 
-INTERPRETER = "/opt/drystone/bin/python"
+INTERPRETER = f"{VENV}/bin/python"
 """The interpreter in images, which has Drystone and what the project requires."""
 
 
@@ -193,18 +194,19 @@ class DockerOrchestrator(Orchestrator):
     # Images
 
     @cached_property
-    def _images(self) -> Images:
+    def images(self) -> Images:
+        """The images of steps, found or built."""
         return Images(self.engine.client, self.root, self._registry)
 
     def environment(self, step: StepNeeds) -> Environment:
         """What a step's code finds in its image."""
-        return self._images.environment(self.image_of(step.name))
+        return self.images.environment(self.image_of(step.name))
 
     def provide(self, steps: Iterable[StepNeeds]) -> None:
         """Build or pull the images that are not there."""
         images = [self.image_of(step.name) for step in steps]
         for image in {repr(each): each for each in images}.values():
-            self._images.provide(image)
+            self.images.provide(image)
 
     # Containers
 
@@ -227,7 +229,7 @@ class DockerOrchestrator(Orchestrator):
         called = [INTERPRETER if command[0] == "python" else command[0], *command[1:]]
         settings = self._settings(self.limits.of(resources), variables)
         settings |= {"labels": labels.of(task_uri, environment), "platform": image.platform}
-        settings |= {"image": self._images.on_engine(image), "keeps_failed": self.keep_failed}
+        settings |= {"image": self.images.on_engine(image), "keeps_failed": self.keep_failed}
         return started(self.engine, labels.name(environment), called, given, **settings)
 
     def _settings(self, limits: Limits, variables: Mapping[str, str]) -> dict[str, Any]:

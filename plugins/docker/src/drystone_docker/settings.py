@@ -34,7 +34,7 @@ def size(text: int | str | None) -> int | None:
     Raises:
         PipelineDefinitionError: It is none.
     """
-    return Resources(memory=text).memory  # type: ignore[arg-type]  # text is converted
+    return Resources(memory=text).memory  # text is converted
 
 
 def problems(settings: DockerOrchestrator) -> Iterator[str]:

@@ -52,7 +52,9 @@ class Attachment:
         return data
 
     def close(self) -> None:
-        """Close the connection, and what docker-py has around it."""
+        """Close the connection, and what docker-py has around it; whoever reads from it is told that it ended."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         for each in (self._stream, getattr(self._stream, "_response", None), self._socket):
             if each is not None:
                 with suppress(Exception):  # it may be broken, whatever that raises for its kind
