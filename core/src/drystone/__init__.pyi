@@ -32,6 +32,7 @@ from drystone.orchestrators import Job as Job
 from drystone.orchestrators import Orchestrator as Orchestrator
 from drystone.orchestrators import RunContext as RunContext
 from drystone.orchestrators import StepNeeds as StepNeeds
+from drystone.orchestrators import thread_variables as thread_variables
 from drystone.pipelines import pipeline as pipeline
 from drystone.pipelines import step as step
 from drystone.plugins import load_plugins as load_plugins

@@ -17,7 +17,7 @@ import attrs
 
 from drystone.artifacts import Reference
 from drystone.blobs import store_bytes
-from drystone.digests import module_name
+from drystone.digests import digest_value, module_name
 from drystone.errors import DrystoneError, message_of
 from drystone.events import DynamicInput
 from drystone.functions import Output
@@ -27,7 +27,7 @@ from drystone.journals import Journal
 from drystone.logs import LIMIT, bound_log_file, live_path, log_file, read_log_file, step_of
 from drystone.orchestrators import ISOLATION, PARALLEL
 from drystone.parts import brief
-from drystone.placements import INLINE
+from drystone.placements import INLINE, orchestrator_for
 from drystone.preparation import Prepared
 from drystone.runs import CANCELLED, FAILED, SUCCEEDED
 from drystone.serialization import to_text, unstructure
@@ -40,7 +40,10 @@ LARGE = 4096
 LOOK = 0.1
 """Seconds between two looks for what steps ask through the artifact store."""
 
-PATIENCE = 0.5
+LOOK_ELSEWHERE = 0.5
+"""The same, if the store is elsewhere, where each look takes long, or costs."""
+
+PATIENCE = 1.0
 """Seconds without a look after which the driver has other things to do."""
 
 
@@ -59,20 +62,24 @@ class Dispatch:
 
     Attributes:
         where: Where each node runs, `inline` or `worker`.
+        may_be_asked: Whether workers may ask through the artifact store; others have a shorter way.
     """
 
-    def __init__(self, prepared: Prepared, journal: Journal, run: str) -> None:
+    def __init__(self, prepared: Prepared, journal: Journal, run: str, epoch: int = 1) -> None:
         self.where = prepared.where
         self._prepared = prepared
         self._journal = journal
         self._run = run
         self._store = dumps(to_json(prepared.stack.artifact_store))
-        can = prepared.stack.orchestrator.capabilities
-        self._is_isolated = PARALLEL not in can or ISOLATION in can
+        self._epoch = epoch
+        can = {name: each.capabilities for name, each in prepared.orchestrators.items()}
+        self._isolated = {name for name, each in can.items() if PARALLEL not in each or ISOLATION in each}
+        launches = any(each.launches for each in prepared.orchestrators.values())
+        self.may_be_asked = launches or not all(each >= {PARALLEL, ISOLATION} for each in can.values())
         self._live = live_path(prepared.workspace.directory, run, "", 0).parent
         self._folder = str(self._live)
         self._looked_at = 0.0
-        self.may_be_asked = not can >= {PARALLEL, ISOLATION}  # those have a shorter way
+        self._pause = LOOK_ELSEWHERE if prepared.stack.artifact_store.is_remote else LOOK
 
     def task(self, attempt: Attempt) -> StepTask:
         """The task of an attempt."""
@@ -97,14 +104,30 @@ class Dispatch:
             model_version=self._journal.model_version,
             store=self._store,
             allow_pickle=prepared.workspace.materializers.allow_pickle,
-            exclusive=inline or self._is_isolated,
+            exclusive=inline or orchestrator_for(node, prepared.stack)[0] in self._isolated,
             pid=os.getpid(),
             timeout=options.timeout,
             resources=attrs.asdict(options.resources) if options.resources is not None else None,
             log=self._log(attempt),
             debug=prepared.pipeline.options.debug,
             components={kind: self._component(kind) for kind in options.uses},
+            folder=self.folder_of(attempt),
         )
+
+    @functools.cached_property
+    def folder(self) -> str:
+        """Where in the artifact store this run and its workers leave messages for each other.
+
+        Other workspaces that share the store may have runs of the same name.
+        """
+        with self._prepared.workspace.reading() as records:
+            run = records.index.get("run", self._run) or {}
+        return f"tasks/{self._run}-{digest_value((self._run, run.get('started_at'), run.get('author')))[:8]}/"
+
+    def folder_of(self, attempt: Attempt) -> str:
+        """The folder of an attempt; each driver of a run has others."""
+        again = f".{self._epoch}" if self._epoch > 1 else ""
+        return f"{self.folder}{attempt.node.name}/{attempt.number}{again}"
 
     def _component(self, kind: str) -> Any:
         return to_json(self._prepared.stack.components[kind])
@@ -119,7 +142,7 @@ class Dispatch:
         text = to_text(self._prepared.parameters)
         if len(text) <= LARGE:
             return None
-        key = f"tasks/{self._run}/parameters.json"
+        key = f"{self.folder}parameters.json"
         self._prepared.stack.artifact_store.write(key, text.encode())
         return key
 
@@ -144,6 +167,10 @@ class Dispatch:
     def salvaged(self, attempt: Attempt) -> str | None:
         """The log of an attempt whose worker cannot tell any more, stored; its digest, if there is one."""
         return self._stored(Path(self._log(attempt)))
+
+    def kept(self, task: StepTask) -> str | None:
+        """What was printed by the job of a task, stored; its digest, if there is any."""
+        return self._stored(Path(task.log)) if task.log is not None else None
 
     def _stored(self, path: Path) -> str | None:
         with suppress(OSError, DrystoneError):
@@ -189,7 +216,7 @@ class Dispatch:
                     shutil.rmtree(folder, ignore_errors=True)
         if self.may_be_asked or vars(self).get("_parameters"):
             store = self._prepared.stack.artifact_store
-            for key, _ in list(store.list(f"tasks/{self._run}/")):
+            for key, _ in list(store.list(self.folder)):
                 store.delete(key)
 
     def answer(self, question: str) -> str:
@@ -208,10 +235,10 @@ class Dispatch:
 
     def answer_asked(self) -> None:
         """Answer what steps have asked through the artifact store since the last look."""
-        if time.monotonic() - self._looked_at < LOOK:
+        if time.monotonic() - self._looked_at < self._pause:
             return
         store = self._prepared.stack.artifact_store
-        for key, _ in list(store.list(f"tasks/{self._run}/")):
+        for key, _ in list(store.list(self.folder)):
             folder, asks, name = key.rpartition("/ask/")
             if asks and "/" not in name:  # else it is the step that is called so
                 with suppress(FileNotFoundError):

@@ -56,6 +56,7 @@ What can be used, but not as it should be, is a warning: `StaleWarning`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Sequence
 
 
@@ -128,6 +129,29 @@ class MemoryLimitError(StepFailedError):
 
 class WorkerDiedError(StepFailedError):
     """The process that ran a step died before it answered; the message names its signal or exit code."""
+
+    @classmethod
+    def of(cls, who: str, code: int) -> WorkerDiedError:
+        """The error for an exit code, or minus a signal; `who` as in "The process that ran step 'train'"."""
+        return cls(f"{who} {_end(code)}")
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return (
+            f"exited with code {code} before the step was done. Something in it called os._exit, or a library did; a "
+            "step ends by returning or raising."
+        )
+    name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
+    if -code == signal.SIGKILL:
+        return (
+            "was killed (SIGKILL), and not by Drystone: by somebody, or by the system because memory ran out, which "
+            "its log tells (dmesg). resources=Resources(memory=…) keeps steps that need much from running at once."
+        )
+    return (
+        f"was ended by {name} ({signal.strsignal(-code)}). Where it was then is at the end of the step's log, if the "
+        "signal left it the time to say so."
+    )
 
 
 class OutputError(RunError, TypeError):

@@ -40,7 +40,7 @@ class Driver:
 
     def plan(self, pipeline: Pipeline[Any, Any], parameters: Mapping[str, Any]) -> Plan:
         """What `run` would do."""
-        prepared = prepare(pipeline, parameters, copies=False)
+        prepared = prepare(pipeline, parameters, copies=False, provides=False)
         return Planner(prepared.hits).plan(prepared.stack.name, prepared.where)
 
     def resume(self, workspace: Workspace, run: str) -> Run:

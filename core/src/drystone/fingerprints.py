@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,11 @@ from drystone.closures import Node, Reach
 from drystone.digests import digest_bytes, digest_value, fields_of, frame
 from drystone.errors import EncodingError
 from drystone.functions import Declared
+from drystone.orchestrators import Environment
+from drystone.origins import normal_name
+
+MISSING = "not installed"
+"""Stands for the version of what is not there."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -55,6 +61,25 @@ class Closure:
     edited: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def code(self) -> str:
+        """Digest of the code alone, wherever it runs."""
+        return digest_value((sorted((member.name, member.digest) for member in self.members.values()), self.ignored))
+
+    def within(self, environment: Environment) -> Closure:
+        """The same code in another environment. What is not installed there has no version."""
+        there = environment.packages
+        packages = {name: there.get(normal_name(name), MISSING) for name in self.packages}
+        python = environment.python or self.python
+        digest = None if self.digest is None else digest_value((self.code, packages, python))
+        same = (packages, python) == (self.packages, self.python)
+        return self if same else attrs.evolve(self, digest=digest, packages=packages, python=python)
+
+    @property
+    def missing(self) -> list[str]:
+        """The distributions that it uses and that are not installed where it runs."""
+        return [name for name, version in self.packages.items() if version == MISSING]
+
     def recorded(self) -> dict[str, Any]:
         """What the ledger keeps of it, and what compares it with another."""
         members = {name: member.digest for name, member in self.members.items()}
@@ -72,6 +97,10 @@ class Fingerprints:
         self.root = root
         self._reach = Reach()
         self._closures: dict[tuple[Any, ...], tuple[Declared[Any, Any], Closure]] = {}
+
+    def changed(self) -> list[str]:
+        """The files that were edited since they were read for this plan."""
+        return self._reach.sources.changed()
 
     def closure(self, definition: Declared[Any, Any], classes: Iterable[type] = ()) -> Closure:
         """The closure of a step, its `depends_on` and `ignore` and the classes of its arguments included."""
@@ -97,10 +126,8 @@ class Fingerprints:
             *self._misdeclared(definition, files),
             *(node.problem for node in nodes if node.problem is not None),
         ]
-        digests = sorted((member.name, member.digest) for member in members.values())
-        content = digests, packages, PYTHON, ignored
-        return Closure(
-            digest=None if problems or edited else digest_value(content),
+        closure = Closure(
+            digest=None,
             members=members,
             packages=packages,
             python=PYTHON,
@@ -108,6 +135,8 @@ class Fingerprints:
             edited=edited,
             ignored=tuple(ignored),
         )
+        known = not problems and not edited
+        return attrs.evolve(closure, digest=digest_value((closure.code, packages, PYTHON))) if known else closure
 
     def _misdeclared(self, definition: Declared[Any, Any], files: Mapping[str, list[Member]]) -> Iterator[str]:
         for pattern in (pattern for pattern, found in files.items() if not found):

@@ -20,6 +20,7 @@ from drystone.errors import NotFoundError, PlanError, shortened, suggestion
 from drystone.fingerprints import Closure, Fingerprints, step_key
 from drystone.graphs import Binding, Graph, Lookup, Node, OutputRef
 from drystone.holdings import Holdings
+from drystone.orchestrators import Environment
 from drystone.pipelines import PipelineOptions
 from drystone.records import Records
 from drystone.runs import Cause, StepRun
@@ -67,6 +68,7 @@ class Hits:
         found: What the graph's references mean.
         copies: Whether bytes that only another store within reach has are copied; else they only count as there.
         components: Of the stack, as it is defined; steps may use them.
+        environments: Those that nodes run in, by name, where that is not this one.
 
     Raises:
         PlanError: A step that is to be rerun does not exist.
@@ -83,6 +85,7 @@ class Hits:
         *,
         copies: bool,
         components: Mapping[str, StackComponent] = MappingProxyType({}),
+        environments: Mapping[str, Environment] = MappingProxyType({}),
     ) -> None:
         unknown = [name for name in options.rerun if name not in graph.nodes]
         if unknown:
@@ -97,13 +100,28 @@ class Hits:
         self.found = found
         self.copies = copies
         self.components = components
+        self.environments = environments
         self.forced = graph.downstream(set(options.rerun))
         self.holdings = Holdings(workspace, store, copies=copies)
         self._specified: dict[tuple[str, bool], Any] = {}
 
     def closure(self, node: Node) -> Closure:
         """The code that a node's step reaches, through its arguments as well; computed once per function."""
-        return closure_of(node, self.fingerprints, self.components)
+        return self._there(node, closure_of(node, self.fingerprints, self.components))
+
+    def step_closure(self, node: Node) -> Closure:
+        """The code that a node's step reaches by itself, whatever its arguments are."""
+        return self._there(node, self.fingerprints.closure(node.step))
+
+    def _there(self, node: Node, closure: Closure) -> Closure:
+        """A closure as it is where a node runs."""
+        environment = self.environments.get(node.call)
+        return closure if environment is None or environment.unknown else closure.within(environment)
+
+    def unknown(self, node: Node) -> str:
+        """Why nobody can tell yet what a node finds where it runs; empty if that is known."""
+        environment = self.environments.get(node.call)
+        return environment.unknown if environment is not None else ""
 
     def arguments(self, bindings: Mapping[str, Binding], made: Mapping[OutputRef, Manifest]) -> Arguments:
         """What is known of arguments, given what the nodes before made."""
@@ -115,7 +133,7 @@ class Hits:
         Why there is none for an element of a map is said of the map.
         """
         given = self._completed(node, arguments or self.arguments(node.bindings, made))
-        closure = self.fingerprints.closure(node.step, given.classes)
+        closure = self._there(node, self.fingerprints.closure(node.step, given.classes))
         key = self._key(node, closure, given) if closure.digest and not given.problems else None
         refused = self._refused(node, closure)
         causes, cached, last, seen = refused or given.problems, None, None, 0
@@ -151,7 +169,7 @@ class Hits:
     def unstored(self, node: Node) -> tuple[Cause, ...]:
         """Why no stored result can fit a node, whatever its inputs are: none can have come from its code."""
         closure = self.closure(node)
-        if node.mapped and closure.digest != self.fingerprints.closure(node.step).digest:
+        if self.unknown(node) or (node.mapped and closure.digest != self.step_closure(node).digest):
             return ()  # what its elements reach, each through its own arguments, may be on record
         with self.workspace.reading() as records:
             if closure.digest is not None and records.index.exists("code", closure.digest):

@@ -97,6 +97,25 @@ class Job(Protocol):
         """End it at once, with everything that it started, if it still runs; `wait` returns then."""
 
 
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """The environment variables by which libraries learn, when they are loaded, how many threads they may use."""
+    return dict.fromkeys(THREADS, str(threads))
+
+
 PARALLEL, TIMEOUT, RESOURCES, CANCEL, ISOLATION = "parallel", "timeout", "resources", "cancel", "isolation"
 """What an orchestrator may say that it is capable of."""
 

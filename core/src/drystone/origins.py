@@ -170,3 +170,8 @@ def _editable(top: str, file: Path, depth: int) -> tuple[str, str] | None:
         if _linked(found).intersection(map(str, file.parents[depth : depth + 1])):
             return found.name, found.version
     return None
+
+
+def normal_name(name: str) -> str:
+    """The name of a distribution in the one form that is equal for all its spellings: lower case, with `-`."""
+    return re.sub(r"[-_.]+", "-", name).lower()

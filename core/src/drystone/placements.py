@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import accumulate
 
 from drystone.graphs import Graph, Node
 from drystone.orchestrators import ISOLATION, Orchestrator, StepNeeds
 from drystone.projects import target_of
+from drystone.stacks import Stack
 
 INLINE, WORKER = "inline", "worker"
 
@@ -27,6 +28,25 @@ def placements(graph: Graph, orchestrator: Orchestrator, apart: Collection[str] 
         needs = needs_of(node, node.name in lonely)
         inline = orchestrator.runs_inline(needs) and not (node.name in apart and needs.importable and isolates)
         found[node.name] = INLINE if inline else WORKER
+    return found
+
+
+def orchestrator_for(node: Node, stack: Stack) -> tuple[str, Orchestrator]:
+    """Where a node runs: the name of the stack's orchestrator for such steps, which is empty for its own, and that."""
+    return "", stack.orchestrator
+
+
+def orchestrators_of(graph: Graph, stack: Stack) -> dict[str, Orchestrator]:
+    """Those of a stack that a graph uses, by name; that of the stack itself has the empty one."""
+    return dict(orchestrator_for(node, stack) for node in graph.nodes.values())
+
+
+def needs_by_orchestrator(graph: Graph, stack: Stack, where: Mapping[str, str]) -> dict[str, dict[str, StepNeeds]]:
+    """What is known of the nodes that the driver does not run itself, by name, by that of their orchestrator."""
+    found: dict[str, dict[str, StepNeeds]] = {}
+    for node in graph.nodes.values():
+        if where[node.name] != INLINE:
+            found.setdefault(orchestrator_for(node, stack)[0], {})[node.name] = needs_of(node, alone=False)
     return found
 
 

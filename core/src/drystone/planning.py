@@ -125,11 +125,10 @@ class Planner:
         """The plan of a node that is not skipped."""
         taken = {leaf.node for each in node.bindings.values() for leaf in leaves(each) if isinstance(leaf, OutputRef)}
         unknown = [name for name in node.upstream if name in taken and not self._is(name, CACHED)]
-        if unknown:
+        if unknown or self._hits.unknown(node):
             self._keys[node.name] = None
             certain = self._hits.uncached(node) or self._hits.unstored(node)
-            causes = origins_of(each for name in unknown for each in self._origins[name])
-            waiting = Cause("input", f"runs if the output of {', '.join(unknown)} changes", causes=causes)
+            waiting = self._waiting(unknown) if unknown else Cause("unknown", self._hits.unknown(node))
             return StepPlan(name=node.name, status=RUN if certain else MAYBE, causes=certain or (waiting,))
         decision = self._hits.decide(node, self._made)
         if decision.dynamic:
@@ -148,6 +147,11 @@ class Planner:
             self._made[OutputRef(node.name, output.name)] = version.manifest
         counts = {CACHED: sum(decision.cached.counts.values())} if node.mapped else {}
         return StepPlan(name=node.name, status=CACHED, cached_from=decision.cached.run, elements=counts)
+
+    def _waiting(self, unknown: list[str]) -> Cause:
+        """That a node may run because of what others would make."""
+        causes = origins_of(each for name in unknown for each in self._origins[name])
+        return Cause("input", f"runs if the output of {', '.join(unknown)} changes", causes=causes)
 
     def _mapped(self, node: Node, decision: Decision) -> StepPlan:
         """The plan of a map over lists that are known: of elements that are alike one runs."""
@@ -202,7 +206,7 @@ class Planner:
 
     def _code(self, node: Node) -> str | None:
         """The code of a node, which an element of a map has in common with those of others over other values."""
-        closure = self._hits.fingerprints.closure(node.step) if node.mapped else self._hits.closure(node)
+        closure = self._hits.step_closure(node) if node.mapped else self._hits.closure(node)
         return closure.digest
 
     def _rivals(self) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from drystone.capabilities import Need, unmet, way_out
 from drystone.choices import Stacks
 from drystone.declarations import Stored, checked_name, imported
 from drystone.digests import SCRIPT_NAME, module_name
+from drystone.environments import unfit
 from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
@@ -25,9 +26,9 @@ from drystone.hits import Hits
 from drystone.materializers import Materializers, PickleMaterializer
 from drystone.models import Model
 from drystone.options import Retry
-from drystone.orchestrators import ISOLATION
+from drystone.orchestrators import ISOLATION, Orchestrator
 from drystone.pipelines import Pipeline
-from drystone.placements import INLINE, placements
+from drystone.placements import INLINE, needs_by_orchestrator, orchestrators_of, placements
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root, target_of
 from drystone.stacks import Stack
@@ -56,6 +57,7 @@ class Prepared:
         names: The artifact name of every output, in order, by node.
         found: What its references mean.
         where: Where each node runs: `inline` in this process, or `worker`.
+        orchestrators: Those that the graph uses, by name; that of the stack itself has the empty one.
     """
 
     pipeline: Pipeline[Any, Any]
@@ -72,6 +74,7 @@ class Prepared:
     names: Mapping[str, tuple[str, ...]]
     found: Mapping[Reference | ArtifactVersion, ArtifactVersion]
     where: Mapping[str, str]
+    orchestrators: Mapping[str, Orchestrator]
 
 
 def prepare(
@@ -81,6 +84,7 @@ def prepare(
     workspace: Workspace | None = None,
     root: Path | None = None,
     copies: bool = True,
+    provides: bool = True,
     apart: Collection[str] = (),
     at: datetime.datetime | None = None,
 ) -> Prepared:
@@ -92,6 +96,7 @@ def prepare(
         workspace: Where, if not in the current one.
         root: The project's root, if not that of the working directory.
         copies: Whether blobs that only another store has are brought into the stack's.
+        provides: Whether what steps need to run, such as images, is made where it is missing.
         apart: Nodes that are better run in a process of their own, where that can be.
         at: When the run started, if it did: what `{date}` and `{time}` in names stand for.
 
@@ -120,6 +125,14 @@ def prepare(
     problems = obstacles(graph, stack, workspace.materializers, where, needs)
     if problems:
         raise PlanError(*problems, *([way_out(graph, needs, stacks.usable(), plugins)] if needs else []))
+    orchestrators = orchestrators_of(graph, stack)
+    needed = needs_by_orchestrator(graph, stack, where)
+    if provides:
+        for name, steps in needed.items():
+            orchestrators[name].provide([*steps.values()])
+    environments = {
+        name: orchestrators[on].environment(step) for on, steps in needed.items() for name, step in steps.items()
+    }
     recorded, restored = _recorded(pipeline, parameters)
     role = _role(pipeline, parameters, workspace, now)
     prepared = Prepared(
@@ -138,6 +151,7 @@ def prepare(
             found,
             copies=copies,
             components=defined.components,
+            environments={name: each for name, each in environments.items() if each is not None},
         ),
         role=role,
         parameters=recorded,
@@ -146,7 +160,11 @@ def prepare(
         names={node.name: _artifact_names(node, graph, now) for node in graph.nodes.values()},
         found=found,
         where=where,
+        orchestrators=orchestrators,
     )
+    misfits = [*unfit(prepared.hits)]
+    if misfits:
+        raise PlanError(*misfits)
     for version in found.values():
         prepared.hits.ensure(version)
     return prepared

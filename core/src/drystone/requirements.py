@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 from drystone.catalogs import version_of
 from drystone.errors import StackError, listed
 from drystone.installations import ACTIVE, Plugin
+from drystone.origins import normal_name
 
 KEY = "required_plugins"
 
@@ -92,9 +92,5 @@ def _checked(text: str, plugins: list[Plugin]) -> tuple[str, str]:
         return f"{wanted.name} is not installed.", text
     if not wanted.specifier.contains(installed, prereleases=True):
         return f"{wanted.name} {installed} is installed, but {wanted.specifier} is required.", text
-    own = (each for each in plugins if _normal(each.distribution) == _normal(wanted.name))
+    own = (each for each in plugins if normal_name(each.distribution) == normal_name(wanted.name))
     return " ".join(each.absence for each in own if each.state != ACTIVE), ""
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

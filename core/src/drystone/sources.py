@@ -196,6 +196,13 @@ class SourceFile:
         for code, even in zip(_nested(compiled), _nested(self._module), strict=True):
             self._codes.setdefault(code.co_qualname, []).append((code, even))
 
+    def is_in(self, path: str) -> bool:
+        """Whether a file holds this text."""
+        try:
+            return Path(path).read_bytes() == self._content
+        except OSError:
+            return False
+
     def function(self, code: CodeType) -> Described | None:
         """The function of this file that a loaded code object was compiled of; None if there is none."""
         named = self._codes.get(code.co_qualname, [])
@@ -300,6 +307,10 @@ class Sources:
             except (OSError, SyntaxError, ValueError, RecursionError):
                 self._opened[path] = None
         return self._opened[path]
+
+    def changed(self) -> list[str]:
+        """The files that hold something else by now."""
+        return [path for path, file in self._opened.items() if file is not None and not file.is_in(path)]
 
     def function(self, function: FunctionType) -> Described:
         """What a loaded function is made of."""

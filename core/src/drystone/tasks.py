@@ -9,6 +9,10 @@ import attrs
 from drystone.artifacts import Artifact
 from drystone.events import ArtifactSaved, DynamicInput, Pair
 from drystone.failures import Failure
+from drystone.serialization import to_text, unstructure
+
+TASK, RESULT = "task.json", "result.json"
+"""What the driver leaves in the folder of an attempt, and what its worker leaves there."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +40,10 @@ class StepTask:
         id: Unique to this attempt.
         code: `module:function`, to be imported where this is not the driver's process.
         closure: Digest of the code that it reaches, which must be the same wherever it is imported; None if unknown.
+        bundle: Digest of the project's code in the artifact store, for a worker that has not the files of this machine;
+            then `closure` is that of the code alone, without the packages around it.
         root: The project's root.
+        folder: Where in the artifact store this attempt and the driver leave messages for each other.
         inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
         parameters: The pipeline's, as JSON; where they are large, `parameters_at` is their key in the artifact store.
         store: The artifact store, as JSON.
@@ -71,17 +78,29 @@ class StepTask:
     debug: bool = False
     parameters_at: str | None = None
     components: dict[str, Any] = attrs.field(factory=dict)
+    bundle: str | None = None
+    folder: str = ""
 
-    @property
-    def folder(self) -> str:
-        """Where in the artifact store this attempt and the driver leave messages for each other."""
-        return f"tasks/{self.run}/{self.step}/{self.attempt}"
+    def makes_what(self, other: StepTask) -> bool:
+        """Whether this attempt does what another one does, at whatever time and place."""
+        names = (*SAME, "closure") if self.closure is not None else (*SAME, "bundle")
+        mine, its = (to_text(unstructure([getattr(each, name) for name in names])) for each in (self, other))
+        return mine == its
+
+
+SAME = ("step", "code", "inputs", "outputs", "parameters", "model_version", "components", "allow_pickle", "store")
+"""What two attempts at the same work have in common besides its code."""
 
 
 @attrs.frozen(kw_only=True)
 class StepResult:
-    """What a worker answers. After a failure nothing is saved, and what was logged stays with the attempt."""
+    """What a worker answers. After a failure nothing is saved, and what was logged stays with the attempt.
 
+    Attributes:
+        id: Of the task; where it cannot be mistaken, empty.
+    """
+
+    id: str = ""
     saved: tuple[ArtifactSaved, ...] = ()
     metadata: dict[str, Any] = attrs.field(factory=dict)
     log: str | None = None

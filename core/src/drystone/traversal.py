@@ -52,7 +52,7 @@ class Walk:
         self.options = prepared.pipeline.options
         self.run = run
         self.journal = Journal(prepared, run, epoch)
-        self.dispatch = Dispatch(prepared, self.journal, run)
+        self.dispatch = Dispatch(prepared, self.journal, run, epoch)
         self.executed = 0
         self.repeated: set[str] = set()
         self.failure: tuple[str, BaseException] | None = None
@@ -67,7 +67,7 @@ class Walk:
         self._flushed_at = time.monotonic()
         self._syncs = Syncs(prepared.stack.artifact_store, self.journal.created)
         self._watch = Watch(prepared.workspace, run, epoch, lambda: self._ended.put(None), self.dispatch.tend)
-        self._launcher = Launcher(prepared, self.dispatch, self._watch, run)
+        self._launcher = Launcher(prepared, self.dispatch, self._watch, run, is_resumed=epoch > 1)
         self._announcer = Announcer(prepared, run)
         self._maps: dict[str, Expansion] = {}
 

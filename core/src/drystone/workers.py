@@ -1,6 +1,9 @@
 """Run one `StepTask`: load its inputs, call the step, store its outputs, answer with a `StepResult`.
 
 A worker only computes. It never opens the ledger; what the step asks of the workspace is returned with the result.
+
+Executors are given `run_task`. What launches commands runs `python -m drystone.workers TASK`: the variables of
+`JOB_VARIABLES` say where that task is, and the project's code comes along with it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import os
 import pdb
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from operator import attrgetter
@@ -20,7 +24,9 @@ from typing import Any
 
 import attrs
 
+from drystone.artifact_stores import ArtifactStore
 from drystone.blobs import store_bytes
+from drystone.bundles import unpack
 from drystone.captures import captured
 from drystone.contexts import StepContext, active
 from drystone.effects import StepEffects
@@ -31,8 +37,9 @@ from drystone.functions import Declared
 from drystone.graphs import importing
 from drystone.plugins import load_plugins
 from drystone.projects import put_on_path
+from drystone.secrets import Secret, handed
 from drystone.serialization import structure, to_text, unstructure
-from drystone.tasks import StepResult, StepTask
+from drystone.tasks import RESULT, TASK, Answer, StepResult, StepTask
 from drystone.values import from_json
 
 Ask = Callable[[str], str]
@@ -40,15 +47,6 @@ Ask = Callable[[str], str]
 
 here: dict[str, tuple[Declared[Any, Any], Ask]] = {}
 """Steps of runs that this very process drives, by task id, and who answers them: what was planned is what runs."""
-
-
-class Answer(str):
-    """The JSON of a `StepResult`; inside one process it brings the exception itself along."""
-
-    exception: BaseException | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)
 
 
 def preload(modules: Iterable[str]) -> None:
@@ -80,14 +78,23 @@ def run_task(text: str, ask: Ask | None = None) -> str:
     return answer
 
 
-def perform(task: StepTask, ask: Ask | None = None) -> tuple[StepResult, BaseException | None]:
-    """Run a task; returns its result, and what it raised, if anything."""
+def perform(
+    task: StepTask, ask: Ask | None = None, *, collects: bool = True
+) -> tuple[StepResult, BaseException | None]:
+    """Run a task; returns its result, and what it raised, if anything.
+
+    Args:
+        task: The task.
+        ask: See `run_task`.
+        collects: Whether what it prints is collected; else somebody else does, and the traceback is printed as well.
+    """
     known = here.get(task.id) if task.pid == os.getpid() else None
     effects = StepEffects(task, known[1] if known else ask)
     raised: BaseException | None = None
     failure: Failure | None = None
     log: str | None = None
-    with contextlib.nullcontext() if task.debug else captured(exclusive=task.exclusive, path=task.log) as output:
+    prints = task.debug or not collects
+    with contextlib.nullcontext() if prints else captured(exclusive=task.exclusive, path=task.log) as output:
         try:
             with kept_surroundings() if task.exclusive else contextlib.nullcontext():
                 _call(task, known[0] if known else _imported(task), effects)
@@ -97,8 +104,9 @@ def perform(task: StepTask, ask: Ask | None = None) -> tuple[StepResult, BaseExc
             raised, failure = exc, failure_of(exc)  # kept with what it printed, and shown by whoever reports it
             if output is not None:
                 output.postscript = failure.traceback.encode("utf-8", "backslashreplace")
+            if prints:
+                print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - to whoever reads along
             if task.debug:
-                print(failure.traceback, file=sys.stderr)  # noqa: T201 - to the terminal of whoever debugs
                 pdb.post_mortem(exc.__traceback__)
     try:
         log = store_bytes(effects.store, output.content) if output is not None and output.content else None
@@ -106,6 +114,7 @@ def perform(task: StepTask, ask: Ask | None = None) -> tuple[StepResult, BaseExc
         if failure is None:  # why the step itself failed says more
             raised, failure = exc, failure_of(exc)
     result = StepResult(
+        id=task.id,
         saved=() if failure else tuple(effects.saved),
         metadata=effects.metadata,
         log=log,
@@ -148,7 +157,8 @@ def _imported(task: StepTask) -> Declared[Any, Any]:
             f"Step {task.step!r} ({name}) is defined inside a function, so another process cannot import it. Move it "
             "to the top level of a module, or run on a stack whose orchestrator works in this process."
         )
-    put_on_path(Path(task.root))
+    if task.bundle is None:  # else it is there, with the code
+        put_on_path(Path(task.root))
     token = importing.set(task.code)
     try:
         definition: Declared[Any, Any] = attrgetter(name)(import_module(module))
@@ -169,7 +179,7 @@ def _check_code(task: StepTask, definition: Declared[Any, Any]) -> None:
     values += map(from_json, task.components.values())
     classes = dict.fromkeys(each for value in values for each in classes_of(value))
     closure = _fingerprints(task.root).closure(definition, classes)
-    if closure.digest != task.closure:
+    if task.closure != (closure.digest if task.bundle is None else closure.code):
         edited = f" ({', '.join(closure.edited)})" if closure.edited else ""
         raise PlanError(
             f"The code of step {task.step!r} is not here what it was when the run was planned: a file was edited"
@@ -193,3 +203,55 @@ def kept_surroundings() -> Iterator[None]:
 def _environment() -> dict[bytes, bytes]:
     """A copy of the environment; through its public face that costs a tenth of a millisecond of decoding."""
     return dict(vars(os.environ)["_data"])
+
+
+STORE, SECRETS, SECRET_VARIABLES = JOB_VARIABLES = (
+    "DRYSTONE_ARTIFACT_STORE",
+    "DRYSTONE_SECRETS",
+    "DRYSTONE_SECRET_ENVIRONMENT",
+)
+"""What a launched worker finds in its environment, each as JSON: the artifact store with its task; where secrets are
+handed to it, `-` for the first line of its standard input, or a file; and the variables that take some of them."""
+
+
+def main(uri: str) -> int:
+    """Run the task that an orchestrator has launched a command for; its exit code, 1 if the step failed.
+
+    What it prints is the log of the step, both streams in the order of what was printed.
+    """
+    os.dup2(1, 2)
+    _take_secrets()
+    store: ArtifactStore = from_json(json.loads(os.environ[STORE]))
+    folder = uri.removeprefix(f"{store.identity}/").removesuffix(f"/{TASK}")
+    task = structure(json.loads(store.read_range(f"{folder}/{TASK}", 0, None)), StepTask)
+    if task.bundle is not None:
+        with tempfile.TemporaryDirectory(prefix="drystone-") as place:
+            return _answered(attrs.evolve(task, root=_unpacked(task.bundle, store, Path(place))), store)
+    return _answered(task, store)
+
+
+def _answered(task: StepTask, store: ArtifactStore) -> int:
+    result, _ = perform(task, collects=False)
+    store.write(f"{task.folder}/{RESULT}", to_text(unstructure(result)).encode())
+    return 1 if result.failure else 0
+
+
+def _unpacked(bundle: str, store: ArtifactStore, place: Path) -> str:
+    """Make a project's code importable; the project's root, which is the working directory from then on."""
+    paths = [str(each) for each in unpack(bundle, store, place)]
+    sys.path[:0] = paths
+    os.chdir(paths[0])
+    return paths[0]
+
+
+def _take_secrets() -> None:
+    """Take what this process was handed, and put into the environment what belongs there."""
+    place = os.environ.pop(SECRETS, None)
+    if place is not None:
+        handed.update(json.loads(sys.stdin.readline() if place == "-" else Path(place).read_text()))
+    variables = json.loads(os.environ.pop(SECRET_VARIABLES, "{}"))
+    os.environ.update({name: Secret(reference).resolve() for name, reference in variables.items()})
+
+
+if __name__ == "__main__":  # as the module that everything else imports, which is another one than this
+    sys.exit(import_module("drystone.workers").main(sys.argv[1]))

@@ -9,19 +9,7 @@ from pathlib import Path
 
 import attrs
 
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-"""Environment variables by which libraries learn, when they are loaded, how many threads or processes to use."""
+from drystone import thread_variables
 
 
 @attrs.frozen
@@ -85,5 +73,5 @@ def environment(threads: int, *, declared: bool) -> dict[str, str]:
         threads: How many.
         declared: Whether a step asks for them; else what the user has set comes first.
     """
-    chosen = dict.fromkeys(THREADS, str(threads))
+    chosen = thread_variables(threads)
     return {**os.environ, **chosen} if declared else {**chosen, **os.environ}

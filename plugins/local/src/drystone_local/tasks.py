@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -95,25 +94,7 @@ def over_limit(task: Task, used: int) -> DrystoneError:
 
 def died(task: Task, code: int) -> DrystoneError:
     """Its worker ended without an answer."""
-    return WorkerDiedError(f"The process that ran step {task.name!r} {_cause(code)}")
-
-
-def _cause(code: int) -> str:
-    if code >= 0:
-        return (
-            f"exited with code {code} before the step was done. Something in it called os._exit, or a library did; a "
-            "step ends by returning or raising."
-        )
-    name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
-    if -code == signal.SIGKILL:
-        return (
-            "was killed (SIGKILL), and not by Drystone: by somebody, or by the system because memory ran out, which "
-            "its log tells (dmesg). resources=Resources(memory=…) keeps steps that need much from running at once."
-        )
-    return (
-        f"was ended by {name} ({signal.strsignal(-code)}). Where it was then is at the end of the step's log, if the "
-        "signal left it the time to say so."
-    )
+    return WorkerDiedError.of(f"The process that ran step {task.name!r}", code)
 
 
 def unstarted(task: Task, reason: str) -> DrystoneError:
