@@ -3,6 +3,8 @@
 import getpass
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,8 +12,9 @@ import pytest
 
 from drystone import Resources, Secret
 from drystone.errors import EngineError, MemoryLimitError, StackError, WorkerDiedError
+from drystone_docker import containers
 from drystone_docker.labels import TASK
-from services.containers import ended
+from services.containers import Ended, ended
 
 SURROUNDINGS = """
 import getpass, json, os, pathlib
@@ -40,7 +43,7 @@ def test_a_command_may_say_nothing(run, containers_left, uri):
 
 def test_output_is_live(launch):
     job = launch("import time; print('now'); time.sleep(600)")
-    assert next(job.logs()) == b"now"
+    assert next(job.logs()).startswith(b"now")
     job.cancel()
     assert job.wait() == -9
 
@@ -117,6 +120,65 @@ def test_a_container_that_somebody_removes_is_missed(launch, orchestrator):
     orchestrator().engine.api.remove_container(job.id, force=True)
     with pytest.raises(WorkerDiedError, match="was removed while it ran"):
         job.wait()
+
+
+def test_a_container_may_run_longer_than_the_engine_takes_to_answer(run, monkeypatch):
+    monkeypatch.setattr(containers, "ASKED_AGAIN", 0.2)
+    assert run("import time; print(1); time.sleep(2); print(2)").output == b"1\n2\n"
+
+
+# Those that have failed, and those of others
+
+
+def test_a_failed_container_is_kept_if_asked_for(launch, orchestrator, uri, containers_left, caplog):
+    job = launch("print('broken'); raise SystemExit(1)", keep_failed=True)
+    assert ended(job).code == 1
+    (name,) = containers_left(uri)
+    assert name == f"/{job.name}-failed"
+    assert f"`docker logs {job.name}-failed` shows what it printed" in caplog.text
+    assert orchestrator().engine.api.logs(job.id) == b"broken\n"
+    assert orchestrator(keep_failed=True).jobs(uri) == {}, "it would be taken for one that still has to be waited for"
+    assert ended(launch("pass", keep_failed=True)).code == 0
+    assert containers_left(uri) == [name]
+
+
+@pytest.mark.parametrize("code", ["import time; print('early'); time.sleep(600)", "print('early')"])
+def test_jobs_of_another_driver_are_found_with_all_their_output(launch, orchestrator, uri, containers_left, code):
+    own = launch(code)
+    assert next(own.logs())
+    there = orchestrator().jobs(uri.removesuffix("train/1/task.json"))
+    assert list(there) == [uri]
+    logs = there[uri].logs()
+    assert next(logs).startswith(b"early")
+    there[uri].cancel()
+    assert list(logs) in ([], [b"\n"])
+    assert there[uri].wait() in (0, -9)
+    assert containers_left(uri) == []
+    assert orchestrator().jobs(uri) == {}
+    assert orchestrator().jobs("test://nothing") == {}
+
+
+def test_a_container_that_was_never_started_ran_nothing(orchestrator, uri, plain_image, containers_left):
+    orchestrator().engine.api.create_container(plain_image, labels={TASK: uri})
+    with pytest.raises(WorkerDiedError, match="was never started"):
+        orchestrator().jobs(uri)[uri].wait()
+    assert containers_left(uri) == []
+
+
+def test_a_driver_that_is_killed_leaves_a_job_that_goes_on(orchestrator, plain_image, base_image, uri, containers_left):
+    containers_left(uri)
+    code = f"""
+import os, signal
+from services.containers import PlainOrchestrator
+orchestrator = PlainOrchestrator(ready={plain_image!r}, base_image={base_image!r})
+command = ("python", "-c", "import time; print(1, flush=True); time.sleep(3); print(2)")
+next(orchestrator.launch({uri!r}, command, None, {{}}, {{}}).logs())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == -9
+    assert ended(orchestrator().jobs(uri)[uri]) == Ended(0, b"1\n2\n")
+    assert containers_left(uri) == []
 
 
 # Who it is, and what it sees
