@@ -159,7 +159,7 @@ def test_jobs_of_another_driver_are_found_with_all_their_output(launch, orchestr
 
 
 def test_a_container_that_was_never_started_ran_nothing(orchestrator, uri, plain_image, containers_left):
-    orchestrator().engine.api.create_container(plain_image, labels={TASK: uri})
+    orchestrator().engine.api.create_container(plain_image, ["true"], labels={TASK: uri})
     with pytest.raises(WorkerDiedError, match="was never started"):
         orchestrator().jobs(uri)[uri].wait()
     assert containers_left(uri) == []
