@@ -18,7 +18,8 @@ DOCKERFILE = "FROM {base}\nRUN python3 -m venv /opt/drystone\nLABEL org.drystone
 @pytest.fixture(scope="session")
 def plain_image(docker_engine: Any, base_image: str) -> str:
     """An image with the interpreter that commands are run by."""
-    built, _ = docker_engine.images.build(fileobj=io.BytesIO(DOCKERFILE.format(base=base_image).encode()), rm=True)
+    file = io.BytesIO(DOCKERFILE.format(base=base_image).encode())
+    built, _ = docker_engine.images.build(fileobj=file, rm=True, tag="drystone-tests:containers")
     return str(built.id)
 
 

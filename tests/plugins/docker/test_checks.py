@@ -42,10 +42,8 @@ def test_a_base_image_that_nobody_has(check):
 
 
 def test_base_images_of_steps_are_looked_for_too(check):
-    problems = check(
-        steps={"train": Image(base_image="127.0.0.1:9/absent:1"), "test": Image(base_image="127.0.0.1:9/a")}
-    )
-    assert len(problems) == 2
+    steps = {name: Image(base_image=f"127.0.0.1:9/{name}:1") for name in ("train", "test")}
+    assert len(check(steps=steps)) == 2
 
 
 def test_an_image_for_another_machine(check, docker_engine):
