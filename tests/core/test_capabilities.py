@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 import attrs
 import pytest
@@ -80,7 +81,7 @@ def careless():
     return undeclared()
 
 
-def stack(name: str = "s", orchestrator: Orchestrator | None = None, **others: StackComponent) -> Stack:
+def stack(name: str = "s", orchestrator: Orchestrator | None = None, **others: Any) -> Stack:
     return Stack(name, orchestrator=orchestrator or LocalOrchestrator(), artifact_store=LocalArtifactStore(), **others)
 
 
@@ -212,3 +213,75 @@ def test_a_component_of_another_kind_is_refused_where_the_stack_is_made():
         Stack("s", orchestrator=LocalOrchestrator(), artifact_store=FeatureStore())
     with pytest.raises(StackError, match=r"but its kind is 'artifact_store'\. Write artifact_store="):
         stack(feature_store=LocalArtifactStore())
+
+
+@step(on="big", timeout=5)
+def large() -> int:
+    return 1
+
+
+@step(on="bigg")
+def misspelt() -> int:
+    return 1
+
+
+@pipeline
+def spread():
+    large()
+    misspelt()
+
+
+@pipeline
+def growing():
+    return large()
+
+
+def test_steps_on_orchestrators_that_the_stack_does_not_have_are_refused_all_at_once(project):
+    with pytest.raises(PlanError) as refused:
+        spread.with_options(stack=stack(step_orchestrators={"bigger": LocalOrchestrator()})).plan()
+    assert str(refused.value).splitlines() == [
+        "3 problems:",
+        "  - Step 'large' is to run on 'big', an orchestrator that stack 's' does not have. Did you mean 'bigger'? It "
+        "has: bigger.",
+        "  - Step 'misspelt' is to run on 'bigg', an orchestrator that stack 's' does not have. Did you mean "
+        "'bigger'? It has: bigger.",
+        "  - No stack of this project has all of it. Orchestrator for steps on 'big': no stack has one. Give a stack "
+        "one: step_orchestrators={'big': …}. Orchestrator for steps on 'bigg': no stack has one. Give a stack one: "
+        "step_orchestrators={'bigg': …}.",
+    ]
+
+
+def test_stacks_that_have_the_orchestrator_of_a_step_are_named(project):
+    (project / "stacks.py").write_text(
+        "from drystone import Stack\n"
+        "from drystone_local import LocalArtifactStore, LocalOrchestrator\n"
+        "able = Stack('able', orchestrator=LocalOrchestrator(), artifact_store=LocalArtifactStore(),\n"
+        "             step_orchestrators={'big': LocalOrchestrator()})\n"
+    )
+    with pytest.raises(PlanError, match="Stacks that have all of it: 'able'"):
+        growing.with_options(stack=stack()).plan()
+    with pytest.raises(PlanError, match="Orchestrator for steps on 'big': of stack 'able'"):
+        spread.with_options(stack=stack()).plan()
+
+
+def test_what_a_step_needs_is_needed_of_the_orchestrator_that_it_runs_on(project):
+    threads, local = Threads(), LocalOrchestrator()
+    growing.with_options(stack=stack(orchestrator=threads, step_orchestrators={"big": local})).plan()
+    with pytest.raises(PlanError) as refused:
+        growing.with_options(stack=stack(step_orchestrators={"big": threads})).plan()
+    assert (
+        "Step 'large' needs timeout, which the orchestrator 'threads' for steps on 'big' of stack 's' cannot provide."
+    ) in str(refused.value)
+
+
+def test_only_orchestrators_that_the_steps_run_on_need_something_of_the_store(project):
+    far = {"big": Distant()}
+    light.with_options(stack=stack(feature_store=FeatureStore(), step_orchestrators=far)).plan()
+    with pytest.raises(PlanError, match="The orchestrator 'distant' for steps on 'big' needs shared, which the arti"):
+        growing.with_options(stack=stack(step_orchestrators=far), steps={"large": {"timeout": None}}).plan()
+
+
+@pytest.mark.parametrize("on", ["", 3, LocalOrchestrator()])
+def test_on_is_a_name(on):
+    with pytest.raises(PipelineDefinitionError, match="it is the name of an orchestrator among the step_orchestrators"):
+        step(on=on)(lambda: None)

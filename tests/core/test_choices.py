@@ -176,6 +176,99 @@ def test_a_description_is_json_and_shows_secrets_as_references():
     }
 
 
+# --- orchestrators of steps -------------------------------------------------------------------------------------------
+
+
+def bigger(**others):
+    return stack(step_orchestrators={"big": LocalOrchestrator(workers=2), **others})
+
+
+def test_a_stack_has_orchestrators_for_single_steps_by_name():
+    assert bigger().step_orchestrators == {"big": LocalOrchestrator(workers=2)}
+    assert stack().step_orchestrators == {}
+    assert list(bigger().components) == ["orchestrator", "artifact_store"]
+    assert list(bigger().parts) == ["orchestrator", "artifact_store", "step_orchestrators.big"]
+    with pytest.raises(TypeError):
+        bigger().step_orchestrators["big"] = LocalOrchestrator()
+
+
+def test_the_orchestrator_of_steps_is_found_by_its_name():
+    assert bigger().orchestrator_of(None) == LocalOrchestrator()
+    assert bigger().orchestrator_of("big") == LocalOrchestrator(workers=2)
+    with pytest.raises(StackError) as caught:
+        bigger().orchestrator_of("bigg")
+    assert str(caught.value) == (
+        "Stack 'dev' has no orchestrator 'bigg' for steps. Did you mean 'big'? Its step_orchestrators: big."
+    )
+
+
+def test_all_that_is_wrong_with_orchestrators_of_steps_is_reported_with_the_rest():
+    with pytest.raises(StackError) as caught:
+        stack("a b", step_orchestrators={"so big": LocalOrchestrator, "store": LocalArtifactStore(), 3: None})
+    assert [line.removeprefix("  - Stack 'a b': ") for line in str(caught.value).splitlines()] == [
+        "6 problems:",
+        "A stack's name starts with a letter or digit and goes on with letters, digits, '.', '_' and '-'.",
+        "step_orchestrators has the name 'so big'. It starts with a letter or digit and goes on with letters, digits, "
+        "'.', '_' and '-'.",
+        "step_orchestrators['so big'] is the class LocalOrchestrator. Write LocalOrchestrator(…).",
+        f"step_orchestrators['store'] is {LocalArtifactStore()!r}, which is no orchestrator.",
+        "step_orchestrators has the name 3. It starts with a letter or digit and goes on with letters, digits, '.', "
+        "'_' and '-'.",
+        "step_orchestrators[3] is None, which is no orchestrator.",
+    ]
+    with pytest.raises(StackError, match=r"step_orchestrators is Local.* It has orchestrators by name"):
+        stack(step_orchestrators=LocalOrchestrator())
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_orchestrators_of_steps_survive_copying_and_count_where_stacks_are_compared(duplicate):
+    assert duplicate(bigger()) == bigger()
+    assert hash(duplicate(bigger())) == hash(bigger())
+    assert bigger() != stack()
+    assert repr(bigger()).endswith(", step_orchestrators={'big': LocalOrchestrator(workers=2, isolation='auto')})")
+    assert "step_orchestrators" not in repr(stack())
+
+
+def test_evolving_keeps_replaces_or_empties_the_orchestrators_of_steps():
+    assert bigger().evolve("other").step_orchestrators == bigger().step_orchestrators
+    assert list(bigger().evolve("other", step_orchestrators={"huge": LocalOrchestrator()}).step_orchestrators) == [
+        "huge"
+    ]
+    assert bigger().evolve("other", step_orchestrators=None).step_orchestrators == {}
+
+
+@attrs.frozen(kw_only=True)
+class Knowing(LocalOrchestrator):
+    """Keeps what it is told of its stack."""
+
+    seen: dict[str, object] = attrs.field(factory=dict)
+    root: object = None
+
+    def at(self, place):
+        return attrs.evolve(self, root=place.root)
+
+    def within(self, components):
+        return attrs.evolve(self, seen=dict(components))
+
+
+def test_at_a_place_every_orchestrator_is_bound_and_knows_the_bound_components(tmp_path):
+    place = Place(root=tmp_path, workspace=tmp_path / ".drystone")
+    bound = stack(orchestrator=Knowing(), step_orchestrators={"big": Knowing(workers=2)}).at(place)
+    for each in (bound.orchestrator, bound.step_orchestrators["big"]):
+        assert each.root == tmp_path
+        assert each.seen["artifact_store"] == bound.artifact_store
+        assert each.seen["orchestrator"].root == tmp_path
+    assert bound.step_orchestrators["big"].workers == 2
+
+
+def test_a_description_has_the_orchestrators_of_steps_apart():
+    described = bigger().describe()
+    assert json.loads(json.dumps(described)) == described
+    assert list(described["components"]) == ["orchestrator", "artifact_store"]
+    assert described["step_orchestrators"]["big"]["settings"] == {"workers": 2, "isolation": "auto"}
+    assert stack().describe()["step_orchestrators"] == {}
+
+
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 

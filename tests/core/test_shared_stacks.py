@@ -60,6 +60,12 @@ class Registry(ContainerRegistry):
 
 
 @attrs.frozen(kw_only=True)
+class Reachable(Registry):
+    def check(self):
+        return ()
+
+
+@attrs.frozen(kw_only=True)
 class Cloud(LocalOrchestrator):
     @property
     def store_capabilities(self):
@@ -134,6 +140,34 @@ def test_a_published_stack_that_cannot_be_made_is_a_problem_and_others_are_check
     assert "pip install 'absent-pkg>=2.1'" in problem.message
 
 
+@attrs.frozen(kw_only=True)
+class Keyed(LocalOrchestrator):
+    """Looks for a registry in its stack."""
+
+    token: Secret | None = None
+    registry: str = ""
+
+    def within(self, components):
+        return attrs.evolve(self, registry=getattr(components.get("container_registry"), "uri", "none"))
+
+    def check(self):
+        yield f"The registry is {self.registry}."
+
+
+def test_orchestrators_of_steps_are_checked_like_components_and_know_the_others(place, monkeypatch):
+    monkeypatch.delenv("ABSENT", raising=False)
+    further = {"big": Cloud(workers=100_000), "keyed": Keyed(token=Secret("env:ABSENT")), "open": Keyed()}
+    found = check_stack(stack(step_orchestrators=further, container_registry=Reachable()), place)
+    assert [each.component for each in found] == ["", *(f"step_orchestrators.{name}" for name in further)]
+    assert found[0].message == (
+        "The orchestrator 'cloud' for steps on 'big' needs an artifact store with the capability 'shared', which "
+        "'local' has not. Take another artifact store, or another orchestrator."
+    )
+    assert "workers=100000 are more than this machine can serve" in found[1].message
+    assert found[2].message.startswith("token: ")
+    assert found[3].message == "The registry is localhost:5000/team."
+
+
 # --- diff -------------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +182,17 @@ def test_stacks_are_compared_setting_by_setting():
     }
     assert {each.change for each in stack_diff(new, stack())} == {"changed", "removed"}
     assert stack_diff(new, new.evolve("other")) == []
+
+
+def test_orchestrators_of_steps_are_compared_like_components():
+    old = stack(step_orchestrators={"big": LocalOrchestrator(workers=2), "gone": LocalOrchestrator()})
+    new = old.evolve("new", step_orchestrators={"big": LocalOrchestrator(workers=3), "come": LocalOrchestrator()})
+    texts = [str(each) for each in stack_diff(old, new)]
+    assert texts[0] == "changed  step_orchestrators.big.workers: 2 → 3"
+    assert {text.rpartition(":")[0].rpartition(".")[0] for text in texts[1:]} == {
+        "removed  step_orchestrators.gone",
+        "added    step_orchestrators.come",
+    }
 
 
 def test_what_is_hidden_is_compared_but_not_shown():
@@ -187,6 +232,45 @@ def test_a_published_stack_is_used_by_its_name_with_relative_paths_and_reference
     assert find_stacks().get("near").artifact_store.path == "data/blobs"
     assert find_stacks().source("team") == "published by tester@example.org, version 1"
     assert [each.name for each in workspace.published()] == ["near", "team"]
+
+
+def test_a_published_stack_keeps_its_orchestrators_of_steps(workspace):
+    team = stack("team", step_orchestrators={"big": LocalOrchestrator(workers=2)})
+    workspace.publish(team)
+    assert find_stacks().get("team") == team
+    described = workspace.published()[0].describe()
+    assert list(described["components"]) == ["orchestrator", "artifact_store"]
+    assert described["step_orchestrators"]["big"]["settings"] == {"workers": 2, "isolation": "auto"}
+    assert workspace.publish(team.evolve("team", step_orchestrators=None)).number == 2
+    assert find_stacks().get("team") == stack("team")
+
+
+def test_a_stack_that_was_published_before_stacks_had_orchestrators_of_steps_is_the_same_now(workspace):
+    described = {
+        "class": "drystone_local.orchestrator:LocalOrchestrator",
+        "name": "local",
+        "distribution": "drystone-local",
+        "version": "0.1.0",
+        "settings": {"workers": 2, "isolation": "auto"},
+        "values": {"workers": 2, "isolation": "auto"},
+    }
+    kept = {
+        "class": "drystone_local.artifact_store:LocalArtifactStore",
+        "settings": {"path": "x"},
+        "values": {"path": "x"},
+    }
+    components = {"orchestrator": described, "artifact_store": described | kept}
+    workspace.commit(lambda view: [StackPublished(name="old", number=1, components=components)])
+    restored = find_stacks().get("old")
+    assert restored == Stack("old", orchestrator=LocalOrchestrator(workers=2), artifact_store=LocalArtifactStore("x"))
+    assert find_stacks().describe("old")["step_orchestrators"] == {}
+
+
+def test_orchestrators_of_steps_that_others_could_not_use_are_refused(workspace):
+    with pytest.raises(
+        StackError, match=r"step_orchestrators\.big: The class Keyed .* is of no installed distribution"
+    ):
+        workspace.publish(stack("team", step_orchestrators={"big": Keyed()}))
 
 
 def test_publishing_again_makes_a_version_only_if_something_is_different(workspace):
@@ -352,3 +436,27 @@ def test_a_page_tells_settings_with_their_meaning_and_which_stack_runs_what(work
     assert "| `slow` | 5 s |  | timeout |  |" in page
     assert "| `default` | yes |  |" in page
     assert "| `lone` | no | Step 'slow' needs timeout" in page
+
+
+@step(on="big")
+def large(x: int) -> int:
+    return x
+
+
+@pipeline
+def growing(x: int = 1):
+    return large(x)
+
+
+def test_a_page_tells_the_orchestrators_of_steps_and_who_needs_them(workspace, project):
+    (project / "stacks.py").write_text(
+        "from drystone import Stack\n"
+        "from drystone_local import LocalArtifactStore, LocalOrchestrator\n"
+        "lone = Stack('lone', orchestrator=LocalOrchestrator(), artifact_store=LocalArtifactStore())\n"
+        "wide = lone.evolve('wide', step_orchestrators={'big': LocalOrchestrator(isolation='inline')})\n"
+    )
+    page = stacks_page(find_stacks(), [growing], workspace)
+    assert "### step_orchestrators.big: local" in page
+    assert "| `large` |  |  |  |  | `big` |" in page
+    assert "| `lone` | no | Step 'large' is to run on 'big'" in page
+    assert "| `wide` | yes |" in page

@@ -484,6 +484,6 @@ def test_plans_and_reasons_are_plain_json(
 
 PLANNED = {
     *("name", "status", "cached_from", "causes", "where", "seconds", "done_after", "ignored", "ignored_inputs"),
-    "elements",
+    *("elements", "on"),
 }
 EXPLAINED = {"name", "status", "cached_from", "causes", "seconds"}

@@ -28,7 +28,7 @@ def load(month: int, *, label: str = "raw") -> Annotated[list[int], Artifact("ro
     return [month]
 
 
-@step(name="fit", retries=2, cache=timedelta(days=1), timeout=60, tags={"team": "ops"})
+@step(name="fit", retries=2, cache=timedelta(days=1), timeout=60, on="big", tags={"team": "ops"})
 def train(rows: list[int], depth: int = 8) -> dict[str, float]:
     return {}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 import attrs
 
+from drystone.capabilities import needs_of_stores
 from drystone.choices import Stacks
 from drystone.components import Place, StackComponent, leaves
 from drystone.digests import SCRIPT_NAME
@@ -25,7 +27,7 @@ class StackProblem:
 
     Attributes:
         stack: Its name; empty where the problem is that of the file that defines stacks, or of a plugin.
-        component: The kind of the component; empty where it is the stack's as a whole.
+        component: The kind of the component, or `step_orchestrators.big`; empty where it is the stack's as a whole.
         message: What is wrong, and the way out.
     """
 
@@ -43,8 +45,9 @@ def check_stack(stack: Stack, place: Place | None = None) -> list[StackProblem]:
     """
     where = place or Place(root=project_root(), workspace=workspace_directory(project_root()))
     problems = [StackProblem(stack.name, "", text) for text in _mismatches(stack)]
-    for kind, component in stack.components.items():
-        problems += [StackProblem(stack.name, kind, text) for text in _problems(component, where)]
+    components = _bound(stack, where)
+    for label, part in stack.parts.items():
+        problems += [StackProblem(stack.name, label, text) for text in _problems(part, where, components)]
     return problems
 
 
@@ -66,26 +69,37 @@ def check_stacks(found: Stacks, names: Iterable[str], place: Place | None = None
 
 
 def _mismatches(stack: Stack) -> Iterator[str]:
-    """What the orchestrator needs of the artifact store, and that has not."""
-    orchestrator, store = stack.orchestrator, stack.artifact_store
+    """What the orchestrators need of the artifact store, and that has not."""
+    store = stack.artifact_store
     try:
-        for capability in sorted(orchestrator.store_capabilities - store.capabilities):
-            yield (
-                f"The orchestrator {orchestrator.name!r} needs an artifact store with the capability {capability!r}, "
-                f"which {store.name!r} has not. Take another artifact store, or another orchestrator."
-            )
+        for need in (need for on in (None, *stack.step_orchestrators) for need in needs_of_stores(stack, on)):
+            if not need.is_met(stack):
+                yield (
+                    f"{need.who} needs an artifact store with the capability {need.capability!r}, which "
+                    f"{store.name!r} has not. Take another artifact store, or another orchestrator."
+                )
     except Exception as exc:
         yield f"What its components are capable of cannot be told: {_raised(exc)}"
 
 
-def _problems(component: StackComponent, place: Place) -> Iterator[str]:
+def _bound(stack: Stack, place: Place) -> dict[str, StackComponent]:
+    """The components of a stack as its orchestrators know them, but those that are not to be had here."""
+    found = {}
+    for kind, component in stack.components.items():
+        with suppress(Exception):  # which is told where the component itself is checked
+            found[kind] = component.at(place)
+    return found
+
+
+def _problems(component: StackComponent, place: Place, others: Mapping[str, StackComponent]) -> Iterator[str]:
     yield from _unimportable(component)
     unresolved = [*_unresolved(component)]
     yield from unresolved
     if unresolved:  # without its secrets no service would let it in
         return
     try:
-        yield from component.at(place).check()
+        used = component.at(place)
+        yield from (used.within(others) if isinstance(used, Orchestrator) else used).check()
     except Exception as exc:  # a check that fails is what it found
         yield f"It cannot be used: {_raised(exc)}"
 

@@ -18,7 +18,7 @@ from drystone.pipelines import StepOptions
 from drystone.records import Records
 from drystone.runs import Cause, Run, StepRun, few, span
 
-TOLD = ("cache", "cache_salt", "ignore_inputs", "retries", "timeout", "resources", "uses")
+TOLD = ("cache", "cache_salt", "ignore_inputs", "retries", "timeout", "resources", "on", "uses")
 """Options of a step that are recorded with a run, to be compared with those of another."""
 
 _DEFAULT = StepOptions()

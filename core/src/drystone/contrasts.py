@@ -18,7 +18,7 @@ class SettingChange:
     """One thing that two stacks have differently.
 
     Attributes:
-        kind: Of the component, as `orchestrator`.
+        kind: Of the component, as `orchestrator`; of an orchestrator for steps, `step_orchestrators.big`.
         setting: Which one, as `workers` or `options.endpoint`; `class` where the components are of different classes.
         change: `added`, `removed` or `changed`.
         before: What it is in the first stack, secrets as references, what is hidden as `…`; None if it is not there.
@@ -49,8 +49,8 @@ def stack_diff(before: Stack, after: Stack) -> list[SettingChange]:
         before: As it is defined, or bound to a place by `at`; the other one likewise.
         after: The second stack.
     """
-    exact = [{kind: _exact(each) for kind, each in stack.components.items()} for stack in (before, after)]
-    return list(contrasts(before.describe()["components"], after.describe()["components"], *exact))
+    exact = [{label: _exact(each) for label, each in stack.parts.items()} for stack in (before, after)]
+    return list(contrasts(before.inventory(), after.inventory(), *exact))
 
 
 def _exact(component: Any) -> Any:
@@ -63,7 +63,7 @@ def contrasts(
     exact_before: Mapping[str, Any] | None = None,
     exact_after: Mapping[str, Any] | None = None,
 ) -> Iterator[SettingChange]:
-    """What differs between components as `Stack.describe` has them; where it hides, what is exact decides."""
+    """What differs between components as `Stack.inventory` has them; where it hides, what is exact decides."""
     old, new = dict(_flat(before)), dict(_flat(after))
     exactly = [dict(_flat(each)) for each in (exact_before or before, exact_after or after)]
     for kind, setting in dict.fromkeys([*old, *new]):

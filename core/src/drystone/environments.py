@@ -8,7 +8,6 @@ from drystone.annotations import described
 from drystone.fingerprints import PYTHON
 from drystone.graphs import Node, OutputRef, leaves
 from drystone.hits import Hits
-from drystone.materializers import PickleMaterializer
 
 
 def unfit(hits: Hits) -> Iterator[str]:
@@ -30,8 +29,7 @@ def _unreadable(node: Node, hits: Hits) -> Iterator[str]:
         for ref in (leaf for leaf in leaves(binding) if isinstance(leaf, OutputRef)):
             maker = hits.graph.nodes[ref.node]
             output = next(each for each in maker.step.outputs if each.name == ref.output)
-            name, _ = hits.workspace.materializers.expected(output.annotation) or ("", 0)
-            if name == PickleMaterializer.name and _python(maker, hits) != here:
+            if hits.workspace.materializers.only_pickle(output.annotation) and _python(maker, hits) != here:
                 yield (
                     f"Step {node.name!r} takes {parameter!r} from step {maker.name!r} as "
                     f"{described(output.annotation)}, which only pickle can store; but one runs under "

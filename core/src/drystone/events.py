@@ -49,7 +49,7 @@ class RunStarted(Event):
 
     `upstream` says for each step that has to wait for others which those are.
     `references` holds the parameters that are or hold artifacts, as values that `resume` restores them from; `options`
-    what was asked for beside the code; `components` what the stack consisted of, as `Stack.describe` says it.
+    what was asked for beside the code; `components` what the stack consisted of, as `Stack.inventory` says it.
     """
 
     TYPE: ClassVar[str] = "run.started"

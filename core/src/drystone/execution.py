@@ -102,7 +102,7 @@ def _announced(prepared: Prepared, lock: RunLock | LeaseLock) -> str:
             number=number,
             pipeline=graph.pipeline,
             stack=prepared.stack.name,
-            components=prepared.stack.describe()["components"],
+            components=prepared.stack.inventory(),
             parameters=prepared.parameters,
             references=prepared.references,
             options=prepared.asked,

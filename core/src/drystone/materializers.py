@@ -19,7 +19,7 @@ from drystone.blobs import BlobReader, BlobWriter
 from drystone.catalogs import CORE, install, providing
 from drystone.digests import type_name
 from drystone.errors import DuplicateComponentError, EncodingError, MaterializerError
-from drystone.values import dumps, from_json, to_json
+from drystone.values import dumps, from_json, may_be_exact, to_json
 
 
 class Materializer(ABC):
@@ -320,6 +320,18 @@ class Materializers:
         wanted = bare(annotation)
         materializer = self._specific(wanted) if isinstance(wanted, type) else None
         return (materializer.name, materializer.version) if materializer else None
+
+    def only_pickle(self, annotation: Any) -> bool:
+        """Whether values of an annotated class can be stored by pickle alone, as far as a class tells."""
+        wanted = bare(annotation)
+        if (
+            not isinstance(wanted, type)
+            or wanted is object
+            or inspect.isabstract(wanted)
+            or getattr(wanted, "_is_protocol", False)
+        ):
+            return False
+        return wanted.__module__ != "numpy" and self._specific(wanted) is None and not may_be_exact(wanted)
 
     def deterministic(self, manifest: Manifest) -> bool:
         """Whether what wrote it, or its parts, writes equal bytes for equal values."""

@@ -64,6 +64,13 @@ def _check_uses(instance: object, attribute: object, value: tuple[Any, ...]) -> 
             )
 
 
+def _check_on(instance: object, attribute: object, value: str | None) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise PipelineDefinitionError(
+            f'on={value!r}: it is the name of an orchestrator among the step_orchestrators of a stack: on="big".'
+        )
+
+
 StepHook = Callable[["StepRun"], object]
 RunHook = Callable[["Run"], object]
 
@@ -80,6 +87,7 @@ class StepOptions:
         ignore_inputs: Parameters that do not count.
         retries: Further attempts after a failure.
         timeout: Seconds after which it is ended.
+        on: Which of the `step_orchestrators` of the stack it runs on; on that of the stack itself by default.
         uses: Kinds of component that it takes from the stack, by `get_context()`.
     """
 
@@ -91,6 +99,7 @@ class StepOptions:
     retries: Retry | None = attrs.field(default=None, converter=_retry)
     timeout: float | None = attrs.field(default=None, converter=_seconds)
     resources: Resources | None = None
+    on: str | None = attrs.field(default=None, validator=_check_on)
     uses: tuple[str, ...] = attrs.field(default=(), converter=_several, validator=_check_uses)
     tags: Mapping[str, Any] = attrs.field(factory=dict, validator=check_tags)
     on_success: StepHook | None = None
@@ -191,6 +200,7 @@ def step(
     retries: int | Retry | None = None,
     timeout: float | timedelta | None = None,
     resources: Resources | None = None,
+    on: str | None = None,
     uses: str | Iterable[str] = (),
     tags: Mapping[str, Any] | None = None,
     on_success: StepHook | None = None,

@@ -13,27 +13,33 @@ from drystone.stacks import Stack
 INLINE, WORKER = "inline", "worker"
 
 
-def placements(graph: Graph, orchestrator: Orchestrator, apart: Collection[str] = ()) -> dict[str, str]:
+def placements(graph: Graph, stack: Stack, apart: Collection[str] = ()) -> dict[str, str]:
     """Where each node runs: `inline` or `worker`.
 
     Args:
         graph: The graph.
-        orchestrator: Decides.
+        stack: Has the orchestrators, each of which decides for its nodes.
         apart: Nodes that took a driver down before; where it can be, they get a process of their own.
     """
     lonely = {name for name in alone(graph) if not graph.nodes[name].mapped}  # elements run beside each other
-    isolates = ISOLATION in orchestrator.capabilities
     found = {}
     for node in graph.nodes.values():
-        needs = needs_of(node, node.name in lonely)
-        inline = orchestrator.runs_inline(needs) and not (node.name in apart and needs.importable and isolates)
+        orchestrator, needs = orchestrator_for(node, stack)[1], needs_of(node, node.name in lonely)
+        isolated = node.name in apart and needs.importable and ISOLATION in orchestrator.capabilities
+        inline = orchestrator.runs_inline(needs) and not isolated
         found[node.name] = INLINE if inline else WORKER
     return found
 
 
 def orchestrator_for(node: Node, stack: Stack) -> tuple[str, Orchestrator]:
-    """Where a node runs: the name of the stack's orchestrator for such steps, which is empty for its own, and that."""
-    return "", stack.orchestrator
+    """Where a node runs: the name of the stack's orchestrator for such steps, which is empty for its own, and that.
+
+    Where the stack has none of the name that the step says, it is the stack's own: plans refuse that, and where a run
+    is debugged, the driver runs all steps itself.
+    """
+    on = node.step.options.on
+    known = on if on in stack.step_orchestrators else None
+    return known or "", stack.orchestrator_of(known)
 
 
 def orchestrators_of(graph: Graph, stack: Stack) -> dict[str, Orchestrator]:

@@ -96,6 +96,7 @@ class Planner:
                 self._steps[node.name] = attrs.evolve(
                     step,
                     where=where[node.name] if step.runs else "",
+                    on=(node.step.options.on or "") if step.runs and where[node.name] != INLINE else "",
                     seconds=seconds,
                     done_after=done[node.name],
                     ignored=self._hits.closure(node).ignored,

@@ -23,12 +23,12 @@ from drystone.errors import EncodingError, PlanError, suggestion
 from drystone.fingerprints import Fingerprints
 from drystone.graphs import Graph, Node, Value, lookups
 from drystone.hits import Hits
-from drystone.materializers import Materializers, PickleMaterializer
+from drystone.materializers import Materializers
 from drystone.models import Model
 from drystone.options import Retry
 from drystone.orchestrators import ISOLATION, Orchestrator
 from drystone.pipelines import Pipeline
-from drystone.placements import INLINE, needs_by_orchestrator, orchestrators_of, placements
+from drystone.placements import INLINE, needs_by_orchestrator, orchestrator_for, orchestrators_of, placements
 from drystone.plugins import Plugins, load_plugins
 from drystone.projects import canonical_name, project_root, target_of
 from drystone.stacks import Stack
@@ -120,7 +120,7 @@ def prepare(
     found = {each: workspace.resolve(each) if isinstance(each, Reference) else each for each in references}
     now = (at or datetime.datetime.now()).astimezone()
     is_debugged = pipeline.options.debug
-    where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack.orchestrator, apart)
+    where = dict.fromkeys(graph.nodes, INLINE) if is_debugged else placements(graph, stack, apart)
     needs = [] if is_debugged else unmet(graph, stack)
     problems = obstacles(graph, stack, workspace.materializers, where, needs)
     if problems:
@@ -330,19 +330,21 @@ def obstacles(
 
 
 def _unimportable(node: Node, stack: Stack) -> Iterator[str]:
-    if ISOLATION in stack.orchestrator.capabilities and target_of(node.step) is None:
+    if ISOLATION in orchestrator_for(node, stack)[1].capabilities and target_of(node.step) is None:
         yield (
             f"Step {node.name!r} is to run in a process of its own on stack {stack.name!r}, but is defined inside a "
             "function, a notebook or a session, where no other process can import it. Move it to the top level of a "
-            "module, or run it in this process: without timeout= and resources=, with isolation='auto' or 'inline'."
+            "module, or run it in this process: without on=, timeout= and resources=, with isolation='auto' or "
+            "'inline'."
         )
 
 
 def _unpickled(node: Node, materializers: Materializers) -> Iterator[str]:
     """Annotated outputs that only pickle could store, in a workspace that forbids it."""
     for output in node.step.outputs:
-        name, _ = materializers.expected(output.annotation) or ("", 0)
-        if name == PickleMaterializer.name and not (materializers.allow_pickle or output.artifact.allow_pickle):
+        if materializers.only_pickle(output.annotation) and not (
+            materializers.allow_pickle or output.artifact.allow_pickle
+        ):
             yield (
                 f"Step {node.name!r} makes {output.name!r} as {described(output.annotation)}, which only pickle can "
                 "store, and this workspace forbids pickle. Install a plugin for the type, or declare "

@@ -13,7 +13,7 @@ import attrs
 from drystone.components import StackComponent, leaves, settings_of
 from drystone.errors import DrystoneError, EncodingError, StackError, listed
 from drystone.origins import provider_of
-from drystone.stacks import Stack
+from drystone.stacks import STEP_ORCHESTRATORS, Stack, assembled, divided
 from drystone.values import class_name, find_class, from_json, to_json
 
 CREDENTIAL = re.compile(r"(^|[._])(key|secret|token|pass(word|wd)?|credentials?|(api|access|private)_?key)$", re.I)
@@ -29,7 +29,7 @@ class PublishedStack:
         number: Of the version.
         author: Who published it.
         at: When.
-        components: What `Stack.describe` says of it, with its settings to restore it from under `values`; None where
+        components: What `Stack.inventory` says of it, with its settings to restore it from under `values`; None where
             the stack was withdrawn.
     """
 
@@ -47,8 +47,9 @@ class PublishedStack:
     def describe(self) -> dict[str, Any]:
         """As `Stack.describe` does; nothing that it consists of needs to be installed."""
         parts = ("class", "name", "distribution", "version", "settings")
-        kinds = (self.components or {}).items()
-        return {"name": self.name, "components": {kind: {part: of[part] for part in parts} for kind, of in kinds}}
+        saved = {label: {part: of[part] for part in parts} for label, of in (self.components or {}).items()}
+        components, further = divided(saved)
+        return {"name": self.name, "components": components, STEP_ORCHESTRATORS: further}
 
     def restore(self) -> Stack:
         """The stack.
@@ -59,30 +60,30 @@ class PublishedStack:
         """
         made: dict[str, Any] = {}
         problems = []
-        for kind, saved in (self.components or {}).items():
+        for label, saved in (self.components or {}).items():
             try:
-                made[kind] = _component(saved)
+                made[label] = _component(saved)
             except (DrystoneError, TypeError, ValueError) as exc:
-                problems.append(f"The {kind} of stack {self.name!r}, {self.source}, cannot be made here: {exc}")
+                problems.append(f"The {label} of stack {self.name!r}, {self.source}, cannot be made here: {exc}")
         if problems:
             raise StackError(listed(problems))
-        return Stack(self.name, **made)
+        return assembled(self.name, made)
 
 
 def packed(stack: Stack) -> dict[str, Any]:
-    """The components of a stack as the ledger keeps them.
+    """The parts of a stack as the ledger keeps them.
 
     Raises:
         StackError: Somebody else could not use it: a class is of no installed distribution, or a setting has no exact
             form. Or a text looks like one that must stay secret. All such problems are listed.
     """
     problems: list[str] = []
-    components: dict[str, Any] = stack.describe()["components"]
-    for kind, component in stack.components.items():
-        problems += [f"{kind}: {problem}" for problem in _unfit(component)]
+    components = stack.inventory()
+    for label, component in stack.parts.items():
+        problems += [f"{label}: {problem}" for problem in _unfit(component)]
         if not problems:
             values = {field.alias: to_json(getattr(component, field.name)) for field in settings_of(type(component))}
-            components[kind] |= {"class": class_name(type(component)), "values": values}
+            components[label] |= {"class": class_name(type(component)), "values": values}
     if problems:
         raise StackError(f"The stack {stack.name!r} cannot be published. {listed(problems)}")
     return components

@@ -245,6 +245,7 @@ class StepPlan:
 
     Attributes:
         where: Where it would run, `inline` or `worker`; empty if that is not decided beforehand.
+        on: Which of the stack's `step_orchestrators` that is a worker of; empty where it is none of them.
         seconds: How long it took as a rule when it last ran in this pipeline; None if that is unknown, or it is not
             to run.
         done_after: Seconds from the start of the run until it would be done; what is unknown counts as nothing.
@@ -258,6 +259,7 @@ class StepPlan:
     cached_from: str | None = None
     causes: tuple[Cause, ...] = ()
     where: str = ""
+    on: str = ""
     elements: Mapping[str, int] = attrs.field(factory=dict)
     seconds: float | None = None
     done_after: float = 0.0
@@ -273,7 +275,8 @@ class StepPlan:
         """The status, and below it what there is to say of it."""
         about = [f"about {span(self.seconds)}"] if self.seconds is not None else []
         counted = ", ".join(f"{count} {status}" for status, count in self.elements.items())
-        yield _status(self, [*about, self.where]) + (f", elements: {counted}" if counted else "")
+        place = f"{self.where} on {self.on}" if self.on else self.where
+        yield _status(self, [*about, place]) + (f", elements: {counted}" if counted else "")
         yield from (line for cause in self.causes for line in cause.lines())
         ignored = [*self.ignored, *(f"parameter {name}" for name in self.ignored_inputs)]
         if ignored:

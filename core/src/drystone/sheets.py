@@ -53,11 +53,11 @@ def _of_stack(stack: Stack | str) -> Iterator[str]:
     if isinstance(stack, str):
         yield from (f"It cannot be used here: {stack}", "")
         return
-    described = stack.describe()["components"]
-    for kind, component in stack.components.items():
-        about = described[kind]
+    described = stack.inventory()
+    for label, component in stack.parts.items():
+        about = described[label]
         origin = f" from {about['distribution']} {about['version']}" if about["distribution"] else ""
-        yield from (f"### {kind}: {about['name']}", "", f"{_code(about['class'])}{origin}. {_summary(component)}", "")
+        yield from (f"### {label}: {about['name']}", "", f"{_code(about['class'])}{origin}. {_summary(component)}", "")
         rows = [_row(component, field) for field in settings_of(type(component)) if not field.name.startswith("_")]
         if rows:
             yield from _table(("setting", "value", "default", "meaning"), rows)
@@ -103,7 +103,7 @@ def _of_pipeline(pipeline: Pipeline[Any, Any], stacks: dict[str, Stack | str], w
         return
     yield from ("```mermaid", *mermaid(graph), "```", "")
     rows = [(_code(node.name), *_needs(node)) for node in graph.nodes.values()]
-    yield from _table(("step", "timeout", "resources", "capabilities", "uses"), rows)
+    yield from _table(("step", "timeout", "resources", "capabilities", "uses", "on"), rows)
     fits = [(_code(name), *_verdict(graph, stack, workspace)) for name, stack in stacks.items()]
     yield from _table(("stack", "can run it", "because"), fits)
 
@@ -119,13 +119,14 @@ def mermaid(graph: Graph) -> Iterator[str]:
         yield f"  {numbers[before]} --> {numbers[after]}"
 
 
-def _needs(node: Node) -> tuple[str, str, str, str]:
+def _needs(node: Node) -> tuple[str, ...]:
     options = node.step.options
     wanted = {"timeout": options.timeout, "resources": options.resources}
     capabilities = ", ".join(name for name, value in wanted.items() if value is not None)
     uses = ", ".join(options.uses)
     timeout = "" if options.timeout is None else f"{options.timeout:g} s"
-    return timeout, "" if options.resources is None else _code(abbreviated(options.resources)), capabilities, uses
+    resources = "" if options.resources is None else _code(abbreviated(options.resources))
+    return timeout, resources, capabilities, uses, _code(options.on)
 
 
 def _verdict(graph: Graph, stack: Stack | str, workspace: Workspace) -> tuple[str, str]:
@@ -133,7 +134,7 @@ def _verdict(graph: Graph, stack: Stack | str, workspace: Workspace) -> tuple[st
         return "no", stack
     try:
         bound = stack.at(workspace.place)
-        where, needs = placements(graph, bound.orchestrator), unmet(graph, bound)
+        where, needs = placements(graph, bound), unmet(graph, bound)
         problems = obstacles(graph, bound, workspace.materializers, where, needs)
     except DrystoneError as exc:
         problems = [str(exc)]

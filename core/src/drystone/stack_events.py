@@ -14,7 +14,7 @@ from drystone.events import Event
 class StackPublished(Event):
     """A stack can be used by its name, without the file that defines it; `number` counts its versions.
 
-    `components` has of each kind what `Stack.describe` says, and under `values` its settings to restore it from:
+    `components` has of each part what `Stack.inventory` says, and under `values` its settings to restore it from:
     secrets as references, paths as they were written.
     """
 

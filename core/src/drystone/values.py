@@ -19,6 +19,7 @@ from drystone.digests import (
     encode,
     fields_of,
     inherited_rule,
+    is_plain,
     module_name,
     rule_of,
     type_name,
@@ -138,6 +139,12 @@ def _object(value: Any, kind: type) -> Any:
         if _is_exact(data, value):
             return data
     raise EncodingError(f"A value of type {type_name(kind)} has no exact JSON form.")
+
+
+def may_be_exact(cls: type) -> bool:
+    """Whether some values of a class, or of those that are derived from it so far, may have an exact JSON form."""
+    known = is_plain(cls) or inherited_rule(cls) is not None or _field_names(cls) is not None
+    return known or issubclass(cls, enum.Enum) or any(map(may_be_exact, cls.__subclasses__()))
 
 
 def _restored(tag: str, data: Mapping[str, Any]) -> Any:

@@ -191,7 +191,7 @@ steps:
 
 def test_everything_that_is_wrong_in_a_file_is_told_at_once_with_its_place(file):
     path = file(WRONG, "params.yaml")
-    options = "cache, cache_salt, depends_on, ignore, ignore_inputs, resources, retries, tags, timeout, uses"
+    options = "cache, cache_salt, depends_on, ignore, ignore_inputs, on, resources, retries, tags, timeout, uses"
     assert problems(path, params=["rows=3"]) == [
         "FILE: rows: it is a parameter of the pipeline, and belongs into the section 'parameters'.",
         "FILE: parameter: there is no such section. Did you mean 'parameters'? Sections: parameters, pipeline, steps.",

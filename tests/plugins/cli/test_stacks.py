@@ -82,3 +82,26 @@ def test_a_page_is_printed_or_written(drystone: Drystone, file: Path, project: P
     assert "## dev" in printed
     assert "flowchart TD" in printed
     assert drystone("stacks", "doc", "-o", "none/at/all.md").code == 2
+
+
+def test_orchestrators_of_steps_are_shown_checked_and_compared(drystone: Drystone, file: Path) -> None:
+    more = 'more = dev.evolve("more", step_orchestrators={"big": LocalOrchestrator(workers=100_000)})'
+    file.write_text(f"{STACKS}{more}\n")
+    assert "step_orchestrators.big=local" in drystone("stacks", "list").out
+    assert "step_orchestrators.big: local\n" in drystone("stacks", "show", "more").out
+    (record,) = drystone("stacks", "show", "more", "--json").records
+    assert record["step_orchestrators"]["big"]["settings"]["workers"] == 100_000
+    assert drystone("stacks", "check", "more").out.startswith("more\n  step_orchestrators.big\n    - workers=100000")
+    assert "added    step_orchestrators.big.workers: 100000" in drystone("stacks", "diff", "dev", "more").out
+    assert drystone("stacks", "publish", "more").code == 0
+    assert drystone("stacks", "diff", "more", "--published").code == 0
+    assert "step_orchestrators.big=local" in drystone("stacks", "show", "more", "--history").out
+
+
+def test_a_file_may_say_which_orchestrator_a_step_runs_on(drystone: Drystone, file: Path, project: Path) -> None:
+    file.write_text(f'{STACKS}more = dev.evolve("more", step_orchestrators={{"big": LocalOrchestrator()}})\n')
+    (project / "more.yaml").write_text("steps: {fit: {on: big, timeout: 60}}\n")
+    assert "worker on big" in drystone("plan", "flows:training", "--stack", "more", "--params", "more.yaml").out
+    refused = drystone("plan", "flows:training", "--stack", "dev", "--params", "more.yaml")
+    assert "Step 'fit' is to run on 'big'" in refused.err
+    assert "Stacks that have all of it: 'more'" in refused.err

@@ -42,6 +42,7 @@ STEP_OPTIONS: Mapping[str, Any] = {
     "retries": int | Retry | None,
     "timeout": float | datetime.timedelta | None,
     "resources": Resources | None,
+    "on": str | None,
     "tags": Tags,
 }
 """What a file may say of one step."""

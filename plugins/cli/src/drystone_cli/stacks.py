@@ -59,8 +59,8 @@ def show(name: str | None, history: bool, as_json: bool) -> None:
         tables.print_json([record])
         return
     tables.fields({"stack": record["name"], "active": record["active"], "defined in": record["source"]})
-    for kind, component in record["components"].items():
-        tables.heading(f"{kind}: {component['name']}")
+    for label, component in _parts(record).items():
+        tables.heading(f"{label}: {component['name']}")
         origin = f"{component['distribution']} {component['version']}" if component["distribution"] else None
         tables.fields({"class": component["class"], "from": origin, **component["settings"]})
 
@@ -222,4 +222,9 @@ def _record(found: Any, name: str, active: str) -> dict[str, Any]:
 
 
 def _components(record: dict[str, Any]) -> str:
-    return ", ".join(f"{kind}={component['name']}" for kind, component in record["components"].items())
+    return ", ".join(f"{label}={component['name']}" for label, component in _parts(record).items())
+
+
+def _parts(record: dict[str, Any]) -> dict[str, Any]:
+    further = {f"step_orchestrators.{name}": each for name, each in record["step_orchestrators"].items()}
+    return {**record["components"], **further}
