@@ -13,7 +13,6 @@ from drystone.testing import OrchestratorContract
 from drystone_docker import DockerOrchestrator
 from drystone_docker.engines import close
 
-
 PROJECT = '[project]\nname = "drystone-contract"\nversion = "1"\n'
 """All tests are of one project, by whose name they find the image that the first of them builds."""
 
