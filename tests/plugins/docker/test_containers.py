@@ -3,6 +3,8 @@
 import getpass
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,8 +15,10 @@ import pytest
 from drystone import Resources, Secret
 from drystone.errors import EngineError, MemoryLimitError, StackError, WorkerDiedError
 from drystone_docker import containers
+from drystone_docker.addresses import SOCKET
+from drystone_docker.engines import close
 from drystone_docker.labels import TASK
-from services.containers import Ended, ended
+from services.containers import Ended, ended, reached_over_tcp
 
 SURROUNDINGS = """
 import getpass, json, os, pathlib
@@ -259,6 +263,41 @@ def test_secrets_are_handed_over_and_stand_nowhere(launch, orchestrator, monkeyp
     assert json.loads(variables["DRYSTONE_SECRET_ENVIRONMENT"]) == {"API_TOKEN": "env:API_TOKEN"}
     assert variables["PLAIN"] == "plain"
     assert "from the" not in inspected + str(variables)
+
+
+ASKED = "import sys; print(sys.stdin.readline(), end=''); print('x' * 300_000)"
+ANSWERED = Ended(0, b'{"env:KEY": "text"}\n' + b"x" * 300_000 + b"\n")
+
+
+@pytest.fixture
+def socket_path(docker_engine):
+    """Where the engine answers, if that is a socket."""
+    host = os.environ.get("DOCKER_HOST") or SOCKET
+    if not host.startswith("unix://"):
+        pytest.skip("The engine is reached over the network already.")
+    return host.removeprefix("unix://")
+
+
+def test_secrets_and_output_pass_over_tcp(run, socket_path):
+    with reached_over_tcp(socket_path) as port:
+        assert run(ASKED, secrets={"env:KEY": "text"}, host=f"tcp://127.0.0.1:{port}") == ANSWERED
+        close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+def test_secrets_and_output_pass_over_tls(run, socket_path, tmp_path, monkeypatch):
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", f"{tmp_path}/key.pem", "-out", f"{tmp_path}/cert.pem"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    shutil.copy(tmp_path / "cert.pem", tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    with reached_over_tcp(socket_path, context) as port:
+        assert run(ASKED, secrets={"env:KEY": "text"}, host=f"tcp://127.0.0.1:{port}") == ANSWERED
+        close()
 
 
 def test_without_secrets_standard_input_is_empty(run):

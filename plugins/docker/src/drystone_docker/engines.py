@@ -100,12 +100,8 @@ def engine(host: str | None) -> Engine:
 
 def _connected(found: Address) -> Any:
     """A client that speaks the version of the API that the engine speaks."""
-    import docker  # noqa: PLC0415 - takes 0.2 s
-
     with translated(found):
-        client = docker.DockerClient(
-            base_url=found.url, tls=found.tls, version=OLDEST, timeout=PATIENCE, max_pool_size=CONNECTIONS
-        )
+        client = _client(found, OLDEST)
         try:
             spoken = str(client.version(api_version=False)["ApiVersion"])
         finally:
@@ -115,9 +111,17 @@ def _connected(found: Address) -> Any:
                 f"The container engine at {found.url} is too old: it speaks version {spoken} of Docker's API, and "
                 f"{OLDEST} is needed, which Docker 20.10 has."
             )
-        return docker.DockerClient(
-            base_url=found.url, tls=found.tls, version=spoken, timeout=PATIENCE, max_pool_size=CONNECTIONS
-        )
+        return _client(found, spoken)
+
+
+def _client(found: Address, version: str) -> Any:
+    import docker  # noqa: PLC0415 - takes 0.2 s
+
+    client = docker.DockerClient(
+        base_url=found.url, tls=found.tls, version=version, timeout=PATIENCE, max_pool_size=CONNECTIONS
+    )
+    client.api.trust_env = found.tls is None  # else REQUESTS_CA_BUNDLE would take the place of the engine's own ca.pem
+    return client
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -25,12 +25,12 @@ class Attachment:
         self._socket.settimeout(None)  # a step may say nothing for hours
 
     def tell(self, data: bytes) -> None:
-        """Write to its standard input, and end that."""
+        """Write to its standard input, and end that where one direction can be ended alone, as TLS cannot."""
         self._socket.sendall(data)
-        with suppress(OSError, AttributeError):  # TLS cannot end one direction alone
-            self._socket.shutdown_write() if hasattr(self._socket, "shutdown_write") else self._socket.shutdown(
-                socket.SHUT_WR
-            )
+        if type(self._socket) is socket.socket:
+            self._socket.shutdown(socket.SHUT_WR)
+        elif hasattr(self._socket, "shutdown_write"):  # of SSH
+            self._socket.shutdown_write()
 
     def pieces(self) -> Iterator[bytes]:
         """What it prints, until it ends or the connection does."""
