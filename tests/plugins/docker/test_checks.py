@@ -58,6 +58,14 @@ def test_limits_beyond_the_machine(check):
     assert many.startswith("memory='1000TiB' is more than the engine's machine has")
 
 
+def test_limits_that_the_engine_does_not_hold(check, orchestrator):
+    info = orchestrator().engine.info
+    info.update(MemoryLimit=False, CPUCfsQuota=False)
+    memory, cpus = check(cpus=1, memory="1GiB")
+    assert memory.startswith("memory= has no effect: the container engine cannot limit it.")
+    assert cpus.startswith("cpus= has no effect")
+
+
 def test_a_disk_that_is_nearly_full(check, monkeypatch):
     monkeypatch.setattr(module, "LEAST", 1 << 60)
     (problem,) = check()

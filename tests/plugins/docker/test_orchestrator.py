@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from drystone import FsspecArtifactStore, Place, Resources, Secret
+from drystone import FsspecArtifactStore, Place, Resources, Secret, Stack
 from drystone.errors import StackError
 from drystone.values import from_json, to_json
 from drystone_docker import DockerOrchestrator, Image
@@ -210,3 +210,14 @@ def test_what_it_is_used_with_is_no_setting_of_it(tmp_path):
     assert bound == plain
     assert pickle.loads(pickle.dumps(bound)).artifact_store == store
     assert isinstance(PlainOrchestrator().at(Place(root=tmp_path, workspace=tmp_path)), PlainOrchestrator)
+
+
+def test_settings_are_shown_by_the_names_that_they_are_given_by(tmp_path):
+    stack = Stack(
+        "containers",
+        orchestrator=DockerOrchestrator(environment={"API_TOKEN": Secret("env:API_TOKEN")}),
+        artifact_store=LocalArtifactStore(str(tmp_path)),
+    )
+    shown = stack.describe()["components"]["orchestrator"]["settings"]
+    assert shown["environment"] == {"API_TOKEN": "env:API_TOKEN"}
+    assert "variables" not in shown

@@ -53,6 +53,12 @@ def _of_limits(orchestrator: DockerOrchestrator, engine: Engine) -> Iterator[str
     limits, there = orchestrator.limits, engine.info.get("MemTotal") or 0
     if limits.cpus is not None and limits.cpus > engine.cpus:
         yield f"cpus={limits.cpus:g} are more than the engine's machine has, which are {engine.cpus}. Take fewer."
+    for name, ability in (("memory", "MemoryLimit"), ("cpus", "CPUCfsQuota")):
+        if getattr(limits, name) is not None and engine.info.get(ability) is False:
+            yield (
+                f"{name}= has no effect: the container engine cannot limit it. A rootless engine needs cgroup v2, with "
+                "its controllers delegated to its user; `docker info` ends with warnings that tell more."
+            )
     if limits.memory is not None and there and limits.memory > there:
         yield (f"memory={orchestrator.memory!r} is more than the engine's machine has, which is {there >> 20} MiB.")
 
