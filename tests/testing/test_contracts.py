@@ -21,6 +21,9 @@ class Unreachable(MemoryContainerRegistry):
     def digest(self, name: str) -> str | None:
         raise RegistryUnreachableError(f"The registry {self.uri} does not answer.")
 
+    def labels(self, name: str) -> dict[str, str] | None:
+        raise RegistryUnreachableError(f"The registry {self.uri} does not answer.")
+
 
 class TestMemoryContainerRegistry(ContainerRegistryContract):
     @pytest.fixture
