@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import sys
 import threading
 from functools import cached_property
@@ -101,6 +102,7 @@ def engine(host: str | None) -> Engine:
 def _connected(found: Address) -> Any:
     """A client that speaks the version of the API that the engine speaks."""
     with translated(found):
+        _knock(found.url)
         client = _client(found, OLDEST)
         try:
             spoken = str(client.version(api_version=False)["ApiVersion"])
@@ -112,6 +114,14 @@ def _connected(found: Address) -> Any:
                 f"{OLDEST} is needed, which Docker 20.10 has."
             )
         return _client(found, spoken)
+
+
+def _knock(url: str) -> None:
+    """See whether anybody listens on a socket: where nobody does, docker-py would leave its own one open."""
+    scheme, _, path = url.partition("://")
+    if scheme in ("unix", "http+unix"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(f"/{path.lstrip('/')}")
 
 
 def _client(found: Address, version: str) -> Any:
