@@ -14,6 +14,12 @@ from hypothesis import HealthCheck, settings
 
 from drystone import Workspace
 from services.elsewhere import Elsewhere
+from services.engines import base_image as base_image
+from services.engines import containers_left as containers_left
+from services.engines import docker_engine as docker_engine
+from services.registries import locked_registry as locked_registry
+from services.registries import oci_registry as oci_registry
+from services.registries import own_registry as own_registry
 from services.seaweed import own_s3_server as own_s3_server
 from services.seaweed import s3_bucket as s3_bucket
 from services.seaweed import s3_server as s3_server

@@ -63,3 +63,12 @@ def test_the_benchmark_of_large_frames_prints_what_is_transferred() -> None:
     assert done.returncode == 0, done.stderr
     for figure in ("saved", "one column (bar 3 %)", "loaded, fetched", "saved with 1000 more rows"):
         assert figure in done.stdout
+
+
+def test_the_benchmark_of_containers_prints_both_figures_with_their_bars(base_image: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("containers.py")), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for figure in ("one more step", "docker run", "beyond it", "first container"):
+        assert figure in done.stdout
+    assert done.stdout.count("(bar") == 2

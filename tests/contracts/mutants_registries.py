@@ -154,6 +154,27 @@ class TestRaisesForAbsentTags(Mutant):
     registry = RaisesForAbsentTags
 
 
+class KeepsLabels(MemoryContainerRegistry):
+    def labels(self, name: str) -> dict[str, str] | None:
+        own = name.partition("@")[0].partition(":")[0].removeprefix(f"{self.uri}/")
+        return next(({"text": self._images[key].decode()} for key in self._images if key[0] == own), None)
+
+
+class TestKeepsLabels(Mutant):
+    caught_by = "test_labels_are_read_without_a_pull"
+    registry = KeepsLabels
+
+
+class LabelsOfNothing(MemoryContainerRegistry):
+    def labels(self, name: str) -> dict[str, str]:
+        return super().labels(name) or {}
+
+
+class TestLabelsOfNothing(Mutant):
+    caught_by = "test_labels_are_read_without_a_pull"
+    registry = LabelsOfNothing
+
+
 @attrs.frozen(kw_only=True)
 class PlainPassword(MemoryContainerRegistry):
     password: str = "hunter2"

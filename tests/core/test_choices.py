@@ -41,6 +41,9 @@ class Registry(ContainerRegistry):
     def digest(self, name):
         return None
 
+    def labels(self, name):
+        return None
+
 
 def stack(name="dev", **components):
     return Stack(name, **{"orchestrator": LocalOrchestrator(), "artifact_store": LocalArtifactStore(), **components})

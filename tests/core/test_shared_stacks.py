@@ -55,6 +55,9 @@ class Registry(ContainerRegistry):
     def digest(self, name: str) -> str | None:
         raise NotImplementedError
 
+    def labels(self, name: str) -> dict[str, str] | None:
+        raise NotImplementedError
+
     def check(self):
         raise ConnectionError("nobody listens on port 5000")
 

@@ -92,7 +92,7 @@ def setting_to_json(value: Any, *, shown: bool = True, hide: Callable[[Any], str
     if attrs.has(type(value)):
         shown_fields = [field for field in settings_of(type(value)) if not field.name.startswith("_")]
         return {
-            field.name: setting_to_json(getattr(value, field.name), shown=bool(field.repr), hide=hide)
+            field.alias: setting_to_json(getattr(value, field.name), shown=bool(field.repr), hide=hide)
             for field in shown_fields
         }
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
@@ -115,6 +115,6 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(item, f"{path}[{index}]")
     elif attrs.has(type(value)):
         for field in settings_of(type(value)):
-            yield from leaves(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
+            yield from leaves(getattr(value, field.name), f"{path}.{field.alias}".lstrip("."))
     else:
         yield path, value

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import ClassVar
 
@@ -83,6 +84,13 @@ class ContainerRegistry(StackComponent, ABC):
     @abstractmethod
     def digest(self, name: str) -> str | None:
         """The digest of the image that a name stands for, as `sha256:…`; None if it stands for none."""
+
+    @abstractmethod
+    def labels(self, name: str) -> Mapping[str, str] | None:
+        """The labels of an image, read where it is: nothing is pulled; None if there is no such image.
+
+        Of an image for several platforms, those of the one for this machine; None if there is none for it.
+        """
 
     def tags(self, repository: str) -> list[str]:
         """The tags in a repository, as `flights`, in order; none if there is no such repository.

@@ -22,7 +22,7 @@ from drystone.registries import DELETE, LIST, ContainerRegistry
 from drystone.secrets import Secret
 
 MakeImage = Callable[[str], str]
-"""Makes a small image with some text in it, which the container engine has from then on; returns its id there."""
+"""Makes a small image with a label `text`, which the container engine has from then on; returns its id there."""
 
 ABSENT = "sha256:" + "0" * 64
 
@@ -92,6 +92,12 @@ class MemoryContainerRegistry(ContainerRegistry):
         repository, digest = self._split(name)
         return digest if (repository, digest) in self._images else None
 
+    def labels(self, name: str) -> dict[str, str] | None:
+        """The label of an image, `text`, which is what it was built with."""
+        repository, digest = self._split(name)
+        content = self._images.get((repository, digest or ""))
+        return None if content is None else {"text": content.decode()}
+
     def tags(self, repository: str) -> list[str]:
         """The tags in a repository."""
         self.reference(repository)
@@ -147,7 +153,7 @@ class ContainerRegistryContract(ABC):
     @pytest.fixture
     @abstractmethod
     def make_image(self) -> MakeImage:
-        """Makes small images; equal texts give equal images, other texts give others."""
+        """Makes small images with a text as their label `text`; equal texts give equal images, others give others."""
 
     @pytest.fixture
     def unreachable_registry(self) -> ContainerRegistry | None:
@@ -217,6 +223,19 @@ class ContainerRegistryContract(ABC):
         """None, not an error: the caller builds it then."""
         assert container_registry.digest(f"{repository}:never") is None
         assert container_registry.digest(f"{repository}@{ABSENT}") is None
+
+    def test_labels_are_read_without_a_pull(
+        self, container_registry: ContainerRegistry, make_image: MakeImage, repository: str
+    ) -> None:
+        """By tag and by digest, of the image that the name stands for now; None where it stands for none."""
+        first = container_registry.push(make_image("first"), f"{repository}:moving")
+        container_registry.push(make_image("second"), f"{repository}:moving")
+        for name, text in ((f"{repository}:moving", "second"), (first, "first")):
+            labels = container_registry.labels(name)
+            assert labels is not None, f"{name} was pushed, and its labels are None"
+            assert dict(labels).get("text") == text, f"the labels of {name} are another image's"
+        for name in (f"{repository}:never", f"{repository}@{ABSENT}", f"{repository}/never:moving"):
+            assert container_registry.labels(name) is None, f"{name} was never pushed, and has labels"
 
     def test_what_was_never_pushed_cannot_be_pulled(
         self, container_registry: ContainerRegistry, make_image: MakeImage, repository: str
@@ -301,6 +320,7 @@ class ContainerRegistryContract(ABC):
             lambda: unreachable_registry.push(make_image("one"), "a:b"),
             lambda: unreachable_registry.pull("a:b"),
             lambda: unreachable_registry.digest("a:b"),
+            lambda: unreachable_registry.labels("a:b"),
         ]
         for ask in asked:
             with pytest.raises(RegistryUnreachableError, match=re.escape(unreachable_registry.uri.partition("/")[0])):
