@@ -631,6 +631,36 @@ def test_the_version_of_a_distribution_counts_where_it_is_used(
     assert {name for name in one if one[name] != two[name]} == {"using"}
 
 
+LATE_ACME = "from drystone.pipelines import step\n@step\ndef using(x: int):\n    import acme\n    return acme.tool(x)\n"
+
+CODE = """
+import json
+from pathlib import Path
+from drystone.fingerprints import Fingerprints
+from drystone.orchestrators import Environment
+closure = Fingerprints(Path.cwd()).closure(used.using)
+there = [closure.within(Environment(packages={name: version})).digest for name, version in
+         [("acme", "1"), ("acme", "2"), ("acme-tools", "1"), ("acme-tools", "2")]]
+print(json.dumps({"code": closure.code, "digest": closure.digest, "there": there}))
+"""
+
+
+def test_code_is_the_same_where_what_it_imports_late_is_installed_and_where_it_is_not(
+    mill: Mill, report: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    mill.write("used.py", LATE_ACME)
+    here, there = report("import used\n" + CODE), report("import used\n" + CODE, PYTHONPATH=acme("1.0", tmp_path))
+    assert here["code"] == there["code"]
+    assert here["digest"] != there["digest"]
+
+
+def test_the_version_counts_of_what_only_the_environment_of_a_step_has(
+    mill: Mill, report: Callable[..., dict[str, str]]
+) -> None:
+    mill.write("used.py", LATE_ACME)
+    assert len(set(report("import used\n" + CODE)["there"])) == 4
+
+
 def test_a_namespace_shared_by_distributions_counts_by_the_one_that_is_used(
     mill: Mill, report: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:

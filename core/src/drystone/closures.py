@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 
 from drystone.digests import SCRIPT_NAME, encode, frame, module_name, type_name
-from drystone.origins import find_spec, home, is_compiled, is_namespace, module_file, origin_of
+from drystone.origins import find_spec, home, is_absent, is_compiled, is_namespace, module_file, origin_of
 from drystone.pipelines import Pipeline, Step
 from drystone.sources import Chain, Described, Sources, loads
 from drystone.states import (
@@ -54,6 +54,7 @@ class Node:
         source: What to show of it.
         edges: What it reaches, under the name it uses.
         package: The distribution it is from.
+        absent: It is from a module that is not installed here, and imported only when the code runs.
         problem: Why no digest can stand for it.
         bare: It is what `@step` decorates, whose annotations say nothing that the step's key does not.
         edited: Its file was edited since it was loaded.
@@ -67,6 +68,7 @@ class Node:
     source: str | None = attrs.field(default=None, repr=False)
     edges: list[tuple[str, Node]] = attrs.field(factory=list, repr=False)
     package: tuple[str, str] | None = None
+    absent: bool = False
     problem: str | None = None
     edited: bool = False
     bare: bool = False
@@ -135,6 +137,7 @@ class Reach:
         """A leaf: the standard library, Drystone itself, or a distribution, which counts by its version."""
         node = self._new(("installed", name), name, value, None)
         node.member, node.content, node.package = False, name.encode(), origin_of(module).package
+        node.absent = is_absent(module)
         return node
 
     def _late(self, module: str, name: str | None) -> Node:
@@ -209,10 +212,10 @@ class Reach:
             if file is not None and file.binds(attributes[0]):  # to something else than its submodule, maybe
                 node.edges.append((label, self._late(name, attributes[0])))
             name, attributes = f"{name}.{attributes[0]}", attributes[1:]
-        if origin_of(name).project:
+        if origin_of(name).project and not is_absent(name):
             node.edges.append((label, self._late(name, attributes[0] if attributes else None)))
-        else:
-            node.edges.append((label, self._installed(name, name)))
+        else:  # its full name, which does not tell whether it is installed here: it may be where the step runs
+            node.edges.append((label, self._installed(label, name)))
 
     def _fill_late(self, node: Node) -> None:
         module, name = node.value

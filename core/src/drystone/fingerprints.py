@@ -51,6 +51,7 @@ class Closure:
         problems: Why there can be no key, each with the way out.
         edited: Names whose file was edited since it was loaded.
         ignored: Names that are left out on purpose, with everything below them.
+        absent: Packages that it imports when it runs and that are not installed here.
     """
 
     digest: str | None
@@ -60,6 +61,7 @@ class Closure:
     problems: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @functools.cached_property
     def code(self) -> str:
@@ -69,11 +71,16 @@ class Closure:
     def within(self, environment: Environment) -> Closure:
         """The same code in another environment. What is not installed there has no version."""
         there = environment.packages
-        packages = {name: there.get(normal_name(name), MISSING) for name in self.packages}
+        packages = {name: there.get(normal_name(name), MISSING) for name in self.packages} | self._only(there)
         python = environment.python or self.python
         digest = None if self.digest is None else digest_value((self.code, packages, python))
         same = (packages, python) == (self.packages, self.python)
         return self if same else attrs.evolve(self, digest=digest, packages=packages, python=python)
+
+    def _only(self, there: Mapping[str, str]) -> Mapping[str, str]:
+        """What another environment alone has: distributions by the names of packages, or all, as any may be meant."""
+        named = {name: there[normal_name(name)] for name in self.absent if normal_name(name) in there}
+        return named if len(named) == len(self.absent) else there
 
     @property
     def missing(self) -> list[str]:
@@ -134,6 +141,7 @@ class Fingerprints:
             problems=tuple(problems),
             edited=edited,
             ignored=tuple(ignored),
+            absent=tuple(sorted({node.name.partition(".")[0] for node in nodes if node.absent})),
         )
         known = not problems and not edited
         return attrs.evolve(closure, digest=digest_value((closure.code, packages, PYTHON))) if known else closure

@@ -66,6 +66,12 @@ def module_file(name: str) -> str | None:
     return file if isinstance(file, str) else None
 
 
+def is_absent(name: str) -> bool:
+    """Whether nothing here has a module, nor the package that it would be in: neither project nor what is installed."""
+    top = name.partition(".")[0]
+    return origin_of(top).project and module_file(top) is None and top not in sys.modules
+
+
 def is_compiled(name: str) -> bool:
     """Whether a module is the project's own, but built of another language, so that its file is all to see."""
     file = module_file(name)
