@@ -71,7 +71,8 @@ class Closure:
     def within(self, environment: Environment) -> Closure:
         """The same code in another environment. What is not installed there has no version."""
         there = environment.packages
-        packages = {name: there.get(normal_name(name), MISSING) for name in self.packages} | self._only(there)
+        packages = {name: there.get(normal_name(name), MISSING) for name in self.packages}
+        packages.update(self._only(there))
         python = environment.python or self.python
         digest = None if self.digest is None else digest_value((self.code, packages, python))
         same = (packages, python) == (self.packages, self.python)
