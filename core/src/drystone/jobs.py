@@ -214,7 +214,7 @@ def _timed_out(task: StepTask) -> StepTimeoutError:
 
 
 def result_of(store: ArtifactStore, task: StepTask) -> StepResult | None:
-    """What the worker of an attempt has left, if it came to that; not what a worker that was ended left half-written."""
+    """What the worker of an attempt has left, if it came to that; what is half-written does not count."""
     try:
         content = store.read_range(f"{task.folder}/{RESULT}", 0, None)
     except FileNotFoundError:
