@@ -42,9 +42,15 @@ class FakeJob:
         self.ended.set()
 
 
+class Forgotten(FakeJob):
+    def wait(self):
+        self.attended.set()
+        raise EngineError("It does not answer.")
+
+
 class Stubborn(FakeJob):
     def cancel(self):
-        raise EngineError("It does not answer.")
+        raise ProcessLookupError("It is not there.")
 
     def wait(self):
         self.attended.set()
@@ -161,9 +167,10 @@ def test_an_interrupted_driver_ends_also_jobs_that_it_knows_nothing_of_yet(store
     assert job.ended.is_set()
 
 
-def test_a_job_that_cannot_be_ended_keeps_nobody_from_ending_the_others():
+def test_a_job_that_cannot_be_ended_keeps_nobody_from_ending_the_others(caplog):
     stubborn, other = Stubborn(), FakeJob()
     end([stubborn, other])
+    assert "A job could not be ended, and is waited for. It is not there." in caplog.text
     assert stubborn.attended.is_set()
     assert other.attended.is_set()
 
@@ -173,6 +180,12 @@ def test_a_job_whose_cancelling_fails_is_waited_for(store, task):
     future.set_running_or_notify_cancel()
     future.cancel()
     future.attend(job)
+
+
+def test_a_job_that_cannot_be_waited_for_does_not_run_beside_the_next_attempt(started, task):
+    job = Forgotten()
+    assert isinstance(started(task, job).exception(), EngineError)
+    assert job.ended.is_set()
 
 
 def test_a_result_that_was_half_written_is_none(started, store, task):

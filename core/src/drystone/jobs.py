@@ -18,7 +18,7 @@ from typing import Self
 import attrs
 
 from drystone.artifact_stores import ArtifactStore
-from drystone.errors import DrystoneError, StepTimeoutError, WorkerDiedError
+from drystone.errors import DrystoneError, StepFailedError, StepTimeoutError, WorkerDiedError, message_of
 from drystone.logs import read_log_file
 from drystone.options import Resources
 from drystone.orchestrators import Job, Orchestrator
@@ -82,8 +82,7 @@ class JobFuture(Future[str]):
         with self._lock:
             job = self._job
         if job is not None:
-            with suppress(DrystoneError):  # it is waited for all the same
-                job.cancel()
+            _cancel(job)
         return True
 
     def cancelled(self) -> bool:
@@ -183,6 +182,8 @@ class Jobs:
             ended = job.wait()
         except DrystoneError as exc:
             ended = exc
+            if not isinstance(exc, StepFailedError):  # it may still run, and a further attempt may follow
+                _cancel(job)
         finally:
             watch.cancel()
             follower.join()
@@ -306,12 +307,19 @@ class Leftovers:
         end(jobs.values())
 
 
+def _cancel(job: Job) -> None:
+    """End a job; where that fails, the others are to be ended all the same, and it is waited for."""
+    try:
+        job.cancel()
+    except Exception as exc:
+        logger.warning("A job could not be ended, and is waited for. %s", message_of(exc))
+
+
 def end(jobs: Iterable[Job]) -> None:
     """End jobs, and wait for that."""
     every = list(jobs)
     for job in every:
-        with suppress(DrystoneError):
-            job.cancel()
+        _cancel(job)
     for job in every:
         with suppress(DrystoneError):  # however they end
             job.wait()

@@ -40,7 +40,7 @@ class CommandJob:
 
     def cancel(self) -> None:
         """Kill it."""
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # which macOS says of what has ended
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
