@@ -25,7 +25,7 @@ class Mutant(ContainerRegistryContract):
 
 
 class AnswersWithTag(MemoryContainerRegistry):
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
         super().push(image, name)
         return self.reference(name)
 
@@ -36,7 +36,7 @@ class TestAnswersWithTag(Mutant):
 
 
 class KeepsTags(MemoryContainerRegistry):
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
         known = self.digest(name)
         reference = super().push(image, name)
         if known is not None:
@@ -50,7 +50,7 @@ class TestKeepsTags(Mutant):
 
 
 class ForgetsUntagged(MemoryContainerRegistry):
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
         old = self.digest(name)
         reference = super().push(image, name)
         if old is not None and old not in reference:
@@ -64,7 +64,7 @@ class TestForgetsUntagged(Mutant):
 
 
 class RaisesKeyError(MemoryContainerRegistry):
-    def pull(self, name: str) -> str:
+    def pull(self, name: str, *, engine: Any = None) -> str:
         repository, digest = self._split(name)
         return self.build(self._images[repository, digest or ""].decode())
 
@@ -75,7 +75,7 @@ class TestRaisesKeyError(Mutant):
 
 
 class TagsBeforeItStores(MemoryContainerRegistry):
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
         repository, _, _ = name.partition(":")
         self._tags[name] = image
         self._images[repository, image] = b""

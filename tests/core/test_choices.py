@@ -32,10 +32,10 @@ class Registry(ContainerRegistry):
     headers: dict[str, object] = attrs.field(factory=dict, repr=False)
     _cache: dict[str, object] = attrs.field(factory=dict, init=False)
 
-    def push(self, image, name):
+    def push(self, image, name, *, engine=None):
         return self.reference(name)
 
-    def pull(self, name):
+    def pull(self, name, *, engine=None):
         return name
 
     def digest(self, name):

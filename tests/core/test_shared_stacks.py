@@ -46,7 +46,7 @@ class Registry(ContainerRegistry):
     uri: str = "localhost:5000/team"
     headers: dict[str, object] = attrs.field(factory=dict, repr=False)
 
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: object = None) -> str:
         raise NotImplementedError
 
     def pull(self, reference: str) -> str:

@@ -97,7 +97,7 @@ def test_in_containers_the_example_makes_what_it_makes_on_this_machine(
     assert containers_left(checkout.bucket) == []
     assert "nothing was computed again" in checkout.story("dev", "containers")
 
-    assert "feature_engineering-1: 6 steps computed" in checkout.story("dev", "here")
+    assert "feature_engineering-1: 6 steps computed" in checkout.story("team", "here")
     assert checkout.digests("here") == checkout.digests("containers")
     assert "nothing was computed again" in checkout.story("staging", "here")
 

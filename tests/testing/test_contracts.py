@@ -12,10 +12,10 @@ from drystone.testing.timers import Now
 
 
 class Unreachable(MemoryContainerRegistry):
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: object = None) -> str:
         raise RegistryUnreachableError(f"The registry {self.uri} does not answer.")
 
-    def pull(self, name: str) -> str:
+    def pull(self, name: str, *, engine: object = None) -> str:
         raise RegistryUnreachableError(f"The registry {self.uri} does not answer.")
 
     def digest(self, name: str) -> str | None:

@@ -8,7 +8,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -55,14 +55,15 @@ class ContainerRegistry(StackComponent, ABC):
         return frozenset()
 
     @abstractmethod
-    def push(self, image: str, name: str) -> str:
-        """Store an image that the local container engine has; returns its reference by digest.
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
+        """Store an image that the container engine has; returns its reference by digest.
 
         A tag in the name is moved to it, whatever it was before.
 
         Args:
             image: Its id in the engine.
             name: What it is to be called here, as `flights:3fa2`.
+            engine: A connection to the engine, as docker-py's `APIClient`; by default to that of this machine.
 
         Raises:
             ImageNotFoundError: The engine has no such image. Nothing was stored.
@@ -70,11 +71,12 @@ class ContainerRegistry(StackComponent, ABC):
         """
 
     @abstractmethod
-    def pull(self, name: str) -> str:
-        """Give an image to the local container engine; returns its id there.
+    def pull(self, name: str, *, engine: Any = None) -> str:
+        """Give an image to the container engine; returns its id there.
 
         Args:
             name: As `push` returned it, or below `uri`: `flights:3fa2`.
+            engine: As for `push`.
 
         Raises:
             ImageNotFoundError: The registry has no such image.

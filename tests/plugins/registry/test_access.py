@@ -7,14 +7,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from drystone import Secret
-from drystone.errors import RegistryAccessError
+from drystone.errors import EngineUnreachableError, RegistryAccessError
 from drystone_registry import ContainerRegistry
 from services.fronts import in_front_of
 from services.registries import TESTER, Account, OciRegistry
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 PASSWORD = Secret("env:REGISTRY_PASSWORD")
 HELPER = """#!/bin/sh
@@ -232,3 +236,18 @@ def test_what_registries_want_is_understood(header: str, scheme: str, realm: str
     assert found is not None
     assert found.scheme == scheme
     assert realm is None or found.parameters["realm"] == realm
+
+
+def test_images_come_and_go_through_the_engine_that_is_given(
+    oci_registry: OciRegistry,
+    small_image: Callable[[str], str],
+    docker_engine: DockerClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = small_image("given")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")  # as where a context, or a setting, says which engine it is
+    registry = ContainerRegistry(f"{oci_registry.address}/given")
+    with pytest.raises(EngineUnreachableError):
+        registry.push(image, "walls:1")
+    reference = registry.push(image, "walls:1", engine=docker_engine.api)
+    assert registry.pull(reference, engine=docker_engine.api) == image

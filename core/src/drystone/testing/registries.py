@@ -67,7 +67,7 @@ class MemoryContainerRegistry(ContainerRegistry):
         repository, _, digest = own.partition("@")
         return repository.partition(":")[0], digest or self._tags.get(_tagged(own))
 
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
         """Store an image of the engine."""
         own = self.reference(name).removeprefix(f"{self.uri}/")
         if image not in self._engine:
@@ -79,7 +79,7 @@ class MemoryContainerRegistry(ContainerRegistry):
             self._tags[_tagged(own)] = digest
         return f"{self.uri}/{repository}@{digest}"
 
-    def pull(self, name: str) -> str:
+    def pull(self, name: str, *, engine: Any = None) -> str:
         """Give an image to the engine."""
         repository, digest = self._split(name)
         content = self._images.get((repository, digest or ""))

@@ -107,7 +107,7 @@ class Images:
         digest = self._registry.digest(name) if self._registry else None
         if self._registry is None or digest is None:
             raise ImageNotFoundError(f"The image {name} is not built yet, or was removed. A run builds what it needs.")
-        id_ = self._registry.pull(f"{self._repository}@{digest}")
+        id_ = self._registry.pull(f"{self._repository}@{digest}", engine=self._engine.api)
         with engine_errors(f"The image {name} cannot be named"):
             self._engine.api.tag(id_, *name.rsplit(":", 1))
         return id_
@@ -157,7 +157,7 @@ class Images:
     def _push(self, id_: str, name: str) -> None:
         if self._registry is not None:
             show(f"Pushing the image to {self._registry.reference(name)}")
-            self._registry.push(id_, name)
+            self._registry.push(id_, name, engine=self._engine.api)
 
     def _build(self, recipe: Recipe, name: str) -> str:
         access = Access.of_driver(recipe.image.index_url, (*recipe.indexes, *recipe.lines))

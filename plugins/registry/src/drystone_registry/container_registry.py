@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -21,7 +21,7 @@ LATEST = "latest"
 
 @attrs.frozen
 class ContainerRegistry(drystone.ContainerRegistry):
-    """Keeps images in any OCI registry; they come and go through the Docker engine that `DOCKER_HOST` names.
+    """Keeps images in any OCI registry; they come and go through a Docker engine.
 
     Without `username` and `password`, credentials are those that `docker login` has stored, or that the credential
     helpers of `~/.docker/config.json` give; without any, nobody is told who asks.
@@ -54,23 +54,23 @@ class ContainerRegistry(drystone.ContainerRegistry):
         """Whether it answers, takes the credentials and would take an image; and whether the engine would push it."""
         yield from problems(self)
 
-    def push(self, image: str, name: str) -> str:
+    def push(self, image: str, name: str, *, engine: Any = None) -> str:
         """Store an image of the engine; the engine calls it by that name from then on."""
         repository, tag, digest = self._split(name)
         if digest:
             raise ValueError(f"{name!r} has a digest, which is what a push returns. Give it a tag, as 'flights:3fa2'.")
         local = f"{self.uri}/{repository}"
-        with engines.engine() as client:
+        with engines.engine(engine) as client:
             pushed = engines.push(client, image, local, tag, self)
         return f"{local}@{pushed}"
 
-    def pull(self, name: str) -> str:
+    def pull(self, name: str, *, engine: Any = None) -> str:
         """Give an image to the engine, by digest: a tag that moves meanwhile does not matter."""
         repository, _, digest = self._split(name)
         digest = digest or self.digest(name) or ""
         if not digest:
             raise ImageNotFoundError(f"The registry {self.uri} has no image {name!r}. Push it first.")
-        with engines.engine() as client:
+        with engines.engine(engine) as client:
             return engines.pull(client, f"{self.uri}/{repository}", digest, self)
 
     def digest(self, name: str) -> str | None:

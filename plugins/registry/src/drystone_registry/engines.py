@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import threading
@@ -37,8 +38,8 @@ _locks: dict[str, threading.Lock] = {}
 
 
 @contextmanager
-def engine() -> Iterator[APIClient]:
-    """A client of the engine that `DOCKER_HOST` names, or of the one on the usual socket.
+def engine(given: APIClient | None = None) -> Iterator[APIClient]:
+    """A client of the engine: the given one, else of that which `DOCKER_HOST` names, or of the one on the usual socket.
 
     Raises:
         EngineUnreachableError: None runs there.
@@ -48,8 +49,11 @@ def engine() -> Iterator[APIClient]:
     import docker  # noqa: PLC0415 - imported when an engine is used, not when a registry is configured
     from requests.exceptions import RequestException  # noqa: PLC0415
 
-    host = os.environ.get("DOCKER_HOST") or SOCKET
+    host = os.environ.get("DOCKER_HOST") or SOCKET if given is None else given.base_url
     try:
+        if given is not None:
+            yield _patient(given)
+            return
         _reach(host)
         client = docker.APIClient(**docker.utils.kwargs_from_env(), timeout=SILENCE)
         try:
@@ -70,6 +74,13 @@ def engine() -> Iterator[APIClient]:
             f"No Docker engine answers at {host}. Start it (sudo systemctl start docker, or Docker Desktop), or let "
             "DOCKER_HOST name the one to use."
         ) from exc
+
+
+def _patient(given: APIClient) -> APIClient:
+    """A client with the connections of another one, that waits longer for an answer."""
+    client = copy.copy(given)
+    client.timeout = SILENCE
+    return client
 
 
 def _reach(host: str) -> None:
