@@ -48,7 +48,7 @@ def orchestrators_of(graph: Graph, stack: Stack) -> dict[str, Orchestrator]:
 
 
 def needs_by_orchestrator(graph: Graph, stack: Stack, where: Mapping[str, str]) -> dict[str, dict[str, StepNeeds]]:
-    """What is known of the nodes that do not run in the driver's environment, by name, by that of their orchestrator."""
+    """What is known of the nodes that may find another environment, by name, by that of their orchestrator."""
     found: dict[str, dict[str, StepNeeds]] = {}
     for node in graph.nodes.values():
         on, orchestrator = orchestrator_for(node, stack)
