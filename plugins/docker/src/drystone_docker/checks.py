@@ -81,8 +81,8 @@ def _of_image(orchestrator: DockerOrchestrator, image: Image, engine: Engine) ->
     except DrystoneError as exc:
         name = base_image(image)
         return [
-            f"The base image {name} is not on the container engine, and cannot be pulled: {str(exc).rstrip('.')}. Is its "
-            f"name right? `docker pull {name}` tries the same; for a private registry, `docker login` comes first."
+            f"The base image {name} is not on the container engine, and cannot be pulled: {str(exc).rstrip('.')}. Is "
+            f"its name right? `docker pull {name}` tries the same; for a private registry, `docker login` comes first."
         ]
     return [*_of_platforms(image, engine, [f"{each['os']}/{each['architecture']}" for each in offered])]
 

@@ -49,9 +49,9 @@ def build(engine: Engine, file: Path, platform: str | None) -> str:
             chunks = engine.api.build(
                 path=str(file.parent), dockerfile=file.name, rm=True, forcerm=True, decode=True, platform=platform
             )
+            return _followed(chunks, file)
         except APIError as exc:  # it did not even begin, as when an instruction is none
             raise failed(f"{file} was refused", [str(exc.explanation or exc)]) from exc
-        return _followed(chunks, file)
 
 
 def _followed(chunks: Iterable[dict[str, Any]], file: Path) -> str:
