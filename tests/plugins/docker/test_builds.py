@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from drystone import ContainerRegistry, Environment, Secret
+from drystone import Environment, Secret
 from drystone.errors import ImageBuildError, ImageNotFoundError
 from drystone_docker.builds import BUILD_LABEL
 from drystone_docker.engines import close, engine
@@ -356,8 +356,8 @@ def test_a_dockerfile_that_is_refused_is_told_in_the_engines_words(
         images.provide(Image(dockerfile="Dockerfile"))
 
 
-class Slow(ContainerRegistry):
-    """A registry that has every image, and gives the base image for it, while others wait."""
+class Giving:
+    """Stands for a registry that has every image, and counts how often one is pulled."""
 
     def __init__(self, id_: str) -> None:
         self.id, self.pulls = id_, 0
@@ -365,7 +365,7 @@ class Slow(ContainerRegistry):
     def digest(self, name: str) -> str:
         return "sha256:" + "0" * 64
 
-    def pull(self, name: str, *, engine: Any = None) -> str:
+    def pull(self, name: str, *, engine: Any) -> str:
         self.pulls += 1
         return self.id
 
@@ -373,8 +373,8 @@ class Slow(ContainerRegistry):
 def test_steps_that_start_at_once_pull_their_image_once(
     docker_engine: DockerClient, base_image: str, tmp_path: Path, repository: str
 ) -> None:
-    registry = Slow(docker_engine.api.inspect_image(base_image)["Id"])
-    images = Images(engine(None), tmp_path, registry, repository)
+    registry = Giving(docker_engine.api.inspect_image(base_image)["Id"])
+    images = Images(engine(None), tmp_path, registry, repository)  # type: ignore[arg-type]
     image = Image(base_image=base_image, environment={"PULLED": "ONCE"})
     with ThreadPoolExecutor(8) as threads:
         assert {*threads.map(images.on_engine, [image] * 8)} == {registry.id}
