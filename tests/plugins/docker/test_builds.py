@@ -21,6 +21,7 @@ import pytest
 from drystone import Environment, Secret
 from drystone.errors import ImageBuildError, ImageNotFoundError
 from drystone_docker.builds import BUILD_LABEL
+from drystone_docker.engines import close, engine
 from drystone_docker.images import Image
 from drystone_docker.provisions import Images
 
@@ -42,8 +43,9 @@ def repository(docker_engine: DockerClient, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def images(docker_engine: DockerClient, tmp_path: Path, repository: str) -> Iterator[Images]:
     """The images of an empty project. Nothing but images is left on the engine."""
-    yield Images(docker_engine, tmp_path, repository=repository)
+    yield Images(engine(None), tmp_path, repository=repository)
     assert not any(repository in each["Labels"][BUILD_LABEL] for each in building(docker_engine))
+    close()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_an_image_is_built_once_and_then_known_at_once(
 ) -> None:
     if images.environment(plain).unknown:
         assert images.environment(plain) == Environment(unknown="its image is not built yet")
-    again = Images(docker_engine, tmp_path, repository=repository)
+    again = Images(engine(None), tmp_path, repository=repository)
     with ThreadPoolExecutor() as pool:  # as two runs that start together
         list(pool.map(lambda each: each.provide(plain), (images, again)))
     assert capfd.readouterr().err.count("Building the image") <= 1
@@ -344,3 +346,38 @@ def test_a_dockerfile_that_fails_is_told_with_its_instruction(images: Images, ba
     with pytest.raises(ImageBuildError, match="at its instruction 'RUN echo so it goes; false'") as caught:
         images.provide(Image(dockerfile="Dockerfile"))
     assert "\n  so it goes\n" in str(caught.value)
+
+
+def test_a_dockerfile_that_is_refused_is_told_in_the_engines_words(
+    images: Images, base_image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nRUNN true\n")
+    with pytest.raises(ImageBuildError, match=r"Dockerfile was refused(.|\n)*RUNN"):
+        images.provide(Image(dockerfile="Dockerfile"))
+
+
+class Giving:
+    """Stands for a registry that has every image, and counts how often one is pulled."""
+
+    def __init__(self, id_: str) -> None:
+        self.id, self.pulls = id_, 0
+
+    def digest(self, name: str) -> str:
+        return "sha256:" + "0" * 64
+
+    def pull(self, name: str, *, engine: Any) -> str:
+        self.pulls += 1
+        return self.id
+
+
+def test_steps_that_start_at_once_pull_their_image_once(
+    docker_engine: DockerClient, base_image: str, tmp_path: Path, repository: str
+) -> None:
+    registry = Giving(docker_engine.api.inspect_image(base_image)["Id"])
+    images = Images(engine(None), tmp_path, registry, repository)  # type: ignore[arg-type]
+    image = Image(base_image=base_image, environment={"PULLED": "ONCE"})
+    with ThreadPoolExecutor(8) as threads:
+        assert {*threads.map(images.on_engine, [image] * 8)} == {registry.id}
+    docker_engine.api.remove_image(images.name(image), noprune=True)
+    close()
+    assert registry.pulls == 1

@@ -15,17 +15,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from drystone.errors import EngineError, EngineUnreachableError, ImageBuildError
+from drystone.errors import ImageBuildError
 from drystone_docker.distributions import BUILD
+from drystone_docker.engines import Engine
+from drystone_docker.failures import translated
 from drystone_docker.indexes import Access, expanded
 from drystone_docker.recipes import Recipe
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 CACHE_VOLUME = "drystone-uv-cache"
 """The engine's volume that keeps what uv and pip have downloaded and built."""
@@ -67,7 +66,7 @@ def show(line: str) -> None:
 class Build:
     """A container that makes an image of a recipe."""
 
-    engine: DockerClient
+    engine: Engine
     recipe: Recipe
     base: dict[str, Any]
     access: Access
@@ -80,9 +79,14 @@ class Build:
             EngineError: The engine refuses.
         """
         owner = f"{socket.gethostname()}/{name}"
-        _remove(self.engine, f"{BUILD_LABEL}={owner}")
-        with engine_errors(f"The image {name} could not be built"), self._container(owner) as container:
-            self.engine.api.put_archive(container, BUILD, _archive(self._files()))
+        files, translating = _archive(self._files()), translated(self.engine.address, f"build the image {name}")
+        with translating, _started_at_all():
+            _remove(self.engine, f"{BUILD_LABEL}={owner}")
+            return self._built(owner, name, files)
+
+    def _built(self, owner: str, name: str, files: bytes) -> str:
+        with self._container(owner) as container:
+            self.engine.api.put_archive(container, BUILD, files)
             output = self._output(container)
             self._check(self.engine.api.wait(container)["StatusCode"], output)
             return self._committed(container, name)
@@ -200,16 +204,13 @@ def failed(reason: str, output: Iterable[str]) -> ImageBuildError:
 
 
 @contextmanager
-def engine_errors(what: str) -> Iterator[None]:
-    """Say what the engine's own errors mean.
+def _started_at_all() -> Iterator[None]:
+    """Say of a base image that the engine cannot start that the image cannot be built.
 
     Raises:
-        EngineUnreachableError: It does not answer.
-        ImageBuildError: Its disk is full, or it cannot start the base image.
-        EngineError: It refuses for another reason.
+        ImageBuildError: It has no shell, or is for another processor, or the engine's disk is full.
     """
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - when an engine is used, and never before
-    from requests.exceptions import RequestException  # noqa: PLC0415 - the same
+    from docker.errors import APIError  # noqa: PLC0415 - when an engine is used, and never before
 
     try:
         yield
@@ -217,11 +218,7 @@ def engine_errors(what: str) -> Iterator[None]:
         said = str(exc.explanation or exc)
         if any(each in said.lower() for each in ("no space left", "exec format error", "/bin/sh")):
             raise failed("the container engine cannot run /bin/sh of its base image", [said]) from exc
-        raise EngineError(f"{what}: {said}") from exc
-    except RequestException as exc:
-        raise EngineUnreachableError(f"{what}: the container engine does not answer ({type(exc).__name__}).") from exc
-    except DockerException as exc:
-        raise EngineError(f"{what}: {exc}") from exc
+        raise
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -244,7 +241,7 @@ def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
     return packed.getvalue()
 
 
-def _remove(engine: DockerClient, label: str) -> None:
+def _remove(engine: Engine, label: str) -> None:
     """Remove what a driver that was killed has left of this build."""
     for each in engine.api.containers(all=True, filters={"label": label}):
         with suppress(Exception):
