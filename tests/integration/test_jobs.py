@@ -12,6 +12,7 @@ import pytest
 
 from drystone import Environment, FsspecArtifactStore, Stack, StepNeeds
 from drystone.errors import PlanError, RunFailedError, StackError
+from drystone.failures import Failure
 from drystone.jobs import Leftovers
 from drystone.options import Resources
 from drystone.serialization import to_text, unstructure
@@ -368,6 +369,13 @@ def test_a_job_that_does_something_else_is_ended_before_its_step_runs_again(left
 
 def test_a_result_of_another_attempt_is_not_taken(left, task):
     assert left(task, StepResult(id="foreign")).taken(again(task)) is None
+
+
+def test_a_job_that_has_failed_is_not_taken_over(left, task):
+    job = LeftJob()
+    failed = StepResult(id="a1", failure=Failure(type="ValueError", message="", traceback=""))
+    assert left(task, failed, job).taken(again(task)) is None
+    assert job.waited
 
 
 def test_jobs_that_no_step_wants_are_ended(left, task):

@@ -285,16 +285,17 @@ class Leftovers:
             job = self._jobs.pop(f"{self._store.identity}/{each}/{TASK}", None)
             before = self._task(each)
             fits = found is None and before is not None and before.makes_what(task)
-            left = (job or self._success(before)) if before is not None and fits else None
+            left = self._useful(before, job) if before is not None and fits else None
             if before is not None and left is not None:
                 found = before, left
             elif job is not None:
                 end([job])
         return found
 
-    def _success(self, task: StepTask) -> StepResult | None:
+    def _useful(self, task: StepTask, job: Job | None) -> Job | StepResult | None:
+        """The job of an attempt, or its result; nothing if it has failed."""
         result = result_of(self._store, task)
-        return result if result is not None and result.failure is None else None
+        return (job or result) if result is None or result.failure is None else None
 
     def _task(self, folder: str) -> StepTask | None:
         with suppress(FileNotFoundError, ValueError, DrystoneError):
