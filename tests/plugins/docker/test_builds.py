@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import socket
+import subprocess
 import tarfile
 import threading
 import time
@@ -19,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drystone import Environment, Secret
-from drystone.errors import ImageBuildError, ImageNotFoundError
-from drystone_docker.builds import BUILD_LABEL
+from drystone.errors import ImageBuildError, ImageNotFoundError, RegistryUnreachableError
+from drystone_docker.builds import BUILD_LABEL, BUILDER_LABEL, sweep
 from drystone_docker.engines import close, engine
 from drystone_docker.images import Image
 from drystone_docker.provisions import Images
+from drystone_registry import ContainerRegistry
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -339,6 +343,37 @@ def test_an_interrupted_build_leaves_nothing(
     assert {each["Destination"] for each in seen} == {"/drystone-build", "/drystone-cache"}
     left = {each.name for each in docker_engine.volumes.list()}
     assert left & {each["Name"] for each in seen} == {"drystone-uv-cache"}
+
+
+def test_what_a_killed_driver_was_building_goes_with_the_next_build(
+    docker_engine: DockerClient, base_image: str
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [
+        docker_engine.containers.create(base_image, "true", labels={BUILDER_LABEL: f"{socket.gethostname()}:{process}"})
+        for process in (gone.pid, os.getpid())
+    ]
+    try:
+        sweep(engine(None))
+        there = {each["Id"] for each in docker_engine.api.containers(all=True, filters={"label": BUILDER_LABEL})}
+        assert [each.id in there for each in left] == [False, True]
+    finally:
+        left[1].remove()
+        close()
+
+
+def test_a_registry_that_is_away_stops_nobody_whose_engine_has_the_image(
+    built: str, images: Images, plain: Image, tmp_path: Path, repository: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = ContainerRegistry("127.0.0.1:1/team")
+    shared = Images(engine(None), tmp_path, away, repository=repository)
+    shared.provide(plain)
+    assert "127.0.0.1:1" in caplog.text
+    assert "so the run goes on" in caplog.text
+    assert shared.on_engine(plain) == built
+    with pytest.raises(RegistryUnreachableError):
+        shared.provide(Image(base_image=plain.base_image, requirements=("packaging",)))
 
 
 def test_a_dockerfile_that_fails_is_told_with_its_instruction(images: Images, base_image: str, tmp_path: Path) -> None:

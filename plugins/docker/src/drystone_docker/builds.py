@@ -7,6 +7,7 @@ of its container, which no layer, no configuration and no history of the image k
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import socket
 import sys
@@ -31,6 +32,9 @@ CACHE_VOLUME = "drystone-uv-cache"
 
 ENVIRONMENT_LABEL = "org.drystone.environment"
 """What is installed in an image, as JSON."""
+
+BUILDER_LABEL = "org.drystone.builder"
+"""The machine and the process that build."""
 
 BUILD_LABEL = "org.drystone.build"
 """The tag that a container builds, and for whom."""
@@ -82,6 +86,7 @@ class Build:
         files, translating = _archive(self._files()), translated(self.engine.address, f"build the image {name}")
         with translating, _started_at_all():
             _remove(self.engine, f"{BUILD_LABEL}={owner}")
+            sweep(self.engine)
             return self._built(owner, name, files)
 
     def _built(self, owner: str, name: str, files: bytes) -> str:
@@ -106,7 +111,7 @@ class Build:
             user="0:0",
             working_dir="/",
             host_config=host,
-            labels={BUILD_LABEL: owner},
+            labels={BUILD_LABEL: owner, BUILDER_LABEL: f"{socket.gethostname()}:{os.getpid()}"},
             platform=self.recipe.image.platform,
         )["Id"]
         try:
@@ -184,7 +189,7 @@ class Build:
             "Entrypoint": said.get("Entrypoint") or [],
             "User": said.get("User") or "0",
             "WorkingDir": said.get("WorkingDir") or "/",
-            "Labels": {ENVIRONMENT_LABEL: inventory, BUILD_LABEL: ""},
+            "Labels": {ENVIRONMENT_LABEL: inventory, BUILD_LABEL: "", BUILDER_LABEL: ""},
         }
 
 
@@ -246,3 +251,22 @@ def _remove(engine: Engine, label: str) -> None:
     for each in engine.api.containers(all=True, filters={"label": label}):
         with suppress(Exception):
             engine.api.remove_container(each["Id"], v=True, force=True)
+
+
+def sweep(engine: Engine) -> None:
+    """Remove what other drivers of this machine that were killed have left: the credentials of indexes are in it."""
+    for each in engine.api.containers(all=True, filters={"label": BUILDER_LABEL}):
+        host, _, process = each["Labels"][BUILDER_LABEL].rpartition(":")
+        if host == socket.gethostname() and not _is_alive(int(process)):
+            with suppress(Exception):
+                engine.api.remove_container(each["Id"], v=True, force=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

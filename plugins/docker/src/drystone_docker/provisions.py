@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
 import threading
@@ -12,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from drystone import ContainerRegistry, Environment
-from drystone.errors import ImageNotFoundError, StackError
+from drystone.errors import ImageNotFoundError, RegistryUnreachableError, StackError, message_of
 from drystone_docker.bases import Bases, base_image, inspected
 from drystone_docker.builds import ENVIRONMENT_LABEL, Build, show
 from drystone_docker.engines import Engine
@@ -21,6 +22,8 @@ from drystone_docker.images import Image
 from drystone_docker.indexes import Access
 from drystone_docker.recipes import Recipe, recipe_of
 from drystone_docker.requirements import project_name
+
+logger = logging.getLogger(__name__)
 
 LONGEST = 100
 """Characters of a project's name in the names of images, which registries limit to 255."""
@@ -85,7 +88,7 @@ class Images:
             ImageBuildError: Says which part failed, and shows the end of what it printed.
             ImageNotFoundError: There is no such base image.
             StackError: Something that the settings name is not there.
-            RegistryError: The registry refuses the image.
+            RegistryError: The registry refuses the image, or does not answer and the engine has it not.
         """
         recipe = self._recipe(image, fetch=True)
         name = self._named(recipe)
@@ -152,10 +155,15 @@ class Images:
         found = inspected(self._engine, name)
         if self._registry is None:
             return found is not None
-        if self._registry.digest(name) is not None:
-            return True
-        if found is not None:
-            self._push(found["Id"], name)
+        try:
+            if self._registry.digest(name) is not None:
+                return True
+            if found is not None:
+                self._push(found["Id"], name)
+        except RegistryUnreachableError as exc:
+            if found is None:
+                raise
+            logger.warning("%s The engine has the image %s, so the run goes on.", message_of(exc), name)
         return found is not None
 
     def _push(self, id_: str, name: str) -> None:
