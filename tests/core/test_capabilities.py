@@ -106,8 +106,8 @@ def test_everything_that_is_missing_is_told_with_what_has_it(project):
         "  - Step 'heavy' needs resources, which the orchestrator 'threads' of stack 's' cannot provide. Remove "
         "resources= from the step, or run it on another stack.",
         "  - No stack of this project has all of it. Feature store: nothing that is installed. Orchestrator capable of "
-        "timeout: of stack 'default', 'local' is installed. Orchestrator capable of resources: of stack 'default', "
-        "'local' is installed.",
+        "timeout: of stack 'default', 'docker' is installed, 'local' is installed. Orchestrator capable of resources: "
+        "of stack 'default', 'docker' is installed, 'local' is installed.",
     ]
 
 

@@ -277,6 +277,25 @@ def test_one_of_two_that_take_a_lease_gets_it(store: Counting) -> None:
     assert len(list(store.list("leases/"))) == 1
 
 
+@attrs.frozen(kw_only=True)
+class Blinking(Counting):
+    """Sees nothing when it first looks into a directory, as where files come and go while it is read."""
+
+    looks: list[str] = attrs.field(factory=list, eq=False)
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        self.looks.append(prefix)
+        return iter(()) if self.looks == [prefix] else super().list(prefix)
+
+
+def test_a_lease_is_not_given_twice_because_a_list_lacked_it(store: Counting) -> None:
+    ledger = FilesystemLedger(store)
+    assert ledger.lease("run", "a", 0)
+    assert ledger.lease("run", "b", 600)
+    assert not FilesystemLedger(Blinking(shelf=store.shelf)).lease("run", "c", 600)
+    assert ledger.holder("run") == "b"
+
+
 def test_a_commit_of_a_number_that_is_taken_is_a_conflict(store: Counting) -> None:
     ledger, other = FilesystemLedger(store), FilesystemLedger(store)
     added(ledger, 1)

@@ -282,3 +282,17 @@ def test_a_directory_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             belonging(tmp_path)
     finally:
         (tmp_path / "closed").chmod(0o700)
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_too_many_files_are_refused_before_all_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_git: bool
+) -> None:
+    monkeypatch.setattr("drystone.ignores.MOST", 10)
+    if has_git:
+        git(tmp_path, "init", "-q")
+    write(tmp_path, "env/pyvenv.cfg", *(f"env/lib/{n}.py" for n in range(20)), *(f"src/{n}.py" for n in range(5)))
+    assert len(belonging(tmp_path)) == 5
+    write(tmp_path, *(f"data/{n}.csv" for n in range(20)))
+    with pytest.raises(PlanError, match=r"More than 10 files .* data/ \(\d+\).* \.gitignore"):
+        belonging(tmp_path)

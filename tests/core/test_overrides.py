@@ -69,7 +69,7 @@ def test_what_is_wrong_is_told_at_once() -> None:
     }
     with pytest.raises(ParameterError) as caught:
         training.with_options(steps=steps).graph()
-    options = "cache, cache_salt, depends_on, ignore, ignore_inputs, on_failure, on_success, parameters, resources"
+    options = "cache, cache_salt, depends_on, ignore, ignore_inputs, on, on_failure, on_success, parameters, resources"
     assert caught.value.problems == (
         "Pipeline 'training' has no step 'fitt'. Did you mean 'fit'? Its steps: deep, fit, fit_2, load.",
         f"Step 'fit' has no option 'retrys'. Did you mean 'retries'? Options: {options}, retries, tags, timeout, uses.",

@@ -7,9 +7,10 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drystone import step
+from drystone import FsspecArtifactStore, Orchestrator, Stack, step
 from drystone.graphs import Graph, Node, OutputRef
-from drystone.placements import alone
+from drystone.placements import alone, needs_by_orchestrator
+from drystone.testing.commands import CommandOrchestrator
 
 
 @step
@@ -43,3 +44,23 @@ def test_alone_is_what_comes_before_or_after_every_other_node(graph):
 
 def is_ordered(one: str, other: str, reached: dict[str, set[str]]) -> bool:
     return one in reached[other] or other in reached[one]
+
+
+def test_nobody_is_asked_for_environments_that_are_the_drivers():
+    class Elsewhere(CommandOrchestrator):
+        def environment(self, step):
+            return None
+
+    class Making(CommandOrchestrator):
+        def provide(self, steps):
+            """Makes nothing."""
+
+    graph = graph_of([set(), {0}])
+
+    def needed(orchestrator: Orchestrator) -> dict[str, list[str]]:
+        stack = Stack("s", orchestrator=orchestrator, artifact_store=FsspecArtifactStore(url="memory://"))
+        found = needs_by_orchestrator(graph, stack, {"0": "inline", "1": "worker"})
+        return {on: [*steps] for on, steps in found.items()}
+
+    assert needed(CommandOrchestrator()) == {}
+    assert needed(Elsewhere()) == needed(Making()) == {"": ["1"]}

@@ -182,8 +182,7 @@ class Dispatch:
         """What has to be seen to while steps run, also when the driver only waits for their ends."""
         self.bound_logs()
         if self.may_be_asked and time.monotonic() - self._looked_at > PATIENCE:
-            with suppress(OSError, DrystoneError):
-                self.answer_asked()
+            self.answer_asked()
 
     def bound_logs(self) -> None:
         """Free the middle of logs that workers let grow: while a C extension prints, they may not be able to."""
@@ -236,9 +235,17 @@ class Dispatch:
             return to_text({"error": [type(exc).__name__, message_of(exc)]})
 
     def answer_asked(self) -> None:
-        """Answer what steps have asked through the artifact store since the last look."""
+        """Answer what steps have asked through the artifact store since the last look.
+
+        A store that cannot be reached now can be at the next look.
+        """
         if time.monotonic() - self._looked_at < self._pause:
             return
+        with suppress(OSError, DrystoneError):
+            self._answer_all()
+        self._looked_at = time.monotonic()
+
+    def _answer_all(self) -> None:
         store = self._prepared.stack.artifact_store
         for key, _ in list(store.list(self.folder)):
             folder, asks, name = key.rpartition("/ask/")
@@ -247,4 +254,3 @@ class Dispatch:
                     answer = self.answer(store.read_range(key, 0, None).decode())
                     store.write(f"{folder}/answer/{name}", answer.encode())
                     store.delete(key)
-        self._looked_at = time.monotonic()

@@ -134,6 +134,8 @@ class Hits:
         """
         given = self._completed(node, arguments or self.arguments(node.bindings, made))
         closure = self._there(node, self.fingerprints.closure(node.step, given.classes))
+        if problem := self.unknown(node):  # even now: then what it makes is nobody else's
+            closure = attrs.evolve(closure, digest=None, problems=(*closure.problems, problem))
         key = self._key(node, closure, given) if closure.digest and not given.problems else None
         refused = self._refused(node, closure)
         causes, cached, last, seen = refused or given.problems, None, None, 0

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from fnmatch import translate
 from pathlib import Path
@@ -29,6 +30,9 @@ NEVER = (
 """Names, of files or directories, that never belong to it, whatever rules or Git say; nor do virtual environments."""
 
 _NEVER = re.compile("|".join(map(translate, NEVER)))
+
+MOST = 50_000
+"""So many files can belong to a project. Of more, as below a home directory, only the first are looked at."""
 
 FROM_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 """Variables that Git sets for its hooks: they speak of one repository, and others are listed here too."""
@@ -171,7 +175,7 @@ def belonging(root: Path) -> list[str]:
     environments are left out in any case. Links are listed and not followed.
 
     Raises:
-        PlanError: A directory cannot be read.
+        PlanError: A directory cannot be read, or there are more than `MOST` files.
     """
     rules, excluded = Rules.read(root / OWN_RULES), _excluding(root)
     found = _listed(root)
@@ -198,18 +202,34 @@ def _excluding(root: Path) -> Ignored:
 
 
 def _listed(root: Path) -> set[str]:
-    """What Git tracks or would track, nested repositories included."""
+    """What Git tracks or would track, nested repositories included, without what never belongs to it."""
     names = _asked(root)
     if names == [] and not (root / ".git").exists():
         names = None  # the repository that this lies in ignores all of it, so it is not that of this project
-    files = set()
-    for name in _walked(root, _by_gitignores(root)) if names is None else names:
+    excluded, ignored = _excluding(root), _by_gitignores(root)
+    walked = _walked(root, lambda path, is_directory: excluded(path, is_directory) or ignored(path, is_directory))
+    files: set[str] = set()
+    for name in walked if names is None else names:
         nested = root / name
+        if excluded(name, False):
+            continue
         if nested.is_dir() and not nested.is_symlink():
             files |= {f"{name.rstrip('/')}/{each}" for each in _listed(nested)}
         else:
             files.add(name)
+        if len(files) > MOST:
+            raise _too_many(root, files)
     return files
+
+
+def _too_many(root: Path, files: set[str]) -> PlanError:
+    counts = Counter(path.split("/")[0] for path in files if "/" in path)
+    where = ", ".join(f"{name}/ ({count:,})" for name, count in counts.most_common(5))
+    return PlanError(
+        f"More than {MOST:,} files belong to the code of the project {root}, which has to travel to where steps run; "
+        f"the first that were found are in {where or 'its root'}. Name what is no code in .gitignore, or move the "
+        "project into a directory of its own."
+    )
 
 
 def _asked(root: Path) -> list[str] | None:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import attrs
 
+from drystone.bindings import leaves as bound
 from drystone.bundles import ship
 from drystone.cancellations import Watch
 from drystone.components import leaves
@@ -24,7 +25,7 @@ from drystone.errors import PlanError
 from drystone.fingerprints import PYTHON
 from drystone.graphs import Node, Value
 from drystone.installations import DISABLE
-from drystone.jobs import Jobs, Leftovers, result_of
+from drystone.jobs import Jobs, Leftovers
 from drystone.orchestrators import Orchestrator, RunContext, thread_variables
 from drystone.placements import INLINE, orchestrator_for
 from drystone.preparation import Prepared
@@ -136,11 +137,11 @@ class Launcher:
         given = self._environment(task), self._secrets(attempt.node)
         if found is None:
             return jobs.start(task, *given)
-        before, job = attrs.evolve(found[0], log=task.log), found[1]
-        if job is not None:
-            return jobs.adopt(task, *given, before, job)
+        before, left = found
+        if not isinstance(left, StepResult):
+            return jobs.adopt(task, *given, attrs.evolve(before, log=task.log), left)
         future: Future[str] = Future()
-        future.set_result(to_text(unstructure(result_of(self._prepared.stack.artifact_store, before))))
+        future.set_result(to_text(unstructure(attrs.evolve(left, log=self._dispatch.kept(before)))))
         return future
 
     @functools.cached_property
@@ -184,7 +185,8 @@ class Launcher:
     def _references(self, node: Node) -> Iterator[Secret]:
         components = self._prepared.stack.components
         used = [components[kind] for kind in node.step.options.uses]
-        values = [binding.value for binding in node.bindings.values() if isinstance(binding, Value)]
+        arguments = (leaf for binding in node.bindings.values() for leaf in bound(binding))
+        values = [leaf.value for leaf in arguments if isinstance(leaf, Value)]
         for holder in (self._prepared.stack.artifact_store, *used, *values):
             yield from (value for _, value in leaves(holder) if isinstance(value, Secret))
 

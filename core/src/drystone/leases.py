@@ -43,8 +43,7 @@ class Leases:
     def _last(self, name: str) -> tuple[list[int], str | None]:
         """The numbers of what was said, and who holds it now; what nobody can have said holds nothing."""
         while True:
-            keys = [key for key in self._drive.names(_key(name)) if is_lease(key)]
-            numbers = sorted(int(key.rpartition(".")[2]) for key in keys)
+            numbers = self._numbers(name)
             if not numbers:
                 return [], None
             key = _key(name, numbers[-1])
@@ -55,15 +54,27 @@ class Leases:
                     return numbers, holder if now < self._drive.modified(key) + seconds else None
 
     def _say(self, name: str, numbers: list[int], holder: str, seconds: float) -> bool:
-        """Say the next thing, unless somebody else does; the last one stays, so that no number is given twice."""
+        """Say the next thing, unless somebody else does; the last one stays, so that no number is given twice.
+
+        A list that was made while others spoke may lack what they said, so it is looked at once more.
+        """
         data = {"holder": holder, "seconds": seconds, "id": os.urandom(8).hex()}
+        mine = max(numbers, default=0) + 1
         try:
-            self._drive.create(_key(name, max(numbers, default=0) + 1), json.dumps(data).encode())
+            self._drive.create(_key(name, mine), json.dumps(data).encode())
         except FileExistsError:
+            return False
+        if max(self._numbers(name), default=mine) > mine:
+            self._drive.delete(_key(name, mine))
             return False
         for number in numbers:
             self._drive.delete(_key(name, number))
         return True
+
+    def _numbers(self, name: str) -> list[int]:
+        """The numbers of what was said, in order."""
+        keys = [key for key in self._drive.names(_key(name)) if is_lease(key)]
+        return sorted(int(key.rpartition(".")[2]) for key in keys)
 
 
 def said(data: bytes) -> tuple[str, float] | None:

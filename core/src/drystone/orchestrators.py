@@ -86,7 +86,7 @@ class Job(Protocol):
     def wait(self) -> int:
         """Wait for its end and for all that it printed, and free what it held; its exit code, or minus the signal.
 
-        Called once.
+        Called once. What it started and has left running is ended, too: it would keep `logs` from ending.
 
         Raises:
             MemoryLimitError: It was ended because it took more memory than it may.

@@ -48,12 +48,19 @@ def orchestrators_of(graph: Graph, stack: Stack) -> dict[str, Orchestrator]:
 
 
 def needs_by_orchestrator(graph: Graph, stack: Stack, where: Mapping[str, str]) -> dict[str, dict[str, StepNeeds]]:
-    """What is known of the nodes that the driver does not run itself, by name, by that of their orchestrator."""
+    """What is known of the nodes that may find another environment, by name, by that of their orchestrator."""
     found: dict[str, dict[str, StepNeeds]] = {}
     for node in graph.nodes.values():
-        if where[node.name] != INLINE:
-            found.setdefault(orchestrator_for(node, stack)[0], {})[node.name] = needs_of(node, alone=False)
+        on, orchestrator = orchestrator_for(node, stack)
+        if where[node.name] != INLINE and _has_environments(orchestrator):
+            found.setdefault(on, {})[node.name] = needs_of(node, alone=False)
     return found
+
+
+def _has_environments(orchestrator: Orchestrator) -> bool:
+    """Whether there is something to ask: thousands of nodes take their time."""
+    kind = type(orchestrator)
+    return kind.environment is not Orchestrator.environment or kind.provide is not Orchestrator.provide
 
 
 def needs_of(node: Node, alone: bool) -> StepNeeds:

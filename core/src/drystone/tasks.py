@@ -14,6 +14,11 @@ from drystone.serialization import to_text, unstructure
 TASK, RESULT = "task.json", "result.json"
 """What the driver leaves in the folder of an attempt, and what its worker leaves there."""
 
+UNABLE = 70
+"""The exit code of a launched worker that failed outside its step: before it, or because the result cannot be stored.
+
+It is what `sysexits.h` calls an internal error."""
+
 
 @attrs.frozen(kw_only=True)
 class OutputTask:

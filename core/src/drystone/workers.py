@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from operator import attrgetter
@@ -38,7 +39,7 @@ from drystone.plugins import load_plugins
 from drystone.projects import put_on_path
 from drystone.secrets import Secret, handed
 from drystone.serialization import structure, to_text, unstructure
-from drystone.tasks import RESULT, TASK, Answer, StepResult, StepTask
+from drystone.tasks import RESULT, TASK, UNABLE, Answer, StepResult, StepTask
 from drystone.values import from_json
 
 Ask = Callable[[str], str]
@@ -214,11 +215,22 @@ handed to it, `-` for the first line of its standard input, or a file; and the v
 
 
 def main(uri: str) -> int:
-    """Run the task that an orchestrator has launched a command for; its exit code, 1 if the step failed.
+    """Run the task that an orchestrator has launched a command for.
 
     What it prints is the log of the step, both streams in the order of what was printed.
+
+    Returns:
+        The exit code: 1 if the step failed, `UNABLE` if it was something outside the step, which is printed.
     """
     os.dup2(1, 2)
+    try:
+        return _run(uri)
+    except Exception:
+        traceback.print_exc()
+        return UNABLE
+
+
+def _run(uri: str) -> int:
     _take_secrets()
     store: ArtifactStore = from_json(json.loads(os.environ[STORE]))
     folder = uri.removeprefix(f"{store.identity}/").removesuffix(f"/{TASK}")
@@ -252,5 +264,17 @@ def _take_secrets() -> None:
     os.environ.update({name: Secret(reference).resolve() for name, reference in variables.items()})
 
 
+def command(arguments: list[str]) -> int:
+    """What `python -m drystone.workers` does: only what an orchestrator has launched has a task."""
+    if len(arguments) != 1 or STORE not in os.environ:
+        sys.stderr.write(
+            "python -m drystone.workers is the command that orchestrators launch for a step: they give it the uri of a "
+            f"task, and the artifact store in {STORE}. To run a pipeline, call it, or use the command line: "
+            "drystone run PIPELINE.\n"
+        )
+        return 2
+    return main(*arguments)
+
+
 if __name__ == "__main__":  # as the module that everything else imports, which is another one than this
-    sys.exit(import_module("drystone.workers").main(sys.argv[1]))
+    sys.exit(import_module("drystone.workers").command(sys.argv[1:]))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import socket
+import subprocess
 import tarfile
 import threading
 import time
@@ -19,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drystone import Environment, Secret
-from drystone.errors import ImageBuildError, ImageNotFoundError
-from drystone_docker.builds import BUILD_LABEL
+from drystone.errors import ImageBuildError, ImageNotFoundError, RegistryUnreachableError
+from drystone_docker.builds import BUILD_LABEL, BUILDER_LABEL, sweep
+from drystone_docker.engines import close, engine
 from drystone_docker.images import Image
 from drystone_docker.provisions import Images
+from drystone_registry import ContainerRegistry
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -42,8 +47,9 @@ def repository(docker_engine: DockerClient, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def images(docker_engine: DockerClient, tmp_path: Path, repository: str) -> Iterator[Images]:
     """The images of an empty project. Nothing but images is left on the engine."""
-    yield Images(docker_engine, tmp_path, repository=repository)
+    yield Images(engine(None), tmp_path, repository=repository)
     assert not any(repository in each["Labels"][BUILD_LABEL] for each in building(docker_engine))
+    close()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def test_an_image_is_built_once_and_then_known_at_once(
 ) -> None:
     if images.environment(plain).unknown:
         assert images.environment(plain) == Environment(unknown="its image is not built yet")
-    again = Images(docker_engine, tmp_path, repository=repository)
+    again = Images(engine(None), tmp_path, repository=repository)
     with ThreadPoolExecutor() as pool:  # as two runs that start together
         list(pool.map(lambda each: each.provide(plain), (images, again)))
     assert capfd.readouterr().err.count("Building the image") <= 1
@@ -339,8 +345,74 @@ def test_an_interrupted_build_leaves_nothing(
     assert left & {each["Name"] for each in seen} == {"drystone-uv-cache"}
 
 
+def test_what_a_killed_driver_was_building_goes_with_the_next_build(
+    docker_engine: DockerClient, base_image: str
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [
+        docker_engine.containers.create(base_image, "true", labels={BUILDER_LABEL: f"{socket.gethostname()}:{process}"})
+        for process in (gone.pid, os.getpid())
+    ]
+    try:
+        sweep(engine(None))
+        there = {each["Id"] for each in docker_engine.api.containers(all=True, filters={"label": BUILDER_LABEL})}
+        assert [each.id in there for each in left] == [False, True]
+    finally:
+        left[1].remove()
+        close()
+
+
+def test_a_registry_that_is_away_stops_nobody_whose_engine_has_the_image(
+    built: str, images: Images, plain: Image, tmp_path: Path, repository: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = ContainerRegistry("127.0.0.1:1/team")
+    shared = Images(engine(None), tmp_path, away, repository=repository)
+    shared.provide(plain)
+    assert "127.0.0.1:1" in caplog.text
+    assert "so the run goes on" in caplog.text
+    assert shared.on_engine(plain) == built
+    with pytest.raises(RegistryUnreachableError):
+        shared.provide(Image(base_image=plain.base_image, requirements=("packaging",)))
+
+
 def test_a_dockerfile_that_fails_is_told_with_its_instruction(images: Images, base_image: str, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nENV GREETING=1\nRUN echo so it goes; false\n")
     with pytest.raises(ImageBuildError, match="at its instruction 'RUN echo so it goes; false'") as caught:
         images.provide(Image(dockerfile="Dockerfile"))
     assert "\n  so it goes\n" in str(caught.value)
+
+
+def test_a_dockerfile_that_is_refused_is_told_in_the_engines_words(
+    images: Images, base_image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nRUNN true\n")
+    with pytest.raises(ImageBuildError, match=r"Dockerfile was refused(.|\n)*RUNN"):
+        images.provide(Image(dockerfile="Dockerfile"))
+
+
+class Giving:
+    """Stands for a registry that has every image, and counts how often one is pulled."""
+
+    def __init__(self, id_: str) -> None:
+        self.id, self.pulls = id_, 0
+
+    def digest(self, name: str) -> str:
+        return "sha256:" + "0" * 64
+
+    def pull(self, name: str, *, engine: Any) -> str:
+        self.pulls += 1
+        return self.id
+
+
+def test_steps_that_start_at_once_pull_their_image_once(
+    docker_engine: DockerClient, base_image: str, tmp_path: Path, repository: str
+) -> None:
+    registry = Giving(docker_engine.api.inspect_image(base_image)["Id"])
+    images = Images(engine(None), tmp_path, registry, repository)  # type: ignore[arg-type]
+    image = Image(base_image=base_image, environment={"PULLED": "ONCE"})
+    with ThreadPoolExecutor(8) as threads:
+        assert {*threads.map(images.on_engine, [image] * 8)} == {registry.id}
+    docker_engine.api.remove_image(images.name(image), noprune=True)
+    close()
+    assert registry.pulls == 1

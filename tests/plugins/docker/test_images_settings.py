@@ -69,3 +69,8 @@ def test_a_steps_base_image_takes_the_place_of_the_orchestrators_dockerfile() ->
     whole = Image(dockerfile="images/Dockerfile", python="python3.12")
     assert Image(base_image="python:3.13").over(whole) == Image(base_image="python:3.13", python="python3.12")
     assert Image(system_packages=("git",)).over(whole).dockerfile == "images/Dockerfile"
+
+
+def test_images_can_be_compared_and_kept_in_sets() -> None:
+    one, same, other = (Image(environment={"A": text}) for text in ("1", "1", "2"))
+    assert {one, same, other} == {one, other}

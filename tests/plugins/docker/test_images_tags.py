@@ -196,3 +196,12 @@ def test_a_dockerfile_is_known_by_its_folder_without_what_it_ignores(tmp_path: P
 def test_images_are_called_after_the_project(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "Flight_Delays"\n')
     assert repository_of(tmp_path) == "drystone/flight-delays"
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{"flights" * 50}"\n')
+    assert len(repository_of(tmp_path)) < 128
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("My Flights", "my-flights"), ("航班", "project"), ("_x_", "x"), ("a..b--c", "a-b-c")]
+)
+def test_any_folder_gives_a_name_that_registries_take(tmp_path: Path, folder: str, name: str) -> None:
+    assert repository_of(tmp_path / folder) == f"drystone/{name}"

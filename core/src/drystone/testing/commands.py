@@ -33,12 +33,14 @@ class CommandJob:
                 yield piece
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Its exit code; what it has left behind is ended, which might go on printing."""
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # while it is not waited for, its id is its own
+        self.cancel()
         return self._process.wait()
 
     def cancel(self) -> None:
         """Kill it."""
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # which macOS says of what has ended
             os.killpg(self._process.pid, signal.SIGKILL)
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from drystone.errors import ImageNotFoundError, StackError
+from drystone.errors import EngineError, ImageNotFoundError, StackError
 from drystone_docker.builds import show
 from drystone_docker.dockerfiles import build, digest_of
+from drystone_docker.engines import Engine
+from drystone_docker.failures import translated
 from drystone_docker.images import Image
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 
 def base_image(image: Image) -> str:
@@ -22,22 +21,24 @@ def base_image(image: Image) -> str:
     return image.base_image or f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
 
 
-def inspected(engine: DockerClient, name: str) -> dict[str, Any] | None:
-    """What the engine says of an image that it has."""
-    from docker.errors import ImageNotFound  # noqa: PLC0415 - when an engine is used, and never before
+def inspected(engine: Engine, name: str) -> dict[str, Any] | None:
+    """What the engine says of an image that it has.
 
+    Raises:
+        EngineError: It does not answer.
+    """
     try:
-        found: dict[str, Any] = engine.api.inspect_image(name)
-    except ImageNotFound:
+        with translated(engine.address, "show an image"):
+            return dict(engine.api.inspect_image(name))
+    except ImageNotFoundError:
         return None
-    return found
 
 
 @attrs.frozen
 class Bases:
     """The base images of a project's images, on an engine."""
 
-    engine: DockerClient
+    engine: Engine
     root: Path
 
     def identity(self, image: Image, *, fetch: bool) -> str:
@@ -68,7 +69,8 @@ class Bases:
         if image.dockerfile is None:
             return self._here(image, fetch=True)
         id_ = build(self.engine, self._file(image.dockerfile), image.platform)
-        return self.engine.api.inspect_image(id_)  # type: ignore[no-any-return]
+        with translated(self.engine.address, "show an image"):
+            return dict(self.engine.api.inspect_image(id_))
 
     def _file(self, dockerfile: str) -> Path:
         file = self.root / dockerfile
@@ -91,9 +93,12 @@ class Bases:
         show(f"Pulling the base image {name}")
         try:
             is_whole = "@" in name or ":" in name.rpartition("/")[2]
-            self.engine.images.pull(name, tag=None if is_whole else "latest", platform=platform)
-        except APIError as exc:
-            raise _missing(name, platform, other, str(exc.explanation or exc)) from exc
+            with translated(self.engine.address, "pull it"):
+                self.engine.client.images.pull(name, tag=None if is_whole else "latest", platform=platform)
+        except (EngineError, ImageNotFoundError) as exc:
+            if not isinstance(exc.__cause__, APIError):
+                raise
+            raise _missing(name, platform, other, str(exc.__cause__.explanation or exc.__cause__)) from exc
         found = inspected(self.engine, name)
         if found is None or not _suits(found, platform):
             raise _missing(name, platform, found, "the registry has it for other platforms only")

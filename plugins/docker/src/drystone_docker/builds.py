@@ -7,6 +7,7 @@ of its container, which no layer, no configuration and no history of the image k
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import socket
 import sys
@@ -15,23 +16,25 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from drystone.errors import EngineError, EngineUnreachableError, ImageBuildError
+from drystone.errors import ImageBuildError
 from drystone_docker.distributions import BUILD
+from drystone_docker.engines import Engine
+from drystone_docker.failures import translated
 from drystone_docker.indexes import Access, expanded
 from drystone_docker.recipes import Recipe
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 CACHE_VOLUME = "drystone-uv-cache"
 """The engine's volume that keeps what uv and pip have downloaded and built."""
 
 ENVIRONMENT_LABEL = "org.drystone.environment"
 """What is installed in an image, as JSON."""
+
+BUILDER_LABEL = "org.drystone.builder"
+"""The machine and the process that build."""
 
 BUILD_LABEL = "org.drystone.build"
 """The tag that a container builds, and for whom."""
@@ -67,7 +70,7 @@ def show(line: str) -> None:
 class Build:
     """A container that makes an image of a recipe."""
 
-    engine: DockerClient
+    engine: Engine
     recipe: Recipe
     base: dict[str, Any]
     access: Access
@@ -80,9 +83,15 @@ class Build:
             EngineError: The engine refuses.
         """
         owner = f"{socket.gethostname()}/{name}"
-        _remove(self.engine, f"{BUILD_LABEL}={owner}")
-        with engine_errors(f"The image {name} could not be built"), self._container(owner) as container:
-            self.engine.api.put_archive(container, BUILD, _archive(self._files()))
+        files, translating = _archive(self._files()), translated(self.engine.address, f"build the image {name}")
+        with translating, _started_at_all():
+            _remove(self.engine, f"{BUILD_LABEL}={owner}")
+            sweep(self.engine)
+            return self._built(owner, name, files)
+
+    def _built(self, owner: str, name: str, files: bytes) -> str:
+        with self._container(owner) as container:
+            self.engine.api.put_archive(container, BUILD, files)
             output = self._output(container)
             self._check(self.engine.api.wait(container)["StatusCode"], output)
             return self._committed(container, name)
@@ -102,7 +111,7 @@ class Build:
             user="0:0",
             working_dir="/",
             host_config=host,
-            labels={BUILD_LABEL: owner},
+            labels={BUILD_LABEL: owner, BUILDER_LABEL: f"{socket.gethostname()}:{os.getpid()}"},
             platform=self.recipe.image.platform,
         )["Id"]
         try:
@@ -180,7 +189,7 @@ class Build:
             "Entrypoint": said.get("Entrypoint") or [],
             "User": said.get("User") or "0",
             "WorkingDir": said.get("WorkingDir") or "/",
-            "Labels": {ENVIRONMENT_LABEL: inventory, BUILD_LABEL: ""},
+            "Labels": {ENVIRONMENT_LABEL: inventory, BUILD_LABEL: "", BUILDER_LABEL: ""},
         }
 
 
@@ -200,16 +209,13 @@ def failed(reason: str, output: Iterable[str]) -> ImageBuildError:
 
 
 @contextmanager
-def engine_errors(what: str) -> Iterator[None]:
-    """Say what the engine's own errors mean.
+def _started_at_all() -> Iterator[None]:
+    """Say of a base image that the engine cannot start that the image cannot be built.
 
     Raises:
-        EngineUnreachableError: It does not answer.
-        ImageBuildError: Its disk is full, or it cannot start the base image.
-        EngineError: It refuses for another reason.
+        ImageBuildError: It has no shell, or is for another processor, or the engine's disk is full.
     """
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - when an engine is used, and never before
-    from requests.exceptions import RequestException  # noqa: PLC0415 - the same
+    from docker.errors import APIError  # noqa: PLC0415 - when an engine is used, and never before
 
     try:
         yield
@@ -217,11 +223,7 @@ def engine_errors(what: str) -> Iterator[None]:
         said = str(exc.explanation or exc)
         if any(each in said.lower() for each in ("no space left", "exec format error", "/bin/sh")):
             raise failed("the container engine cannot run /bin/sh of its base image", [said]) from exc
-        raise EngineError(f"{what}: {said}") from exc
-    except RequestException as exc:
-        raise EngineUnreachableError(f"{what}: the container engine does not answer ({type(exc).__name__}).") from exc
-    except DockerException as exc:
-        raise EngineError(f"{what}: {exc}") from exc
+        raise
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -244,8 +246,27 @@ def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
     return packed.getvalue()
 
 
-def _remove(engine: DockerClient, label: str) -> None:
+def _remove(engine: Engine, label: str) -> None:
     """Remove what a driver that was killed has left of this build."""
     for each in engine.api.containers(all=True, filters={"label": label}):
         with suppress(Exception):
             engine.api.remove_container(each["Id"], v=True, force=True)
+
+
+def sweep(engine: Engine) -> None:
+    """Remove what other drivers of this machine that were killed have left: the credentials of indexes are in it."""
+    for each in engine.api.containers(all=True, filters={"label": BUILDER_LABEL}):
+        host, _, process = each["Labels"][BUILDER_LABEL].rpartition(":")
+        if host == socket.gethostname() and not _is_alive(int(process)):
+            with suppress(Exception):
+                engine.api.remove_container(each["Id"], v=True, force=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -71,8 +71,7 @@ def _of_images(orchestrator: DockerOrchestrator, engine: Engine) -> Iterator[str
 
 def _of_image(orchestrator: DockerOrchestrator, image: Image, engine: Engine) -> list[str]:
     """What keeps an image from being built; nothing is pulled for the answer."""
-    with translated(engine.address, "show an image"):
-        there = None if image.dockerfile is not None else inspected(engine.client, base_image(image))
+    there = None if image.dockerfile is not None else inspected(engine, base_image(image))
     if image.dockerfile is not None or there is not None:
         wrong = [*_of_platforms(image, engine, [f"{there['Os']}/{there['Architecture']}"])] if there is not None else []
         return wrong or orchestrator.images.problems(image)
@@ -82,8 +81,8 @@ def _of_image(orchestrator: DockerOrchestrator, image: Image, engine: Engine) ->
     except DrystoneError as exc:
         name = base_image(image)
         return [
-            f"The base image {name} is not on the container engine, and cannot be pulled: {exc} Is its name right? "
-            f"`docker pull {name}` tries the same; for a private registry, `docker login` comes first."
+            f"The base image {name} is not on the container engine, and cannot be pulled: {str(exc).rstrip('.')}. Is "
+            f"its name right? `docker pull {name}` tries the same; for a private registry, `docker login` comes first."
         ]
     return [*_of_platforms(image, engine, [f"{each['os']}/{each['architecture']}" for each in offered])]
 
@@ -91,7 +90,7 @@ def _of_image(orchestrator: DockerOrchestrator, image: Image, engine: Engine) ->
 def _of_platforms(image: Image, engine: Engine, offered: list[str]) -> Iterator[str]:
     """Whether a base image is for the right machine."""
     wanted = image.platform or engine.platform
-    if not any(wanted.startswith(each) for each in offered):
+    if wanted.split("/")[:2] not in [each.split("/")[:2] for each in offered]:
         yield (
             f"The base image {base_image(image)} is for {', '.join(offered)} and not for {wanted}. Take another "
             "base_image, or set platform= to what it is for, where the engine can run that."

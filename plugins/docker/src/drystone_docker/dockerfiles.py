@@ -6,12 +6,11 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from drystone_docker.builds import SHOWN, failed, show
-
-if TYPE_CHECKING:
-    from docker import DockerClient
+from drystone_docker.engines import Engine
+from drystone_docker.failures import translated
 
 
 def digest_of(file: Path) -> str:
@@ -33,19 +32,26 @@ def _context(file: Path) -> list[str]:
     return sorted(exclude_paths(str(file.parent), patterns, dockerfile=file.name))
 
 
-def build(engine: DockerClient, file: Path, platform: str | None) -> str:
+def build(engine: Engine, file: Path, platform: str | None) -> str:
     """Build a Dockerfile with its folder as the context; the id of its image.
 
     The engine keeps its layers, so what did not change is not built again.
 
     Raises:
         ImageBuildError: Names the instruction that failed, and shows the last of the output.
+        EngineError: The engine does not answer.
     """
+    from docker.errors import APIError  # noqa: PLC0415 - when an engine is used, and never before
+
     show(f"Building {file}")
-    chunks = engine.api.build(
-        path=str(file.parent), dockerfile=file.name, rm=True, forcerm=True, decode=True, platform=platform
-    )
-    return _followed(chunks, file)
+    with translated(engine.address, f"build {file}"):
+        try:
+            chunks = engine.api.build(
+                path=str(file.parent), dockerfile=file.name, rm=True, forcerm=True, decode=True, platform=platform
+            )
+            return _followed(chunks, file)
+        except APIError as exc:  # it did not even begin, as when an instruction is none
+            raise failed(f"{file} was refused", [str(exc.explanation or exc)]) from exc
 
 
 def _followed(chunks: Iterable[dict[str, Any]], file: Path) -> str:

@@ -80,7 +80,7 @@ class Engine:
     @property
     def platform(self) -> str:
         """What its machine is, as `linux/amd64`."""
-        names = {"x86_64": "amd64", "aarch64": "arm64"}
+        names = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
         machine = self.info.get("Architecture", "")
         return f"{self.info.get('OSType', 'linux')}/{names.get(machine, machine)}"
 

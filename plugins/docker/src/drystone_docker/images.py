@@ -52,7 +52,7 @@ class Image:
     python: str | None = None
     requirements: str | tuple[str, ...] | None = attrs.field(default=None, converter=_several)
     system_packages: tuple[str, ...] | None = attrs.field(default=None, converter=_several)
-    environment: Mapping[str, str | Secret] | None = attrs.field(default=None, converter=_copied)
+    environment: Mapping[str, str | Secret] | None = attrs.field(default=None, converter=_copied, hash=False)
     dockerfile: str | None = None
     platform: str | None = None
     index_url: str | Secret | None = None

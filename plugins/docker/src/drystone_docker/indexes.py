@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from drystone import Secret
+from drystone_docker.addresses import is_loopback
 from drystone_docker.distributions import BUILD
 
 PASSED = re.compile(
@@ -65,7 +66,7 @@ class Access:
     def is_loopback(self) -> bool:
         """Whether something that it names is on the driver's own loopback address."""
         hosts = (urlsplit(url).hostname or "" for url in self._urls())
-        return any(host in ("localhost", "::1") or host.startswith("127.") for host in hosts)
+        return any(map(is_loopback, hosts))
 
     def hidden(self, line: str) -> str:
         """A line of output without credentials."""

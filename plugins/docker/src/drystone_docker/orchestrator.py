@@ -196,7 +196,7 @@ class DockerOrchestrator(Orchestrator):
     @cached_property
     def images(self) -> Images:
         """The images of steps, found or built."""
-        return Images(self.engine.client, self.root, self._registry)
+        return Images(self.engine, self.root, self._registry)
 
     def environment(self, step: StepNeeds) -> Environment:
         """What a step's code finds in its image."""

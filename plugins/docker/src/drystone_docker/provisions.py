@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from drystone import ContainerRegistry, Environment
-from drystone.errors import ImageNotFoundError, StackError
+from drystone.errors import ImageNotFoundError, RegistryUnreachableError, StackError, message_of
 from drystone_docker.bases import Bases, base_image, inspected
-from drystone_docker.builds import ENVIRONMENT_LABEL, Build, engine_errors, show
+from drystone_docker.builds import ENVIRONMENT_LABEL, Build, show
+from drystone_docker.engines import Engine
+from drystone_docker.failures import translated
 from drystone_docker.images import Image
 from drystone_docker.indexes import Access
 from drystone_docker.recipes import Recipe, recipe_of
 from drystone_docker.requirements import project_name
 
-if TYPE_CHECKING:
-    from docker import DockerClient
+logger = logging.getLogger(__name__)
+
+LONGEST = 100
+"""Characters of a project's name in the names of images, which registries limit to 255."""
 
 
 class Images:
@@ -38,11 +43,12 @@ class Images:
     """
 
     def __init__(
-        self, engine: DockerClient, root: Path, registry: ContainerRegistry | None = None, repository: str | None = None
+        self, engine: Engine, root: Path, registry: ContainerRegistry | None = None, repository: str | None = None
     ) -> None:
         self._engine, self._root, self._registry = engine, root, registry
         self._repository = repository or repository_of(root)
         self._bases = Bases(engine, root)
+        self._pulling = threading.Lock()
         self._recipes: dict[str, Recipe] = {}
         self._environments: dict[str, Environment] = {}
 
@@ -82,7 +88,7 @@ class Images:
             ImageBuildError: Says which part failed, and shows the end of what it printed.
             ImageNotFoundError: There is no such base image.
             StackError: Something that the settings name is not there.
-            RegistryError: The registry refuses the image.
+            RegistryError: The registry refuses the image, or does not answer and the engine has it not.
         """
         recipe = self._recipe(image, fetch=True)
         name = self._named(recipe)
@@ -101,14 +107,20 @@ class Images:
             ImageNotFoundError: Neither has it: it has to be provided before.
         """
         name = self._named(self._recipe(image, fetch=True))
-        found = self._on_engine(name)
-        if found is not None:
-            return str(found["Id"])
+        found = inspected(self._engine, name)
+        if found is None:
+            with self._pulling:  # steps start at once: one of them pulls, and the others find it
+                found = inspected(self._engine, name)
+                return str(found["Id"]) if found is not None else self._pulled(name)
+        return str(found["Id"])
+
+    def _pulled(self, name: str) -> str:
+        """The id of an image that the registry has, once the engine has it."""
         digest = self._registry.digest(name) if self._registry else None
         if self._registry is None or digest is None:
             raise ImageNotFoundError(f"The image {name} is not built yet, or was removed. A run builds what it needs.")
         id_ = self._registry.pull(f"{self._repository}@{digest}", engine=self._engine.api)
-        with engine_errors(f"The image {name} cannot be named"):
+        with translated(self._engine.address, "name an image"):
             self._engine.api.tag(id_, *name.rsplit(":", 1))
         return id_
 
@@ -125,8 +137,7 @@ class Images:
     def _recipe(self, image: Image, *, fetch: bool) -> Recipe:
         key = repr(image)
         if key not in self._recipes:
-            with engine_errors("The base image cannot be looked at"):
-                base = self._bases.identity(image, fetch=fetch)
+            base = self._bases.identity(image, fetch=fetch)
             self._recipes[key] = recipe_of(image, base, self._root)
         return self._recipes[key]
 
@@ -134,24 +145,25 @@ class Images:
         return f"{self._repository}:{recipe.digest}"
 
     def _labels(self, name: str) -> Mapping[str, str] | None:
-        found = self._on_engine(name)
+        found = inspected(self._engine, name)
         if found is not None:
             return found["Config"].get("Labels") or {}
         return self._registry.labels(name) if self._registry else None
 
-    def _on_engine(self, name: str) -> dict[str, Any] | None:
-        with engine_errors(f"The image {name} cannot be looked for"):
-            return inspected(self._engine, name)
-
     def _is_there(self, name: str) -> bool:
         """Whether it needs no build; what only the engine has is pushed."""
-        found = self._on_engine(name)
+        found = inspected(self._engine, name)
         if self._registry is None:
             return found is not None
-        if self._registry.digest(name) is not None:
-            return True
-        if found is not None:
-            self._push(found["Id"], name)
+        try:
+            if self._registry.digest(name) is not None:
+                return True
+            if found is not None:
+                self._push(found["Id"], name)
+        except RegistryUnreachableError as exc:
+            if found is None:
+                raise
+            logger.warning("%s The engine has the image %s, so the run goes on.", message_of(exc), name)
         return found is not None
 
     def _push(self, id_: str, name: str) -> None:
@@ -167,7 +179,7 @@ class Images:
 def repository_of(root: Path) -> str:
     """What a project's images are called: `drystone/` and the project's name, or else its folder's."""
     plain = re.sub(r"[^a-z0-9]+", "-", project_name(root).lower()).strip("-")
-    return f"drystone/{plain or 'project'}"
+    return f"drystone/{plain[:LONGEST].strip('-') or 'project'}"
 
 
 def _environment(labels: Mapping[str, str]) -> Environment:
