@@ -123,7 +123,7 @@ class Lines:
     @drystone.hookimpl
     def drystone_run_started(self, run: Any) -> None:
         """Name the run."""
-        _say(f"{run.name} on stack {run.stack}: {len(run.steps)} steps")
+        _say(f"{run.name} on stack {run.stack}: {len(run.steps)} step{'' if len(run.steps) == 1 else 's'}")
 
     @drystone.hookimpl
     def drystone_step_started(self, step_run: Any) -> None:
