@@ -130,7 +130,7 @@ def test_another_byte_makes_another_digest(root: Path, store: LocalArtifactStore
 
 def test_what_a_store_has_is_not_sent_again(root: Path, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = ship(root, elsewhere)
-    monkeypatch.setattr(MemoryArtifactStore, "upload", None)
+    monkeypatch.setattr(MemoryArtifactStore, "upload", None)  # to call it would be an error
     assert ship(root, elsewhere) == digest
 
 
@@ -185,6 +185,7 @@ def test_links_inside_stay_links_and_those_to_files_outside_become_files(
 
 
 def test_files_that_vanish_meanwhile_are_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No file can be told to vanish between the two looks at it.
     monkeypatch.setattr(bundles, "belonging", lambda tree: ["gone.py", "train.py", "train.py/gone"])
     assert names(root) == ["bundle.json", "project/train.py"]
 
