@@ -336,7 +336,8 @@ def test_no_links_and_names_lead_out(data: st.DataObject) -> None:
             home = to
         made = [each for each in Path(folder, "deep").rglob("*") if not each.is_relative_to(home)]
         assert {*made} <= {Path(folder, "deep/er"), to}
-        assert all(each.resolve().is_relative_to(home.resolve()) for each in home.rglob("*"))
+        real = os.path.realpath(home)  # a link to itself is harmless, and `resolve` raises at it before Python 3.13
+        assert all(os.path.realpath(each).startswith(real) for each in home.rglob("*"))
         assert sorted(each.name for each in Path(folder).iterdir()) in (["deep"], [])
 
 
