@@ -74,3 +74,9 @@ def test_a_steps_base_image_takes_the_place_of_the_orchestrators_dockerfile() ->
 def test_images_can_be_compared_and_kept_in_sets() -> None:
     one, same, other = (Image(environment={"A": text}) for text in ("1", "1", "2"))
     assert {one, same, other} == {one, other}
+
+
+def test_a_set_has_one_order_whatever_the_process() -> None:
+    image = Image(requirements={"scipy", "numpy", "attrs"}, system_packages={"libgomp1", "curl"})  # type: ignore[arg-type]
+    assert image.requirements == ("attrs", "numpy", "scipy")
+    assert image.system_packages == ("curl", "libgomp1")

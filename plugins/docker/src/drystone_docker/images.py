@@ -18,11 +18,15 @@ _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
 
 
-def _several(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | set | frozenset) else value
+def several(value: Any) -> Any:
+    """Several things as a tuple; those of a set in an order that does not depend on the process."""
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(value, key=str))
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A mapping as a plain dict, which can be written as JSON, whatever it was."""
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -50,9 +54,9 @@ class Image:
 
     base_image: str | None = None
     python: str | None = None
-    requirements: str | tuple[str, ...] | None = attrs.field(default=None, converter=_several)
-    system_packages: tuple[str, ...] | None = attrs.field(default=None, converter=_several)
-    environment: Mapping[str, str | Secret] | None = attrs.field(default=None, converter=_copied, hash=False)
+    requirements: str | tuple[str, ...] | None = attrs.field(default=None, converter=several)
+    system_packages: tuple[str, ...] | None = attrs.field(default=None, converter=several)
+    environment: Mapping[str, str | Secret] | None = attrs.field(default=None, converter=copied, hash=False)
     dockerfile: str | None = None
     platform: str | None = None
     index_url: str | Secret | None = None

@@ -7,20 +7,7 @@ from typing import Any
 
 import attrs
 
-from drystone import Resources
-
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-"""Variables by which libraries learn how many threads to use; else they count the cores of the whole machine."""
+from drystone import Resources, thread_variables
 
 
 @attrs.frozen(kw_only=True)
@@ -66,4 +53,4 @@ class Limits:
     @property
     def variables(self) -> dict[str, str]:
         """What tells libraries how many threads to use."""
-        return dict.fromkeys(THREADS, str(max(1, math.floor(self.cpus)))) if self.cpus is not None else {}
+        return thread_variables(max(1, math.floor(self.cpus))) if self.cpus is not None else {}

@@ -30,7 +30,7 @@ from drystone_docker.checks import problems
 from drystone_docker.containers import found, started
 from drystone_docker.engines import Engine, engine
 from drystone_docker.handovers import handed
-from drystone_docker.images import Image
+from drystone_docker.images import Image, copied, several
 from drystone_docker.limits import Limits
 from drystone_docker.mounts import Surroundings, surroundings
 from drystone_docker.provisions import Images
@@ -71,21 +71,21 @@ class DockerOrchestrator(Orchestrator):
 
     base_image: str | None = None
     python: str | None = None
-    requirements: str | tuple[str, ...] | None = attrs.field(default=None, converter=settings.listed_once)
-    system_packages: tuple[str, ...] | None = attrs.field(default=None, converter=settings.listed_once)
+    requirements: str | tuple[str, ...] | None = attrs.field(default=None, converter=several)
+    system_packages: tuple[str, ...] | None = attrs.field(default=None, converter=several)
     variables: Mapping[str, str | Secret] | None = attrs.field(
-        default=None, alias="environment", converter=settings.copied, hash=False
+        default=None, alias="environment", converter=copied, hash=False
     )
     dockerfile: str | None = None
     platform: str | None = None
     index_url: str | Secret | None = None
-    steps: Mapping[str, Image] = attrs.field(factory=dict, converter=settings.copied, hash=False)
+    steps: Mapping[str, Image] = attrs.field(factory=dict, converter=copied, hash=False)
     cpus: float | None = None
     memory: int | str | None = None
     gpus: int | None = None
     shm_size: int | str | None = None
     network: str | None = None
-    volumes: Mapping[str, str] = attrs.field(factory=dict, converter=settings.copied, hash=False)
+    volumes: Mapping[str, str] = attrs.field(factory=dict, converter=copied, hash=False)
     user: str | None = None
     workers: int | None = None
     keep_failed: bool = False

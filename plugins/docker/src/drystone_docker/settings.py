@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from drystone import Resources
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
 SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe")
 """How an engine can be reached."""
-
-
-def listed_once(value: Any) -> Any:
-    """Several things as a tuple, however they were given."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def copied(value: Any) -> Any:
-    """A mapping as a plain dict, which can be written as JSON, whatever it was."""
-    return dict(value) if isinstance(value, Mapping) else value
 
 
 def size(text: int | str | None) -> int | None:
