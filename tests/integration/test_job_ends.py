@@ -115,6 +115,7 @@ def test_the_workers_command_tells_a_person_whom_it_is_for(arguments):
 DYING = """
 import os
 import attrs
+from drystone import Environment
 from drystone.testing.commands import CommandJob, CommandOrchestrator
 
 class Last(CommandJob):
@@ -125,6 +126,11 @@ class Last(CommandJob):
 
 @attrs.frozen(kw_only=True)
 class Dying(CommandOrchestrator):
+    python_there: str = ""
+
+    def environment(self, step):
+        return Environment(python=self.python_there, packages={})
+
     def launch(self, *arguments):
         return Last(super().launch(*arguments)._process)
 """
@@ -134,18 +140,34 @@ import os
 from dying import Dying
 from drystone import FsspecArtifactStore, Stack
 
-yard = Stack("yard", orchestrator=Dying(), artifact_store=FsspecArtifactStore(url=f"file://{os.getcwd()}/store"))
+store = FsspecArtifactStore(url=f"file://{os.getcwd()}/store")
+yard = Stack("yard", orchestrator=Dying(), artifact_store=store)
+other = Stack("other", orchestrator=Dying(python_there="3.99"), artifact_store=store)
 """
 
 
-def test_a_result_that_a_dead_driver_left_has_its_log(pipelines, module, python):
+RESUME = (
+    "from drystone import Workspace; run = Workspace.current().resume('alone-1'); "
+    "print(repr(run.steps['measured'].logs()), run.output.load())"
+)
+
+
+@pytest.mark.parametrize("stack", ["yard", "other"])
+def test_a_result_that_a_dead_driver_left_is_taken_with_its_log(pipelines, module, python, stack):
+    """Also if steps run under another Python, and a file of the project that they do not use was written meanwhile."""
     module("dying", DYING)
     module("stacks", STACKS)
-    assert python("-c", "import ends; ends.alone()", DRYSTONE_STACK="yard").returncode == 9
-    resume = (
-        "from drystone import Workspace; run = Workspace.current().resume('alone-1'); "
-        "print(repr(run.steps['measured'].logs()), run.output.load())"
-    )
-    done = python("-c", resume, SURVIVES="1")
+    assert python("-c", "import ends; ends.alone()", DRYSTONE_STACK=stack).returncode == 9
+    module("unused", "WRITTEN = 'meanwhile'")
+    done = python("-c", RESUME, SURVIVES="1")
     assert done.stdout.splitlines()[-1:] == ["'measuring 2\\n' 2"], done.stderr
     assert "measured |" not in done.stdout
+
+
+def test_a_result_of_another_environment_is_not_taken(pipelines, module, python):
+    module("dying", DYING)
+    module("stacks", STACKS)
+    assert python("-c", "import ends; ends.alone()", DRYSTONE_STACK="other").returncode == 9
+    module("stacks", STACKS.replace("3.99", "3.98"))
+    done = python("-c", RESUME, SURVIVES="1")
+    assert "measured | measuring 2" in done.stdout, done.stderr

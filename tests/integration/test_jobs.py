@@ -326,6 +326,7 @@ def task():
         allow_pickle=False,
         exclusive=True,
         pid=1,
+        key="k1",
         folder=f"{FOLDER}train/1",
     )
 
@@ -359,7 +360,7 @@ def test_a_job_that_does_the_same_is_taken_over(left, task):
     assert not job.ended
 
 
-@pytest.mark.parametrize("change", [{"closure": "other"}, {"inputs": {"n": {"value": 2}}}, {"model_version": ("m", 2)}])
+@pytest.mark.parametrize("change", [{"key": "other"}, {"inputs": {"n": {"value": 2}}}, {"model_version": ("m", 2)}])
 def test_a_job_that_does_something_else_is_ended_before_its_step_runs_again(left, task, change):
     job = LeftJob()
     assert left(task, job=job).taken(again(task, **change)) is None
@@ -391,7 +392,7 @@ def test_jobs_of_other_runs_are_left_alone(left, task):
     assert not job.ended
 
 
-def test_code_that_no_digest_stands_for_is_compared_by_its_bundle(left, task):
-    unread = attrs.evolve(task, closure=None, bundle="b1")
+def test_code_that_no_key_stands_for_is_compared_by_its_bundle(left, task):
+    unread = attrs.evolve(task, key=None, bundle="b1")
     assert left(unread, StepResult(id="a1")).taken(again(unread)) is not None
     assert left(unread, StepResult(id="a1")).taken(again(unread, bundle="b2")) is None

@@ -111,6 +111,7 @@ class Dispatch:
             log=self._log(attempt),
             debug=prepared.pipeline.options.debug,
             components={kind: self._component(kind) for kind in options.uses},
+            key=attempt.decision.key,
             folder=self.folder_of(attempt),
         )
 

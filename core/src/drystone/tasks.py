@@ -47,6 +47,7 @@ class StepTask:
         closure: Digest of the code that it reaches, which must be the same wherever it is imported; None if unknown.
         bundle: Digest of the project's code in the artifact store, for a worker that has not the files of this machine;
             then `closure` is that of the code alone, without the packages around it.
+        key: The cache key, which tells code, arguments and environment from others; None if there can be none.
         root: The project's root.
         folder: Where in the artifact store this attempt and the driver leave messages for each other.
         inputs: By parameter: `{"value": …}`, `{"artifact": manifest}` or `{"items": […], "kind": …, "keys": …}`.
@@ -84,17 +85,18 @@ class StepTask:
     parameters_at: str | None = None
     components: dict[str, Any] = attrs.field(factory=dict)
     bundle: str | None = None
+    key: str | None = None
     folder: str = ""
 
     def makes_what(self, other: StepTask) -> bool:
         """Whether this attempt does what another one does, at whatever time and place."""
-        names = (*SAME, "closure") if self.closure is not None else (*SAME, "bundle")
+        names = (*SAME, "key" if self.key is not None else "bundle")
         mine, its = (to_text(unstructure([getattr(each, name) for name in names])) for each in (self, other))
         return mine == its
 
 
 SAME = ("step", "code", "inputs", "outputs", "parameters", "model_version", "components", "allow_pickle", "store")
-"""What two attempts at the same work have in common besides its code."""
+"""What two attempts at the same work have in common besides their code and its environment."""
 
 
 @attrs.frozen(kw_only=True)
