@@ -173,6 +173,25 @@ def test_what_only_reads_is_tried_again_and_what_writes_is_not(oci_registry: Oci
         assert [method for method, _, _ in front.asked] == ["HEAD", "DELETE"]
 
 
+def test_a_push_that_a_registry_stumbles_over_is_made_again(
+    oci_registry: OciRegistry, small_image: Callable[[str], str]
+) -> None:
+    """As ours does when two push one tag in the same instant; if it never recovers, that is told."""
+    with in_front_of(oci_registry.address) as front:
+        left, registry = [500, 502], ContainerRegistry(front.address)
+
+        def answers(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+            return (left.pop(), {}, b"") if left and method == "PUT" and "/manifests/" in path else None
+
+        front.answers = answers
+        pushed = registry.push(small_image("one"), "flights:stumbling")
+        assert left == []
+        assert registry.digest("flights:stumbling") == pushed.partition("@")[2]
+        left.extend([500] * 100)
+        with pytest.raises(RegistryUnreachableError, match=r"overloaded or broken: asked to push .* 500 Internal"):
+            registry.push(small_image("one"), "flights:stumbling")
+
+
 def test_a_registry_that_forbids_deletes_says_so(
     own_registry: Callable[..., OciRegistry], small_image: Callable[[str], str]
 ) -> None:
@@ -313,7 +332,7 @@ def test_damaged_descriptions_are_not_believed(oci_registry: OciRegistry) -> Non
         ("write /var/lib/x: no space left on device", "EngineError", "disk is full"),
         ("denied: requested access to the resource is denied", "RegistryAccessError", "wants credentials"),
         ("name unknown: The repository with name 'a' does not exist", "RegistryError", "aws ecr create-repository"),
-        ("toomanyrequests: You have reached your pull rate limit", "RegistryUnreachableError", "does not answer"),
+        ("toomanyrequests: You have reached your pull rate limit", "RegistryUnreachableError", "overloaded or broken"),
         ("Get https://a/v2/: net/http: TLS handshake timeout", "RegistryUnreachableError", "does not answer"),
         ("something new", "RegistryError", "said 'something new'"),
     ],

@@ -6,7 +6,8 @@ import copy
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from drystone.errors import (
     RegistryError,
 )
 from drystone_registry import credentials, settings
-from drystone_registry.messages import explained
+from drystone_registry.messages import explained, is_passing
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -33,6 +34,12 @@ SILENCE = 600
 
 ATTEMPTS = 20
 """How often a push is made while others move the tag in the engine."""
+
+DELAYS = (0.5, 1.0, 2.0)
+"""Seconds between attempts at what a registry answers that it cannot now."""
+
+PATIENCE = 15.0
+"""Seconds after which there is no further attempt: with layers the engine has been patient itself."""
 
 _locks: dict[str, threading.Lock] = {}
 
@@ -150,13 +157,28 @@ def _login(registry: ContainerRegistry) -> dict[str, str]:
 def _told(
     ask: Callable[[], Iterable[Mapping[str, Any]]], registry: ContainerRegistry, what: str
 ) -> Iterator[Mapping[str, Any]]:
-    """What the engine says while it works; its errors as ours."""
+    """What the engine says while it works; its errors as ours, once it makes no difference to ask again."""
+    end = time.monotonic() + PATIENCE
+    for delay in (*DELAYS, None):
+        failed = yield from _heard(ask)
+        if failed is None:
+            return
+        if delay is None or not is_passing(failed[0]) or time.monotonic() > end:
+            raise explained(failed[0], registry, what) from failed[1]
+        time.sleep(delay)
+
+
+def _heard(
+    ask: Callable[[], Iterable[Mapping[str, Any]]],
+) -> Generator[Mapping[str, Any], None, tuple[str, Exception | None] | None]:
+    """What the engine says; returns what it says of a failure, and what was raised for that, if there was one."""
     from docker.errors import APIError  # noqa: PLC0415
 
     try:
         for each in ask():
             if "error" in each:
-                raise explained(str(each["error"]), registry, what)
+                return str(each["error"]), None
             yield each
     except APIError as exc:
-        raise explained(str(exc.explanation or exc), registry, what) from exc
+        return str(exc.explanation or exc), exc
+    return None

@@ -48,6 +48,13 @@ def silent(host: str, tried: str, reason: str) -> RegistryUnreachableError:
     )
 
 
+def broken(host: str, what: str, said: str) -> RegistryUnreachableError:
+    """It answers that it cannot now."""
+    return RegistryUnreachableError(
+        f"The registry {host} is overloaded or broken: asked to {what} it answers {said}. Try again later."
+    )
+
+
 def without_token(host: str, realm: str, exc: Exception) -> RegistryUnreachableError:
     """Its token server did not answer, or has a certificate that is not trusted."""
     tls = _cause(exc, ssl.SSLCertVerificationError)
@@ -105,9 +112,7 @@ def unexpected(answer: Answer, connection: Connection, what: str) -> RegistryErr
     if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:
         return encrypted(host)
     if answer.status == 429 or answer.status >= 500:
-        return RegistryUnreachableError(
-            f"The registry {host} is overloaded or broken: asked to {what} it answers {answer.status}. Try again later."
-        )
+        return broken(host, what, str(answer.status))
     said = f" ({', '.join(filter(None, codes(answer.body)))})" if codes(answer.body) else ""
     return RegistryError(
         f"The registry {host}, asked to {what}, answers {answer.status}{said}, which is not what a registry answers. "

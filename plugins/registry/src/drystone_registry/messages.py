@@ -25,11 +25,17 @@ SILENT = (
         ": eof",
         "server misbehaving",
     ),
-    *("toomanyrequests", "service unavailable", "bad gateway", "gateway timeout"),
 )
+BROKEN = ("http status: 5", "internal server error", "service unavailable", "bad gateway", "gateway timeout")
+BUSY = ("toomanyrequests", "http status: 429")
 OTHER_PLATFORM = ("no matching manifest", "does not match the specified platform", "operating system cannot be used")
 ABSENT = ("manifest unknown", "not found", "name unknown", "does not exist", "repository does not exist")
 FULL = ("no space left on device",)
+
+
+def is_passing(said: str) -> bool:
+    """Whether the same may go well a moment later, by what the engine said."""
+    return any(each in said.lower() for each in BROKEN)
 
 
 def explained(said: str, registry: ContainerRegistry, what: str) -> DrystoneError:
@@ -53,6 +59,8 @@ def explained(said: str, registry: ContainerRegistry, what: str) -> DrystoneErro
         return failures.encrypted(host)
     if is_about(DISTRUSTED):
         return failures.distrusted(host, said.rpartition("x509: ")[2])
+    if is_about(BROKEN + BUSY):
+        return failures.broken(host, f"{what} an image", said)
     if is_about(SILENT):
         return failures.silent(host, f"a {what} by the Docker engine", said)
     if is_about(OTHER_PLATFORM):
