@@ -350,7 +350,8 @@ def test_directories_of_pythonpath_and_those_below_the_root_stay_on_the_path(
     written(tmp_path, {"lib/helping.py": b"x", "lib/.env": b"", "venv/lib/site-packages/numpy.py": b"", "zip": b""})
     entries = [tmp_path / "lib", root / "src", tmp_path / "venv/lib/site-packages", tmp_path / "zip", tmp_path / "none"]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, entries)))
-    monkeypatch.setattr(sys, "path", ["", str(root), str(root / "src"), str(tmp_path / "elsewhere")])
+    path_here = ["", str(root), str(root / "src"), str(tmp_path / "elsewhere")]
+    monkeypatch.setattr(sys, "path", path_here)  # which Python makes once, when a process starts
     path = unpack(ship(root, store), store, tmp_path / "code")
     home = path[0].parent
     assert [str(each.relative_to(home)) for each in path] == ["project", "project/src", "paths/0"]
@@ -443,7 +444,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
 
     def make(**files: str) -> Path:
         folder = written(tmp_path / "venv/site-packages", {name: text.encode() for name, text in files.items()})
-        monkeypatch.setattr(sys, "path", [str(folder)])
+        monkeypatch.setattr(sys, "path", [str(folder)])  # an interpreter has its site directories from its start
         return folder
 
     return make

@@ -20,6 +20,7 @@ from drystone_docker.builds import CACHE_VOLUME
 from drystone_docker.engines import Engine, close, engine
 from drystone_docker.images import Image
 from drystone_docker.provisions import Images
+from services.absences import absent
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -56,7 +57,7 @@ def small_engine(docker_engine: DockerClient, base_image: str, tmp_path: Path) -
     )
     if mounted.returncode:
         disk.rmdir()
-        pytest.skip(f"No disk can be mounted here: {mounted.stderr.strip()}")
+        absent(f"No disk can be mounted here: {mounted.stderr.strip()}")
     made = SmallEngine(disk)
     places = ["--data-root", f"{disk}/data", "--exec-root", f"{disk}/exec", "--pidfile", f"{disk}/pid"]
     try:
@@ -86,7 +87,7 @@ def awaited(made: SmallEngine, process: subprocess.Popen[bytes], log: Path) -> E
             return engine(made.host)
         except EngineUnreachableError:
             if process.poll() is not None:
-                pytest.skip(f"A second engine does not start here: {log.read_text()[-500:]}")
+                absent(f"A second engine does not start here: {log.read_text()[-500:]}")
             assert time.monotonic() < deadline, log.read_text()
             threading.Event().wait(0.1)
 
